@@ -1,0 +1,45 @@
+# `make help` lists what can be done. Nothing needs to be set up first: each target installs what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
+PORT   ?= 3000
+TESTS  ?= not slow
+export BENTOML_DO_NOT_TRACK := True
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## set up .venv; again only when pyproject.toml changes
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cnnzoo needs Python 3.11 or newer; say which with: make install PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: install  ## train the digits CNN, export it, serve it, ask it over HTTP, download it and verify
+	$(BIN)/python examples/demo.py
+
+serve: install  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (PORT=...)
+	$(BIN)/python -m cnnzoo.serve --zoo $(ZOO) --port $(PORT)
+
+test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
+	$(BIN)/pytest -m "$(TESTS)"
+
+check: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/cnnzoo
+	$(BIN)/mypy
+
+bench: install  ## print the measurements of benchmarks/
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove the environment and what was built; zoo/, runs/ and data/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""The pictures: images with captions, a confusion matrix, learning curves. PNG files, no display needed."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure  # without pyplot: no global state, no window system
+
+DPI = 150
+
+
+def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5) -> None:
+    """Images uint8 [N, C, H, W] in rows, each with its caption below."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    figure = Figure(figsize=(1.6 * columns, rows * (1.6 + 0.17 * lines) + 0.5), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for ax in axes:
+        ax.axis("off")
+    for ax, image, caption in zip(axes, images, captions, strict=False):
+        grey = image.shape[0] == 1
+        picture = image[0] if grey else image.transpose(1, 2, 0)
+        ax.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+        ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, title: str = "") -> None:
+    """counts [classes, classes]: rows are the true classes, columns the predicted ones.
+
+    Coloured by the share of the true class, so that classes of any size compare.
+    """
+    n = len(classes)
+    side = max(4.5, 0.62 * n + 1.5)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    ax = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if n <= 30:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            ax.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
+    ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(n), classes)
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.set_title(title, fontsize=11)
+    _save(figure, path)
+
+
+def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
+    """Accuracy and loss over the epochs, of training and validation, out of a run's metrics.csv."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for ax, what in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        for stage, style in (("train", "C0--"), ("val", "C1-")):
+            epochs, values = read_curve(metrics_csv, f"{stage}_{what}")
+            if epochs:
+                label = {"train": "training", "val": "validation"}[stage]
+                marker = "o" if len(epochs) < 3 else None
+                ax.plot(epochs, values, style, label=label, marker=marker)
+        ax.set(xlabel="epoch", ylabel=what)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+        ax.legend()
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
+    """(epochs counted from 1, values) of one column of Lightning's metrics.csv; empty if it is not there."""
+    with metrics_csv.open(newline="") as file:
+        rows = [(int(row["epoch"]) + 1, float(row[column])) for row in csv.DictReader(file) if row.get(column)]
+    return [epoch for epoch, _ in rows], [value for _, value in rows]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(unfinished, dpi=DPI, format="png")
+    unfinished.replace(path)

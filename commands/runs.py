@@ -1,0 +1,56 @@
+"""Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
+
+from itertools import count
+from pathlib import Path
+
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+
+
+def claim(runs: Path, name: str) -> Path:
+    """A new, empty run folder with the next free version, this process's alone."""
+    for version in count(max(map(version_of, _all(runs, name)), default=-1) + 1):
+        folder = runs / name / f"version_{version}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run was quicker
+            continue
+    raise AssertionError("unreachable")
+
+
+def version_of(run: Path) -> int:
+    """k of a folder named version_k."""
+    return int(run.name.removeprefix("version_"))
+
+
+def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str) -> Path:
+    """The checkpoint that `wanted` names: a path, or "best" or "last" of `run`, else of the newest run.
+
+    Raises FileNotFoundError, saying where it was looked for.
+    """
+    if wanted not in ("best", "last"):
+        path = Path(wanted)
+        if not path.is_file():
+            raise FileNotFoundError(f"no checkpoint {path.absolute()}: give a .ckpt file, best or last")
+        return path
+    for folder in [run] if run else sorted(_all(runs, name), key=version_of, reverse=True):
+        path = folder / CHECKPOINTS / f"{wanted}.ckpt"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"no {wanted}.ckpt in {run or (runs / name).absolute()}: train first (cnnzoo fit, same --config), "
+        "or give --config the run folder, or --ckpt_path the file"
+    )
+
+
+def run_of(path: Path) -> Path | None:
+    """The run folder that a checkpoint or a config lies in, if it lies in one."""
+    for folder in list(path.absolute().parents)[:2]:
+        if (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir():
+            return folder
+    return None
+
+
+def _all(runs: Path, name: str) -> list[Path]:
+    return [run for run in (runs / name).glob("version_*") if run.name.removeprefix("version_").isdigit()]

@@ -1,0 +1,109 @@
+"""Lightning's Trainer with the zoo's own verbs: each public method is a subcommand of the CLI."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from rich.console import Console
+
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
+from . import export, predict, preview, summary
+
+console = Console()
+
+
+class Trainer(lightning.Trainer):
+    """The training loop: Lightning's Trainer. Its other flags work too, though --help leaves them out."""
+
+    name = "model"  # the CLI's --name
+    config: dict[str, Any]  # the resolved configuration
+
+    def fit(  # type: ignore[override]
+        self, model: ImageClassifier, datamodule: ImageDataModule, ckpt_path: str | None = None
+    ) -> None:
+        """Train a network into a new run folder: config, metrics, best and last checkpoint.
+
+        Args:
+            ckpt_path: a .ckpt file to go on from, or last: the newest run of this name.
+        """
+        super().fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def validate(  # type: ignore[override]
+        self, model: ImageClassifier, datamodule: ImageDataModule, ckpt_path: str = "best"
+    ) -> None:
+        """Measure a checkpoint on the validation part.
+
+        Args:
+            ckpt_path: a .ckpt file, or best or last of the run (the newest one of this name).
+        """
+        super().validate(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def test(  # type: ignore[override]
+        self, model: ImageClassifier, datamodule: ImageDataModule, ckpt_path: str = "best"
+    ) -> None:
+        """Measure a checkpoint on the test set; write metrics.json and pictures into its run folder.
+
+        Args:
+            ckpt_path: a .ckpt file, or best or last of the run (the newest one of this name).
+        """
+        super().test(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def predict(  # type: ignore[override]
+        self,
+        model: ImageClassifier,
+        datamodule: ImageDataModule,
+        images: list[Path],
+        ckpt_path: str = "best",
+        top_k: int = 3,
+    ) -> None:
+        """Print what a checkpoint sees in image files.
+
+        Args:
+            images: PNG or JPEG files, or folders of them.
+            ckpt_path: a .ckpt file, or best or last of the run (the newest one of this name).
+            top_k: how many classes to print for each image.
+        """
+        files = predict.image_files(images)
+        batches = list(predict.read_inputs(files, datamodule).split(256))
+        answers = super().predict(model, batches, ckpt_path=ckpt_path, weights_only=True)
+        probabilities = torch.cat(answers)  # type: ignore[arg-type]
+        console.print(predict.top_table(files, probabilities, datamodule.classes, top_k))
+
+    def export(
+        self,
+        model: ImageClassifier,
+        datamodule: ImageDataModule,
+        ckpt_path: str = "best",
+        zoo: Path = Path("zoo"),
+    ) -> None:
+        """Write a checkpoint into the zoo as ONNX, if it answers on the whole test set as torch does.
+
+        Args:
+            ckpt_path: a .ckpt file, or best or last of the run (the newest one of this name).
+            zoo: folder that gets <name>/<version>/model.onnx, the next version each time.
+        """
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+        path, card, difference = export.export(model, datamodule, self.name, zoo, self.config)
+        console.print(f"{card.summary}; {card.metrics['n']:,} of {card.metrics['n']:,} classes as torch gives them, ")
+        console.print(f"probabilities within {difference:.1e}. Wrote {path} ({path.stat().st_size:,} bytes)")
+
+    def summary(self, model: ImageClassifier, datamodule: ImageDataModule) -> None:
+        """Print every layer's volume, parameters and multiply-adds."""
+        console.print(summary.summary_table(model))
+
+    def preview(
+        self, model: ImageClassifier, datamodule: ImageDataModule, count: int = 25, output: Path | None = None
+    ) -> None:
+        """Draw a sheet of labelled training images.
+
+        Args:
+            count: how many images.
+            output: the PNG to write; previews/<name>.png by default.
+        """
+        path = output or Path("previews") / f"{self.name}.png"
+        preview.preview(datamodule, count, path)
+        console.print(f"Wrote {path}")

@@ -1,0 +1,1 @@
+"""The recipes, one commented YAML each."""

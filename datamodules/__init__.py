@@ -1,0 +1,17 @@
+"""The datasets, each a LightningDataModule over one uint8 tensor."""
+
+from .augment import Augmentation
+from .base import ImageDataModule
+from .cifar10 import CIFAR10DataModule
+from .digits import DigitsDataModule
+from .image_folder import ImageFolderDataModule
+from .mnist import MNISTDataModule
+
+__all__ = [
+    "Augmentation",
+    "CIFAR10DataModule",
+    "DigitsDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "MNISTDataModule",
+]

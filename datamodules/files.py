@@ -1,0 +1,101 @@
+"""Class folders of image files, decoded once into a memory-mapped array."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from ..serve.images import UndecodableImage, decode, fit
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+FORMAT = 1  # raise when the same files would be decoded to other pixels
+
+
+def cache_dir() -> Path:
+    """Where decoded datasets are kept: CNNZOO_CACHE, else ~/.cache/cnnzoo."""
+    return Path(os.environ.get("CNNZOO_CACHE", "~/.cache/cnnzoo")).expanduser()
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The sorted names of the class folders in `folder`; raises FileNotFoundError if there are none."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
+    names = sorted(name for name in names if not name.startswith("."))
+    if not names:
+        raise FileNotFoundError(
+            f"no class folders in {folder.absolute()}: expected one folder of PNG or JPEG images for "
+            "each class, named after it"
+        )
+    return tuple(names)
+
+
+def load_folder(folder: Path, classes: tuple[str, ...], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Every image under `folder`/<class>/, brought to `shape` (channels, height, width).
+
+    Decoded on the first use and memory-mapped from the cache from then on, until a file changes.
+    Processes that find no cache at the same moment each decode, and the first to finish is kept.
+
+    Returns:
+        images uint8 [N, C, H, W] in the order of classes and file names, and labels int64 [N].
+
+    Raises:
+        FileNotFoundError: a class without images; ValueError: a file that cannot be decoded.
+    """
+    files = [(label, path) for label, name in enumerate(classes) for path in _images(folder / name)]
+    cached = cache_dir() / f"{folder.parent.name}-{folder.name}-{_fingerprint(folder, files, shape)}"
+    if not cached.is_dir():
+        _decode_into(cached, files, shape)
+    # Copy-on-write: the pages are shared, and torch gets memory that it may call writable.
+    images = np.load(cached / "images.npy", mmap_mode="c")
+    labels = np.load(cached / "labels.npy")
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _images(folder: Path) -> Iterable[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f"no PNG or JPEG images in {folder.absolute()}")
+    return found
+
+
+def _fingerprint(folder: Path, files: list[tuple[int, Path]], shape: tuple[int, int, int]) -> str:
+    digest = hashlib.sha256(repr((FORMAT, shape, len(files))).encode())
+    for label, path in files:
+        stat = path.stat()
+        digest.update(f"{label} {path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _decode_into(target: Path, files: list[tuple[int, Path]], shape: tuple[int, int, int]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        images = np.lib.format.open_memmap(work / "images.npy", "w+", np.uint8, (len(files), *shape))
+
+        def one(number: int) -> None:
+            path = files[number][1]
+            try:
+                images[number] = fit(decode(path.read_bytes()), shape)
+            except UndecodableImage as error:
+                raise ValueError(f"{path}: {error}; remove or replace it") from None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the GIL
+            results = pool.map(one, range(len(files)))
+            for _ in track(results, f"Decoding {target.name}", total=len(files), transient=True):
+                pass
+        images.flush()
+        np.save(work / "labels.npy", np.array([label for label, _ in files], np.int64))
+        if not target.is_dir():
+            work.rename(target)
+    except OSError:
+        if not target.is_dir():  # another process that finished first is no error
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

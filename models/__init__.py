@@ -1,0 +1,53 @@
+"""The networks, by name.
+
+>>> from cnnzoo.models import create_model, list_models
+>>> list_models()
+['cifar10_cnn', 'digits_cnn', 'mnist_cnn']
+>>> create_model("mnist_cnn", dropout=0.25)
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from .cifar10_cnn import CIFAR10CNN
+from .classifier import ImageClassifier
+from .digits_cnn import DigitsCNN
+from .mnist_cnn import MNISTCNN
+
+__all__ = ["CIFAR10CNN", "MNISTCNN", "DigitsCNN", "ImageClassifier", "create_model", "list_models"]
+
+_NETWORKS: dict[str, type[ImageClassifier]] = {
+    "cifar10_cnn": CIFAR10CNN,
+    "digits_cnn": DigitsCNN,
+    "mnist_cnn": MNISTCNN,
+}
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` takes."""
+    return sorted(_NETWORKS)
+
+
+def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any) -> ImageClassifier:
+    """A network of the zoo.
+
+    Args:
+        name: one of `list_models()`.
+        pretrained: True for the weights of the newest version under this name in the zoo folder
+            (`CNNZOO_ZOO`, else `zoo/`), or the path of an exported model.onnx.
+        kwargs: the network's own arguments; with pretrained weights they default to those of the
+            run that made the file.
+
+    Raises:
+        ValueError: no such name, or weights that do not fit; FileNotFoundError: no such file.
+    """
+    if name not in _NETWORKS:
+        close = difflib.get_close_matches(name, _NETWORKS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no model is called {name!r}{hint} (there are {', '.join(list_models())})")
+    if not pretrained:
+        return _NETWORKS[name](**kwargs)
+    from .pretrained import load
+
+    return load(_NETWORKS[name], name, None if pretrained is True else Path(pretrained), kwargs)

@@ -1,0 +1,116 @@
+"""The lecture's arithmetic of convolutional networks: volumes, parameters, multiply-adds.
+
+W₂ = (W₁ - F + 2P) / S + 1, the same for H, and D₂ = K for K filters of extent F, stride S and
+padding P; each filter has F·F·D₁ weights and one bias. (Hjorth-Jensen, "Convolutional Neural
+Networks", FYS-STK week 45, 2025; Dumoulin & Visin, arXiv 1603.07285, for the general relations.)
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+
+class Volume(NamedTuple):
+    """Activations arranged as width × height × depth; a flat vector of n is 1 × 1 × n."""
+
+    width: int
+    height: int
+    depth: int
+
+    @property
+    def size(self) -> int:
+        return self.width * self.height * self.depth
+
+    def __str__(self) -> str:
+        return f"{self.width} × {self.height} × {self.depth}"
+
+
+class Layer(NamedTuple):
+    """One layer: what comes out of it and what it costs for a single image."""
+
+    kind: str
+    output: Volume
+    parameters: int = 0
+    multiply_adds: int = 0
+
+
+def output_extent(extent: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
+    """(W - F + 2P) / S + 1, rounded down as torch does where the stride leaves a remainder.
+
+    Raises ValueError where the filter is larger than the padded input.
+    """
+    if filter_size > extent + 2 * padding:
+        raise ValueError(
+            f"a filter of extent {filter_size} does not fit into {extent} pixels padded by {padding}: "
+            "use a smaller filter, more padding, fewer pooling layers or larger images"
+        )
+    return (extent - filter_size + 2 * padding) // stride + 1
+
+
+def conv(
+    volume: Volume, filters: int, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> Layer:
+    """K filters over a volume; sizes, strides and paddings as (height, width)."""
+    out = Volume(
+        output_extent(volume.width, size[1], stride[1], padding[1]),
+        output_extent(volume.height, size[0], stride[0], padding[0]),
+        filters,
+    )
+    weights = size[0] * size[1] * volume.depth
+    return Layer("conv", out, (weights + 1) * filters, weights * out.size)
+
+
+def dense(volume: Volume, neurons: int) -> Layer:
+    """Every neuron connected to every number of the volume, and one bias each."""
+    weights = volume.size * neurons
+    return Layer("dense", Volume(1, 1, neurons), weights + neurons, weights)
+
+
+def layer(module: nn.Module, volume: Volume) -> Layer:
+    """What `module` makes of `volume`.
+
+    Raises TypeError for a module that the arithmetic does not know.
+    """
+    match module:
+        case nn.Conv2d():
+            padding = _same_padding(module) if module.padding == "same" else _pair(module.padding)
+            return conv(volume, module.out_channels, _pair(module.kernel_size), _pair(module.stride), padding)
+        case nn.MaxPool2d():
+            size, stride = _pair(module.kernel_size), _pair(module.stride)
+            pooled = conv(volume, volume.depth, size, stride, _pair(module.padding)).output
+            return Layer("max pool", pooled)
+        case nn.Linear():
+            return dense(volume, module.out_features)
+        case nn.Flatten():
+            return Layer("flatten", Volume(1, 1, volume.size))
+        case nn.ReLU() | nn.Dropout():
+            return Layer(type(module).__name__.lower(), volume)
+    raise TypeError(f"no arithmetic for a layer of type {type(module).__name__}")
+
+
+def layers(modules: Iterable[nn.Module], volume: Volume) -> list[Layer]:
+    """The arithmetic of each module in turn, starting from the input `volume`.
+
+    Raises ValueError, naming the layer, where a filter does not fit into what reaches it.
+    """
+    rows: list[Layer] = []
+    for number, module in enumerate(modules, 1):
+        try:
+            rows.append(layer(module, volume))
+        except ValueError as error:
+            raise ValueError(f"layer {number} ({type(module).__name__}, input {volume}): {error}") from None
+        volume = rows[-1].output
+    return rows
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    height, width = value if isinstance(value, tuple) else (value, value)
+    return int(height), int(width)
+
+
+def _same_padding(module: nn.Conv2d) -> tuple[int, int]:
+    height, width = module.kernel_size
+    if height % 2 == 0 or width % 2 == 0:
+        raise ValueError(f"'same' padding needs an odd filter, not {height}×{width}")
+    return height // 2, width // 2

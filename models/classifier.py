@@ -1,0 +1,177 @@
+"""`ImageClassifier`: everything the networks of the zoo share, from raw pixels to the optimiser."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import MulticlassAccuracy
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageClassifier(LightningModule):
+    """A network with its loss, metrics and optimiser.
+
+    Args:
+        network: maps normalised float32 images [N, C, H, W] to logits [N, classes].
+        input_shape: (channels, height, width) of one image.
+        num_classes: how many classes.
+        mean: per-channel mean that normalisation subtracts, of pixels scaled to 0–1.
+        std: per-channel standard deviation that it then divides by.
+        optimizer: sgd (momentum below), adam, or adamw (decoupled weight decay).
+        learning_rate: step size at its highest.
+        momentum: of SGD; Nesterov's form when above 0.
+        weight_decay: on kernels (convolution and dense weights), never on biases. Under plain SGD
+            an L2 penalty λ·Σw² in the loss, as Keras' kernel regularizer adds it, is a weight decay of 2λ.
+        schedule: constant, or cosine: the learning rate falls to 0 along half a cosine.
+        warmup: the share of all steps over which the learning rate first rises from 0.
+        label_smoothing: of the training loss only.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        optimizer: Literal["sgd", "adam", "adamw"] = "adam",
+        learning_rate: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        schedule: Literal["constant", "cosine"] = "constant",
+        warmup: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"], logger=False)
+        self.network = network
+        self.input_shape = tuple(input_shape)
+        self.num_classes = num_classes
+        # Not in the checkpoint: they are arguments, not something learned.
+        self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
+        self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
+        self.optimizer_name = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup = warmup
+        self.label_smoothing = label_smoothing
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
+        return self.network((images.float() / 255 - self.mean) / self.std)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")[0]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The logits [N, classes], for whoever reports on them."""
+        return self._step(batch, "test")[1]
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Probabilities [N, classes] of a batch of images without labels."""
+        return self(batch).softmax(dim=1)
+
+    def _step(self, batch: Batch, stage: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        logits = self(images)
+        smoothing = self.label_smoothing if stage == "train" else 0.0
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        accuracy = getattr(self, f"{stage}_accuracy")
+        accuracy(logits, labels)
+        self.log_dict(
+            {f"{stage}_loss": loss, f"{stage}_accuracy": accuracy},
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=len(labels),
+        )
+        return loss, logits
+
+    def configure_optimizers(self) -> Any:
+        kernels = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [
+            {"params": kernels, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer: Optimizer
+        if self.optimizer_name == "sgd":
+            nesterov = self.momentum > 0
+            optimizer = torch.optim.SGD(groups, self.learning_rate, self.momentum, nesterov=nesterov)
+        else:
+            adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
+            optimizer = adam(groups, self.learning_rate)
+        if self.schedule == "constant" and not self.warmup:
+            return optimizer
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = LambdaLR(optimizer, lambda step: self._learning_rate_factor(step / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_factor(self, progress: float) -> float:
+        """The learning rate's share of its highest value, at `progress` 0–1 through training."""
+        if progress < self.warmup:
+            return progress / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
+
+    def setup(self, stage: str) -> None:
+        """Raises ValueError where the data does not fit the network."""
+        data = getattr(self.trainer, "datamodule", None)
+        shape, classes = getattr(data, "image_shape", None), getattr(data, "classes", None)
+        if shape is not None and tuple(shape) != self.input_shape:
+            raise ValueError(
+                f"{type(self).__name__} takes images of (channels, height, width) {self.input_shape}, "
+                f"{type(data).__name__} gives {tuple(shape)}: set model.init_args.input_shape or the data's size"
+            )
+        if classes is not None and len(classes) != self.num_classes:
+            raise ValueError(
+                f"{type(self).__name__} has {self.num_classes} outputs, {type(data).__name__} has "
+                f"{len(classes)} classes ({', '.join(classes[:12])}): set model.init_args.num_classes"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["network"] = type(self).__name__
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ValueError for a checkpoint of another network, or of another size of this one."""
+        name = checkpoint.get("network", "an unknown network")
+        if name != type(self).__name__:
+            raise ValueError(
+                f"the checkpoint holds {name}, the config builds {type(self).__name__}: "
+                "give the config that the checkpoint was trained with (config.yaml in its run folder)"
+            )
+        saved, own = checkpoint["state_dict"], self.state_dict()
+        for key in sorted(saved.keys() | own.keys()):
+            there = tuple(saved[key].shape) if key in saved else "missing"
+            here = tuple(own[key].shape) if key in own else "missing"
+            if there != here:
+                raise ValueError(
+                    f"the checkpoint's {name} differs in size from the one the config builds: {key} is {there} "
+                    f"in the checkpoint and {here} here; give the config.yaml from the checkpoint's run folder"
+                )
+
+
+def _per_channel(name: str, values: Sequence[float], channels: int) -> Tensor:
+    if len(values) not in (1, channels):
+        raise ValueError(f"{name} has {len(values)} values for {channels} channels: give 1 or {channels}")
+    return torch.tensor(tuple(values)).view(1, -1, 1, 1)

@@ -1,0 +1,128 @@
+"""A trained network as a self-describing ONNX file, checked against torch before it is kept."""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
+from .classifier import ImageClassifier
+
+OPSET = 18  # loaded by ONNX Runtime from 1.14, onnxruntime-web and Triton from 23.04
+TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
+
+
+class ParityError(ValueError):
+    """The exported file does not answer as the torch model does; the message says on which images."""
+
+
+class _Served(nn.Module):
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return logits, logits.softmax(dim=1)
+
+
+def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
+    """The network in eval mode on the CPU, by the contract's names: uint8 images [batch, C, H, W] to
+    logits and probabilities [batch, classes], the batch dynamic."""
+    served = _Served(model).cpu().eval()
+    example = torch.zeros((2, *model.input_shape), dtype=torch.uint8)
+    with warnings.catch_warnings():  # the exporter warns of its own library's deprecations
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            served,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[LOGITS, PROBABILITIES],
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+        )
+    assert program is not None
+    proto = program.model_proto
+    for tensor in proto.graph.initializer:  # called as in the checkpoint: pretrained.py relies on it
+        tensor.name = tensor.name.removeprefix("model.")
+    for node in proto.graph.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = name.removeprefix("model.")
+    return proto
+
+
+@torch.inference_mode()
+def torch_logits(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Logits float32 [N, classes] of uint8 images [N, C, H, W], on the CPU in eval mode."""
+    model = model.cpu().eval()
+    return torch.cat([model(batch) for batch in images.split(batch_size)])
+
+
+def check_parity(proto: onnx.ModelProto, images: Tensor, logits: Tensor, batch_size: int = 500) -> float:
+    """Compares the file with torch's `logits` on every image.
+
+    Returns the largest difference of a probability. Raises ParityError if a class differs anywhere, or a
+    probability by more than TOLERANCE.
+    """
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    answers = [session.run([LOGITS, PROBABILITIES], {INPUT: batch.numpy()}) for batch in images.split(batch_size)]
+    onnx_logits = np.concatenate([a[0] for a in answers])
+    onnx_probabilities = np.concatenate([a[1] for a in answers])
+    differing = np.flatnonzero(onnx_logits.argmax(1) != logits.argmax(1).numpy())
+    difference = np.abs(onnx_probabilities - logits.softmax(1).numpy()).max(1)
+    worst = float(difference.max())
+    if len(differing) or not worst <= TOLERANCE:  # written so that NaN fails
+        images_over = np.flatnonzero(~(difference <= TOLERANCE))
+        raise ParityError(
+            f"ONNX Runtime and torch differ: another class for {len(differing)} of {len(images)} images "
+            f"({_first(differing)}), a probability off by more than {TOLERANCE:g} for {len(images_over)} "
+            f"({_first(images_over)}), by {worst:.2g} at most. Nothing was written."
+        )
+    return worst
+
+
+def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
+    """Puts the card into the file and the file into `zoo`/<name>/<version>/, whole or not at all.
+
+    Raises FileExistsError if that version is there already.
+    """
+    entry = onnx.StringStringEntryProto(key=CARD_KEY, value=card.to_json())
+    del proto.metadata_props[:]
+    proto.metadata_props.append(entry)
+    proto.producer_name = "cnnzoo"
+    proto.doc_string = card.summary
+    target = zoo / card.name / str(card.version)
+    if target.exists():
+        raise FileExistsError(f"{target} is there already")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".export-", dir=zoo))
+    try:
+        (work / FILE_NAME).write_bytes(proto.SerializeToString())
+        os.chmod(work, 0o755)
+        work.rename(target)  # fails on a folder that has appeared meanwhile
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target / FILE_NAME
+
+
+def next_version(zoo: Path, name: str) -> int:
+    """1, or one more than the highest version under that name in `zoo`."""
+    folder = zoo / name
+    taken = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    return max(taken, default=0) + 1
+
+
+def _first(numbers: np.ndarray) -> str:
+    listed = ", ".join(map(str, numbers[:10]))
+    return f"numbers {listed}{', …' if len(numbers) > 10 else ''}" if len(numbers) else "none"

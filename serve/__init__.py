@@ -1,0 +1,1 @@
+"""The HTTP service over a folder of self-describing ONNX files. It knows nothing of torch."""

@@ -1,0 +1,137 @@
+"""The contract of a zoo file: names of inputs, outputs and metadata, and the model card.
+
+Plain Python, owned by the side that reads it; `models/export.py` writes what is described here.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
+LOGITS = "logits"  # float32 [batch, classes]
+PROBABILITIES = "probabilities"  # float32 [batch, classes], softmax of the logits
+CARD_KEY = "cnnzoo.card"  # the metadata entry that holds the card as JSON
+FILE_NAME = "model.onnx"  # zoo/<model>/<version>/model.onnx
+SCHEMA = 1
+
+# How an uploaded picture becomes the network's input (serve/images.py): as a photo is, or as the
+# pictures of a dataset of handwritten digits were made.
+PREPARATIONS = ("photo", "digits", "mnist")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+class ContractError(ValueError):
+    """A file that is not a contract file; the message says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a zoo file says of itself.
+
+    Args:
+        name: the model's name in addresses and folders.
+        version: 1, 2, 3 … under that name.
+        classes: names in the order of the outputs.
+        input_shape: (channels, height, width) of one image.
+        prepare: how an uploaded picture becomes an input, one of PREPARATIONS.
+        summary: one line for people.
+        dataset: name, variant, source and licence of the data.
+        metrics: on the test set: accuracy, n, loss, calibration_error.
+        parameters: how many are trained.
+        multiply_adds: for one image.
+        command: the command line that wrote the file.
+        config: the resolved configuration that trained it.
+        seed: of the run.
+        commit: the git commit it was written at, or None.
+        libraries: versions.
+        licence: of the weights.
+        date: ISO 8601, UTC.
+    """
+
+    name: str
+    version: int
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    prepare: str = "photo"
+    summary: str = ""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: int = 0
+    multiply_adds: int = 0
+    command: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    commit: str | None = None
+    libraries: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
+    date: str = ""
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for the input's colours: L (grey) or RGB."""
+        return "L" if self.input_shape[0] == 1 else "RGB"
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Raises ContractError, naming the entry, for anything but a card of this schema."""
+        try:
+            entries = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ContractError(f"its card is not JSON ({error})") from None
+        if not isinstance(entries, dict):
+            raise ContractError("its card is not a JSON object")
+        if entries.get("schema") != SCHEMA:
+            raise ContractError(f"its card has schema {entries.get('schema')!r}; this release reads {SCHEMA}")
+        _check(entries)
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in entries.items() if key in known}
+        values["classes"] = tuple(values["classes"])
+        values["input_shape"] = tuple(values["input_shape"])
+        return cls(**values)
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can be a model's; raises ContractError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise ContractError(
+            f"{name!r} cannot be a model's name: use 1 to 64 of a-z, 0-9, '_', '-' and '.', "
+            "starting with a letter or a digit"
+        )
+    return name
+
+
+def _check(entries: dict[str, Any]) -> None:
+    def require(key: str, right: bool, expected: str) -> None:
+        if not right:
+            raise ContractError(f"its card's {key} is {_short(entries.get(key))}: expected {expected}")
+
+    name, version = entries.get("name"), entries.get("version")
+    classes, shape = entries.get("classes"), entries.get("input_shape")
+    require("name", isinstance(name, str) and bool(_NAME.fullmatch(name)), "a model's name")
+    require("version", type(version) is int and version > 0, "a whole number from 1 up")
+    require(
+        "classes",
+        isinstance(classes, list) and len(classes) > 1 and all(isinstance(c, str) for c in classes),
+        "a list of two or more names",
+    )
+    require(
+        "input_shape",
+        isinstance(shape, list)
+        and len(shape) == 3
+        and all(type(n) is int and n > 0 for n in shape)
+        and shape[0] in (1, 3),
+        "[channels, height, width] with 1 or 3 channels",
+    )
+    require("prepare", entries.get("prepare", "photo") in PREPARATIONS, f"one of {', '.join(PREPARATIONS)}")
+    for key in ("dataset", "metrics", "config", "libraries"):
+        require(key, isinstance(entries.get(key, {}), dict), "a JSON object")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,123 @@
+"""One form for every error: {"error": what to do, "code": for programs, "request_id": for the log}."""
+
+import json
+import logging
+import uuid
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("cnnzoo.serve")
+
+_ID_HEADER = b"x-request-id"
+
+
+class ApiError(Exception):
+    """An answer other than success, raised by a route.
+
+    Args:
+        status: HTTP status, 4xx or 5xx.
+        code: a word for programs, such as "shape".
+        message: what was wrong and what would be right.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+async def api_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's exception handler for ApiError; ErrorFormat adds the request's id."""
+    assert isinstance(error, ApiError)
+    return JSONResponse({"error": str(error), "code": error.code}, error.status)
+
+
+class ErrorFormat:
+    """Middleware that gives every request an id and every error, whoever made it, the one form.
+
+    The id comes from the client's X-Request-ID where that is 1 to 64 of [A-Za-z0-9_-], goes into
+    the answer's X-Request-ID and, with whatever raised, into the log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = _request_id(scope)
+        start: Message = {}
+        body = bytearray()
+
+        async def formatted(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (_ID_HEADER, request_id.encode())]
+                start = message
+                if message["status"] < 400:
+                    await send(message)
+            elif message["type"] == "http.response.body" and start.get("status", 200) >= 400:
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    await _send_error(scope, send, start, bytes(body), request_id)
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, formatted)
+        except Exception:
+            logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if start:
+                raise  # the answer is under way: all that is left is to break it off
+            start = {"status": 500, "headers": [(_ID_HEADER, request_id.encode())]}
+            await _send_error(scope, send, start, b"", request_id)
+
+
+async def _send_error(scope: Scope, send: Send, start: Message, body: bytes, request_id: str) -> None:
+    status = start["status"]
+    content = {**_read_error(status, body), "request_id": request_id}
+    kept = [(k, v) for k, v in start["headers"] if k not in (b"content-length", b"content-type")]
+    if scope["method"] == "HEAD":
+        payload, headers = b"", kept
+    else:
+        payload = json.dumps(content, ensure_ascii=False).encode()
+        headers = [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": payload})
+
+
+def _read_error(status: int, body: bytes) -> dict[str, str]:
+    """The message and code of an error in whatever form it was made: ours, BentoML's, Starlette's."""
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    if status >= 500 and status not in (503, 504):
+        return {
+            "error": "the server failed on this request; its log says why under this request_id",
+            "code": code,
+        }
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = body.decode("utf-8", "replace")
+    if isinstance(found, list) and found:
+        found = found[0]
+    if isinstance(found, dict):
+        message = str(found.get("error") or phrase)
+        if details := found.get("detail"):
+            message += ": " + "; ".join(
+                f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg', '')}" for d in details if isinstance(d, dict)
+            )
+        return {"error": message, "code": str(found.get("code") or code)}
+    return {"error": found or phrase, "code": code}
+
+
+def _request_id(scope: Scope) -> str:
+    for key, value in scope["headers"]:
+        if key == _ID_HEADER and 0 < len(value) <= 64:
+            text = value.decode("latin-1")
+            if all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
+                return text
+    return uuid.uuid4().hex

@@ -1,0 +1,83 @@
+"""From the bytes of a PNG or JPEG to a network's input."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from . import ink
+
+MAX_PIXELS = 25_000_000  # of a picture, checked before it is decoded: 75 MB as RGB
+
+
+class UndecodableImage(ValueError):
+    """Bytes that are not a PNG or JPEG that can be decoded."""
+
+
+class PictureTooLarge(UndecodableImage):
+    """A picture of more than MAX_PIXELS."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture in `data`, upright as its EXIF orientation says.
+
+    Raises UndecodableImage, or PictureTooLarge before anything of it is decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+            if image.width * image.height > MAX_PIXELS:
+                raise PictureTooLarge(
+                    f"the picture has {image.width} × {image.height} pixels: at most {MAX_PIXELS:,} are accepted"
+                )
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError:
+        raise PictureTooLarge(f"the picture has more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise UndecodableImage("not a PNG or JPEG image") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        if isinstance(error, UndecodableImage):
+            raise
+        raise UndecodableImage(f"the image is damaged ({error})") from None
+
+
+def fit(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture as uint8 [C, H, W] of `shape`: cropped around its centre to the wanted
+    proportions and resized with antialiasing. Transparent parts lie on white."""
+    channels, height, width = shape
+    image = in_mode(image, "L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    pixels = np.asarray(image, np.uint8)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in `mode` (L or RGB), flattened onto white where it is transparent."""
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits of grey; convert() would clip
+        image = Image.fromarray((np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: str) -> np.ndarray:
+    """What a network of input `shape` is given for a picture: uint8 [C, H, W].
+
+    `prepare` is a card's. "photo": cropped and resized. "mnist" and "digits", whose networks only
+    know light strokes on dark in a tight frame: the ink is looked for and framed as that dataset
+    was made; a picture that already has the network's size and a dark border is taken to be framed.
+    """
+    if prepare == "photo":
+        return fit(image, shape)
+    grey = np.asarray(in_mode(image, "L"))
+    if grey.shape == shape[1:] and not ink.dark_on_light(grey):
+        return grey[None]
+    frame = {"mnist": ink.frame_mnist, "digits": ink.frame_digits}[prepare]
+    return fit(Image.fromarray(frame(ink.strokes(grey))), shape)

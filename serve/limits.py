@@ -1,0 +1,57 @@
+"""Limits on what a stranger can send."""
+
+import os
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = int(os.environ.get("CNNZOO_MAX_BODY", 32 * 2**20))  # bytes of a request's body
+MAX_IMAGES = 1024  # images in one request
+MAX_FILES = 256  # picture files in one request
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class BodyLimit:
+    """Middleware that refuses a body of more than `limit` bytes with 413.
+
+    A declared length is refused unread; an undeclared one as soon as the bytes received exceed the limit.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:
+                raise _BodyTooLarge
+            return message
+
+        async def guarded(message: Message) -> None:
+            if received <= self.limit:  # past it, whatever the app made of the broken body is not the answer
+                await send(message)
+
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        try:
+            if declared.isdigit() and int(declared) > self.limit:
+                raise _BodyTooLarge
+            await self.app(scope, counted, guarded)
+        except _BodyTooLarge:
+            received = self.limit + 1
+        if received > self.limit:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
+        response = JSONResponse({"error": message, "code": "body_too_large"}, 413, {"Connection": "close"})
+        await response(scope, receive, send)

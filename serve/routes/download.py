@@ -1,0 +1,45 @@
+"""GET and HEAD /models/{m}.onnx: the file, as it is served from."""
+
+import base64
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from ..errors import ApiError
+from .find import model_of
+
+
+async def download(request: Request) -> Response:
+    """The whole file or the ranges asked for; 304 where the client has it already (RFC 9110).
+
+    The ETag is the file's SHA-256 in hex; Repr-Digest (RFC 9530) is the same in base64.
+    """
+    model = model_of(request)
+    if not model.unchanged():
+        raise ApiError(503, "changed_on_disk", f"{model.card.name} changed on disk: restart the service to load it")
+    etag = f'"{model.sha256}"'
+    headers = {
+        "ETag": etag,
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(model.sha256)).decode()}:",
+        # A version never changes; the newest one does.
+        "Cache-Control": "public, max-age=31536000, immutable" if "version" in request.path_params else "no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if _matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    file_name = f"{model.card.name}-{model.card.version}.onnx"
+    return FileResponse(model.path, headers=headers, media_type="application/octet-stream", filename=file_name)
+
+
+def _matches(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or etag in tags
+
+
+routes = [
+    Route("/models/{model}.onnx", download),
+    Route("/models/{model}/versions/{version}.onnx", download),
+]

@@ -1,0 +1,34 @@
+"""The model that an address names."""
+
+import difflib
+
+from starlette.requests import Request
+
+from ..errors import ApiError
+from ..zoo import Model, Zoo
+
+
+def model_of(request: Request) -> Model:
+    """The model and version in the path; the newest version where none is named. ApiError 404 otherwise."""
+    zoo: Zoo = request.app.state.zoo
+    return find(zoo, request.path_params["model"], request.path_params.get("version"))
+
+
+def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
+    """The model of that name and version; ApiError 404, with the names there are, otherwise."""
+    versions = zoo.versions(name)
+    if not versions:
+        names = sorted({model.card.name for model in zoo.models})
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        there = ", ".join(names) or "none: the zoo is empty"
+        raise ApiError(404, "unknown_model", f"no model is called {name[:64]!r}{hint} (there are {there})")
+    if version is None:
+        number = versions[0]
+    else:
+        number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else -1
+    model = zoo.get(name, number)
+    if model is None:
+        there = ", ".join(map(str, versions))
+        raise ApiError(404, "unknown_version", f"{name} has no version {version!r} (there are {there})")
+    return model
