@@ -6,6 +6,7 @@ Lightning's CLI in subclass mode: a config names a network and a dataset by thei
 import argparse
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ from cnnzoo.commands import runs
 from cnnzoo.commands.export import command, commit
 from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
-from cnnzoo.commands.trainer import Trainer, console
+from cnnzoo.commands.trainer import Trainer, console, say
 from cnnzoo.datamodules import ImageDataModule
 from cnnzoo.models import ImageClassifier
 
@@ -114,7 +115,6 @@ class ZooCLI(LightningCLI):
                 "checkpoint.filename": "best",
                 "checkpoint.monitor": "val_accuracy",
                 "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
             }
         )
@@ -133,6 +133,7 @@ class ZooCLI(LightningCLI):
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         if wanted := config.get("ckpt_path"):
             found = runs.find_checkpoint(str(wanted), self.run, config.runs, config.name)
+            runs.check_checkpoint(found)
             config["ckpt_path"] = str(found)
             self.run = runs.run_of(found)
 
@@ -140,6 +141,10 @@ class ZooCLI(LightningCLI):
         options = self.config[self.subcommand]
         if self.subcommand == "fit":
             config["logger"] = config["logger"] or self._loggers(options)
+            # Of its own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
+            callbacks.append(
+                ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+            )
         else:
             config |= {"logger": False, "enable_checkpointing": False}
             callbacks = [self._report(options)] if self.subcommand == "test" else []
@@ -174,6 +179,18 @@ class ZooCLI(LightningCLI):
         self._dump_config()
         return self.config_dump
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if self.trainer.interrupted and self.run:
+                say(f"Stopped. Go on with: cnnzoo fit --config {self.run} --ckpt_path last")
+                sys.exit(128 + signal.SIGINT)
+            raise
+        finally:
+            if self.claimed and self.run:
+                runs.remove_if_empty(self.run)
+
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
             console.print(summary_table(self.model))
@@ -182,19 +199,20 @@ class ZooCLI(LightningCLI):
         if self.run is None or not self.trainer.is_global_zero:
             return
         best = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
-        console.print(f"Best validation accuracy {best:.2%}. " if best is not None else "", end="")
-        console.print(f"Run folder: {self.run}\nNext: cnnzoo test --config {self.run}")
-        console.print(f"      cnnzoo export --config {self.run}")
+        say(f"Best validation accuracy {best:.2%}" if best is not None else "Nothing was validated: see last.ckpt")
+        say(f"Run folder  {self.run}\nNext        cnnzoo test --config {self.run}")
+        say(f"            cnnzoo export --config {self.run}")
 
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
             folder = self.run or Path(self.config[self.subcommand].ckpt_path).parent
-            console.print(f"Wrote metrics.json, confusion_matrix.png, mistakes.png and learning_curves.png in {folder}")
+            say(f"Wrote metrics.json, confusion_matrix.png, mistakes.png and learning_curves.png in {folder}")
 
 
 def main() -> None:
     # The loaders have no workers on purpose: the images are in memory, in one tensor.
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
     warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")

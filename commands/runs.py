@@ -1,7 +1,10 @@
 """Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
 
+import contextlib
 from itertools import count
 from pathlib import Path
+
+import torch
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -40,8 +43,26 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str) -> Pat
             return path
     raise FileNotFoundError(
         f"no {wanted}.ckpt in {run or (runs / name).absolute()}: train first (cnnzoo fit, same --config), "
-        "or give --config the run folder, or --ckpt_path the file"
+        "or give --config the run folder, or --ckpt_path a file (last, where nothing was validated)"
     )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raises ValueError for a file that is not a checkpoint of this project."""
+    try:
+        entries = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        whole = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
+    except Exception:  # a foreign file fails in whatever way the unpickler happens to
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
+
+
+def remove_if_empty(run: Path) -> None:
+    """Removes a run folder, and the folders around it, that nothing was written into."""
+    with contextlib.suppress(OSError):
+        for folder in (run, run.parent, run.parent.parent):
+            folder.rmdir()
 
 
 def run_of(path: Path) -> Path | None:

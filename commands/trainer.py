@@ -14,6 +14,11 @@ from . import export, predict, preview, summary
 console = Console()
 
 
+def say(message: str) -> None:
+    """Prints without wrapping, so that paths and commands can be copied."""
+    console.print(message, soft_wrap=True, markup=False, highlight=False)
+
+
 class Trainer(lightning.Trainer):
     """The training loop: Lightning's Trainer. Its other flags work too, though --help leaves them out."""
 
@@ -88,8 +93,10 @@ class Trainer(lightning.Trainer):
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
         path, card, difference = export.export(model, datamodule, self.name, zoo, self.config)
-        console.print(f"{card.summary}; {card.metrics['n']:,} of {card.metrics['n']:,} classes as torch gives them, ")
-        console.print(f"probabilities within {difference:.1e}. Wrote {path} ({path.stat().st_size:,} bytes)")
+        n = f"{card.metrics['n']:,}"
+        say(card.summary)
+        say(f"Parity: {n} of {n} classes as torch gives them, probabilities within {difference:.1e}")
+        say(f"Wrote {path} ({path.stat().st_size:,} bytes)")
 
     def summary(self, model: ImageClassifier, datamodule: ImageDataModule) -> None:
         """Print every layer's volume, parameters and multiply-adds."""
@@ -106,4 +113,4 @@ class Trainer(lightning.Trainer):
         """
         path = output or Path("previews") / f"{self.name}.png"
         preview.preview(datamodule, count, path)
-        console.print(f"Wrote {path}")
+        say(f"Wrote {path}")

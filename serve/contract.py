@@ -81,7 +81,7 @@ class ModelCard:
         """Raises ContractError, naming the entry, for anything but a card of this schema."""
         try:
             entries = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"its card is not JSON ({error})") from None
         if not isinstance(entries, dict):
             raise ContractError("its card is not a JSON object")

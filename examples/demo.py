@@ -1,0 +1,149 @@
+"""The whole way once: train, test, export, serve, ask over HTTP, download and verify.
+
+Everything goes through the front doors that a user has: the command line, the HTTP service, and a
+downloaded file run by onnxruntime alone.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from cnnzoo.datamodules import DigitsDataModule
+
+ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
+GOAL = 0.97  # of the held-out digits
+NAME = "digits_cnn"
+CLI = [sys.executable, "-m", "cnnzoo.train"]
+console = Console()
+
+
+def main() -> None:
+    rows: list[tuple[str, str]] = []
+
+    console.rule("train, test and export")
+    seconds = timed(lambda: run(*CLI, "fit", "--config", "digits"))
+    run(*CLI, "test", "--config", "digits")
+    run(*CLI, "export", "--config", "digits", "--zoo", str(ZOO))
+    accuracy = json.loads(newest_run().joinpath("metrics.json").read_text())["accuracy"]
+    assert accuracy >= GOAL, f"the network got {accuracy:.2%} of the held-out digits right; {GOAL:.0%} was expected"
+    rows.append(("trained", f"{NAME} in {seconds:.0f} s, start-up included"))
+    rows.append(("tested", f"{accuracy:.2%} of the held-out digits"))
+
+    console.rule("serve and ask")
+    data = DigitsDataModule()
+    images, labels = data.load(train=False)
+    with service() as url:
+        model = next(m for m in get_json(f"{url}/models")["models"] if m["name"] == NAME)
+        answers = [ask(f"{url}{model['links']['predict']}", png(image)) for image in images.numpy()]
+        right = int((np.array([int(a) for a in answers]) == labels.numpy()).sum())
+        console.print(f"{right} of {len(answers)} held-out digits, sent as PNG files, came back right")
+        with urllib.request.urlopen(f"{url}{model['links']['download']}") as response:
+            content, etag = response.read(), response.headers["ETag"]
+    rows.append(("served", f"version {model['version']} at {url}, {right} of {len(answers)} PNG files right"))
+
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest == etag.strip('"') == model["sha256"], f"SHA-256 {digest}, ETag {etag}, /models {model['sha256']}"
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    probabilities = session.run(["probabilities"], {"images": images.numpy()})[0]
+    same = [model["classes"][c] for c in probabilities.argmax(1)] == answers
+    assert same, "the downloaded file and the service disagree"
+    rows.append(("downloaded", f"{len(content):,} bytes, SHA-256 {digest[:12]}… as in ETag and /models"))
+    rows.append(("verified", f"onnxruntime alone gives the same {len(answers)} answers"))
+
+    table = Table(title="What was done", show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"Look at  {newest_run()}/: learning_curves.png, confusion_matrix.png, mistakes.png")
+    console.print("Next     make serve                           (the service stays at 127.0.0.1:3000)")
+    console.print("         .venv/bin/cnnzoo fit --config mnist  (the lecture's MNIST network)")
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def timed(action: object) -> float:
+    start = time.monotonic()
+    action()  # type: ignore[operator]
+    return time.monotonic() - start
+
+
+def newest_run() -> Path:
+    folders = Path("runs", NAME).glob("version_*")
+    return max(folders, key=lambda folder: int(folder.name.removeprefix("version_")))
+
+
+@contextlib.contextmanager
+def service() -> Iterator[str]:
+    """The service on a free loopback port, stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(ZOO), "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until_ready(url, process)
+            yield url
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read()[-5000:])
+            raise
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            sys.exit(f"the service ended with code {process.returncode}")
+        try:
+            urllib.request.urlopen(f"{url}/readyz").close()
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    sys.exit("the service was not ready after a minute")
+
+
+def get_json(url: str) -> dict:
+    with urllib.request.urlopen(url) as response:
+        return json.load(response)
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image uint8 [1, H, W] as the content of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image[0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def ask(url: str, picture: bytes) -> str:
+    """The likeliest class of a picture."""
+    request = urllib.request.Request(url, picture, {"Content-Type": "image/png"})
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)["predictions"][0]["classes"][0]["label"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What the tests share: the command line as a process, a small exported zoo, and a running service."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+import torch
+from helpers import serve
+
+DATA = os.environ.get("CNNZOO_DATA")
+CLI = [sys.executable, "-m", "cnnzoo.train"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {
+        "data": None if DATA else "set CNNZOO_DATA to a folder with MNIST and CIFAR-10",
+        "gpu": None if torch.cuda.is_available() else "no NVIDIA GPU",
+    }
+    for item in items:
+        for marker, reason in missing.items():
+            if reason and marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded datasets of these tests stay out of the user's cache."""
+    os.environ["CNNZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real MNIST and CIFAR-10; only for tests marked `data`."""
+    assert DATA is not None
+    return Path(DATA)
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """Runs the command line in a folder: cli("fit", "--config", "digits", cwd=folder)."""
+
+    def run(*words: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*CLI, *words], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=500
+        )
+        assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    return run
+
+
+class Finished(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """The same command line in this process, which saves the seconds that torch takes to load."""
+    import cnnzoo.train
+
+    def run(*words: str, cwd: Path) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["cnnzoo", *words])
+        monkeypatch.chdir(cwd)
+        code: object = 0
+        try:
+            cnnzoo.train.main()
+        except SystemExit as stop:
+            code = stop.code
+        if isinstance(code, str):  # as the interpreter treats sys.exit("message")
+            print(code, file=sys.stderr)
+            code = 1
+        out, err = capfd.readouterr()
+        return Finished(int(code or 0), out, err)  # type: ignore[call-overload]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
+    folder = tmp_path_factory.mktemp("trained")
+    cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
+    cli("test", "--config", "digits", cwd=folder)
+    cli("export", "--config", "digits", cwd=folder)
+    cli("export", "--config", "runs/digits_cnn/version_0", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def client(trained: Path) -> Iterator[httpx.Client]:
+    with serve(trained / "zoo") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    """The held-out digits of seed 0: uint8 [360, 1, 8, 8] and labels."""
+    from cnnzoo.datamodules import DigitsDataModule
+
+    return DigitsDataModule().load(train=False)

@@ -1,0 +1,69 @@
+"""Augmentation as a function of (seed, epoch, batch), the same for any number of devices."""
+
+import pytest
+import torch
+
+from cnnzoo.datamodules import Augmentation
+
+IMAGES = torch.randint(0, 256, (16, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+BOTH = Augmentation(flip=True, shift=3)
+
+
+def test_it_is_a_function_of_its_key():
+    first = BOTH(IMAGES, (0, 1, 2), 0, 1)
+    torch.manual_seed(5)
+    assert torch.equal(BOTH(IMAGES, (0, 1, 2), 0, 1), first)
+    for key in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
+        assert not torch.equal(BOTH(IMAGES, key, 0, 1), first)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_devices_draw_together_what_one_draws_alone(world: int):
+    whole = BOTH(IMAGES, (0, 0, 0), 0, 1)
+    for rank in range(world):
+        part = BOTH(IMAGES[rank::world], (0, 0, 0), rank, world)
+        assert torch.equal(part, whole[rank::world])
+
+
+def test_every_image_is_one_of_its_flips_and_shifts():
+    mirrored = torch.nn.functional.pad(IMAGES.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
+    out = BOTH(IMAGES, (0, 0, 0), 0, 1)
+    for image, source in zip(out, mirrored, strict=True):
+        candidates = [
+            crop
+            for dy in range(7)
+            for dx in range(7)
+            for window in [source[:, dy : dy + 12, dx : dx + 10]]
+            for crop in (window, window.flip(2))
+        ]
+        assert any(torch.equal(image, candidate) for candidate in candidates)
+
+
+def test_about_half_are_flipped_and_every_shift_occurs():
+    image = torch.zeros(4000, 1, 7, 7, dtype=torch.uint8)
+    image[:, :, 3, 3] = 255
+    out = Augmentation(shift=2, fill="black")(image, (0, 0, 0), 0, 1)
+    places = torch.nonzero(out)[:, 2:]
+    counts = torch.zeros(7, 7).index_put_(tuple(places.T), torch.ones(len(places)), accumulate=True)
+    assert (counts[1:6, 1:6] > 100).all()
+    assert counts.sum() == counts[1:6, 1:6].sum() == 4000
+    left = torch.zeros(4000, 1, 1, 2, dtype=torch.uint8)
+    left[..., 0] = 1
+    share = Augmentation(flip=True)(left, (0, 0, 0), 0, 1)[..., 1].float().mean()
+    assert 0.46 < share < 0.54
+
+
+def test_black_fill_uncovers_black():
+    white = torch.full((200, 1, 8, 8), 255, dtype=torch.uint8)
+    out = Augmentation(shift=4, fill="black")(white, (0, 0, 0), 0, 1)
+    assert set(out.unique().tolist()) == {0, 255}
+    assert (Augmentation(shift=4)(white, (0, 0, 0), 0, 1) == 255).all()
+
+
+def test_no_augmentation_hands_the_batch_through():
+    assert Augmentation()(IMAGES, (0, 0, 0), 0, 1) is IMAGES
+
+
+def test_a_negative_shift_is_an_error():
+    with pytest.raises(ValueError, match="from 0 up, not -1"):
+        Augmentation(shift=-1)

@@ -1,0 +1,240 @@
+"""The datasets: values, splits, caches, and what is said when there is no data."""
+
+import gzip
+import shutil
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
+from cnnzoo.datamodules.cifar10 import CLASSES, encoding
+from cnnzoo.serve.images import decode
+
+
+def write_mnist(folder: Path, train: int, test: int) -> None:
+    """Small files in MNIST's own IDX format, as torchvision lays them out."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for prefix, n in (("train", train), ("t10k", test)):
+        pixels = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes())
+        labels = np.arange(n, dtype=np.uint8) % 10
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+
+
+def write_class_folders(folder: Path, classes: tuple[str, ...], per_class: int, suffix: str = ".png", **save) -> None:
+    """Images whose colour tells the class, in folders of their own."""
+    rng = np.random.default_rng(len(folder.name))
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for n in range(per_class):
+            pixels = rng.integers(0, 80, (32, 32, 3), dtype=np.uint8)
+            pixels[..., label % 3] += 40 + 10 * (label // 3) * 4
+            Image.fromarray(pixels).save(folder / name / f"{n:04d}{suffix}", **save)
+
+
+def test_digits_lose_nothing():
+    data = DigitsDataModule()
+    images = torch.cat([data.load(True)[0], data.load(False)[0]])
+    assert images.dtype == torch.uint8
+    values = images.unique()
+    assert len(values) == 17
+    back = np.sort(np.rint(images.numpy() * (16 / 255)).reshape(len(images), -1), axis=0)
+    np.testing.assert_array_equal(back, np.sort(load_digits().images.reshape(len(images), -1), axis=0))
+
+
+def test_digits_split_is_stratified_disjoint_and_a_function_of_the_seed():
+    def parts(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        data = DigitsDataModule(seed=seed)
+        return data.load(True)[0].flatten(1), data.load(False)[0].flatten(1)
+
+    train, test = parts(0)
+    assert (len(train), len(test)) == (1437, 360)
+    counts = DigitsDataModule().load(False)[1].bincount()
+    assert counts.min() >= 34
+    assert counts.max() <= 37
+    distinct = {tuple(row) for row in train.tolist()} & {tuple(row) for row in test.tolist()}
+    assert not distinct  # no image stands in both
+    assert not torch.equal(parts(1)[1], test)
+
+
+def test_validation_is_a_stratified_part_of_the_training_images():
+    data = DigitsDataModule(val_fraction=0.2)
+    data.setup("fit")
+    train, val = data.parts["train"], data.parts["val"]
+    together = torch.cat([train.indices, val.indices])
+    assert sorted(together.tolist()) == list(range(1437))
+    assert len(val) == 288
+    assert val.labels[val.indices].bincount().min() >= 27
+
+
+def test_without_a_validation_part_everything_is_trained_on():
+    data = DigitsDataModule(val_fraction=0)
+    data.setup("fit")
+    assert len(data.parts["train"]) == 1437
+    assert data.val_dataloader() == []
+
+
+def test_the_test_set_is_not_read_for_training(monkeypatch):
+    data = DigitsDataModule()
+    read = []
+    monkeypatch.setattr(data, "load", lambda train, load=data.load: (read.append(train), load(train))[1])
+    data.setup("fit")
+    data.setup("validate")
+    assert read == [True]
+
+
+def test_batches_are_uint8_and_whole():
+    data = DigitsDataModule(batch_size=100)
+    data.setup("fit")
+    images, labels = next(iter(data.train_dataloader()))
+    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (100, 1, 8, 8))
+    assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (100,))
+    assert sum(len(labels) for _, labels in data.val_dataloader()) == 144
+
+
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}])
+def test_senseless_arguments_are_errors(arguments: dict):
+    with pytest.raises(ValueError, match=f"data.{next(iter(arguments))}"):
+        DigitsDataModule(**arguments)
+
+
+def test_mnist_reads_the_official_file_format(tmp_path: Path):
+    write_mnist(tmp_path, 300, 50)
+    data = MNISTDataModule(tmp_path)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    assert len(data.parts["train"]) + len(data.parts["val"]) == 300
+    images, labels = data.load(train=False)
+    assert tuple(images.shape) == (50, 1, 28, 28)
+    raw = (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16:]
+    assert images.numpy().tobytes() == raw
+    assert labels.tolist() == [n % 10 for n in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("data_module", "expected"),
+    [(MNISTDataModule, "MNIST/raw/ with the four files"), (CIFAR10DataModule, "cifar10/{train,test}/<class>/")],
+)
+def test_no_data_and_no_internet_is_a_clear_error_within_seconds(tmp_path, monkeypatch, data_module, expected):
+    def no_internet(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_internet)
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError) as error:
+        data_module(tmp_path / "nothing").prepare_data()
+    assert time.monotonic() - start < 30
+    message = str(error.value)
+    assert str(tmp_path / "nothing") in message
+    assert expected in message
+    assert "CNNZOO_DATA" in message
+
+
+@pytest.fixture(scope="module")
+def cifar10(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for part, per_class in (("train", 6), ("test", 2)):
+        write_class_folders(folder / "cifar10" / part, CLASSES, per_class, ".jpg", quality=75)
+    return folder
+
+
+def test_cifar10_reads_class_folders_and_names_the_variant(cifar10: Path):
+    data = CIFAR10DataModule(cifar10)
+    data.prepare_data()
+    images, labels = data.load(train=True)
+    assert tuple(images.shape) == (60, 3, 32, 32)
+    assert labels.bincount().tolist() == [6] * 10
+    with Image.open(cifar10 / "cifar10/train/ship/0003.jpg") as image:
+        np.testing.assert_array_equal(images[8 * 6 + 3].permute(1, 2, 0).numpy(), np.asarray(image))
+    assert data.describe()["variant"] == "JPEG q75"
+
+
+@pytest.mark.parametrize("quality", [20, 75, 90])
+def test_the_quality_of_a_jpeg_is_read_off_its_tables(tmp_path, quality: int):
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (32, 32)).save(path, quality=quality)
+    assert encoding(path) == f"JPEG q{quality}"
+
+
+def test_decoded_images_are_cached_until_a_file_changes(cifar10: Path, monkeypatch, tmp_path):
+    monkeypatch.setenv("CNNZOO_CACHE", str(tmp_path))
+    folder = tmp_path / "copy"
+    shutil.copytree(cifar10, folder)
+    first, _ = CIFAR10DataModule(folder).load(train=False)
+    decoded = []
+
+    def counted(data: bytes) -> Image.Image:
+        decoded.append(1)
+        return decode(data)
+
+    monkeypatch.setattr("cnnzoo.datamodules.files.decode", counted)
+    second, _ = CIFAR10DataModule(folder).load(train=False)
+    assert torch.equal(first, second)
+    assert not decoded
+
+    Image.new("RGB", (32, 32), "red").save(folder / "cifar10/test/airplane/0000.jpg")
+    third, _ = CIFAR10DataModule(folder).load(train=False)
+    assert len(decoded) == 20
+    assert not torch.equal(third[0], first[0])
+    assert not list(tmp_path.glob(".*"))  # nothing half-written
+
+
+def test_cifar10_folders_with_other_classes_are_refused(tmp_path: Path):
+    write_class_folders(tmp_path / "cifar10" / "train", ("cats", "dogs"), 2)
+    with pytest.raises(ValueError, match="holds the classes cats, dogs: expected airplane"):
+        CIFAR10DataModule(tmp_path).load(train=True)
+
+
+def test_image_folder_brings_any_picture_to_size(tmp_path: Path):
+    for part in ("train", "test"):
+        write_class_folders(tmp_path / part, ("a", "b"), 4)
+    Image.new("L", (90, 41), 200).save(tmp_path / "train/a/wide.PNG")
+    transparent = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    transparent.save(tmp_path / "train/b/transparent.png")
+    data = ImageFolderDataModule(tmp_path, size=(24, 20))
+    images, _ = data.load(train=True)
+    assert tuple(images.shape) == (10, 3, 24, 20)
+    assert data.classes == ("a", "b")
+    assert (images[4] == 200).all()  # sorted by name: after 0000-0003
+    assert (images[9] == 255).all()  # transparent lies on white
+    assert ImageFolderDataModule(tmp_path, size=(8, 8), mode="L").load(train=False)[0].shape == (8, 1, 8, 8)
+
+
+def test_a_broken_picture_is_named(tmp_path: Path):
+    write_class_folders(tmp_path / "train", ("a", "b"), 2)
+    broken = tmp_path / "train/b/broken.png"
+    broken.write_bytes(gzip.compress(b"not a picture"))
+    with pytest.raises(ValueError, match=r"broken\.png: not a PNG or JPEG image; remove or replace it"):
+        ImageFolderDataModule(tmp_path).load(train=True)
+
+
+def test_empty_folders_are_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=f"no class folders in {tmp_path}"):
+        ImageFolderDataModule(tmp_path).load(train=True)
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="no PNG or JPEG images in"):
+        ImageFolderDataModule(tmp_path).load(train=True)
+
+
+@pytest.mark.data
+def test_the_real_files(data_dir: Path):
+    for data, shape in (
+        (MNISTDataModule(data_dir), (60_000, 1, 28, 28)),
+        (CIFAR10DataModule(data_dir), (50_000, 3, 32, 32)),
+    ):
+        data.prepare_data()
+        images, labels = data.load(train=True)
+        assert tuple(images.shape) == shape
+        assert len(labels.bincount()) == 10
+        assert len(data.load(train=False)[1]) == 10_000
+    mean = MNISTDataModule(data_dir).load(train=True)[0].float().mean() / 255
+    assert mean == pytest.approx(0.1307, abs=5e-5)  # the constant in the network's defaults

@@ -1,0 +1,62 @@
+"""A running service, pictures as files, and errors in their one form."""
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+
+@contextlib.contextmanager
+def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
+    """The real service over `zoo`, as a process of its own on a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = zoo.parent / f"serve-{port}.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(zoo), "--port", str(port)],
+            env={**os.environ, **env},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            for _ in range(600):
+                assert process.poll() is None, log.read_text()
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/readyz").status_code == 200:
+                        break
+                time.sleep(0.1)
+            else:
+                raise AssertionError(log.read_text())
+            yield client
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    """uint8 [H, W] or [H, W, 3] as the content of an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def error(response: httpx.Response, status: int) -> str:
+    """The message of an error answer, which has the one form."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert set(body) == {"error", "code", "request_id"}
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body["error"]

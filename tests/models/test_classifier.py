@@ -1,0 +1,55 @@
+"""The optimiser, the schedule and the loss that the networks share."""
+
+import pytest
+import torch
+from lightning import Trainer
+
+from cnnzoo.datamodules import DigitsDataModule
+from cnnzoo.models import DigitsCNN
+
+
+def quiet(**kwargs) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **kwargs,
+    )
+
+
+def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
+    """One plain SGD step with weight decay 2λ equals one on the loss with λ·Σw² of the kernels added."""
+    penalty, rate = 0.03, 0.1
+    data = DigitsDataModule(batch_size=50)
+    data.setup("fit")
+    torch.manual_seed(1)
+    model = DigitsCNN(optimizer="sgd", learning_rate=rate, weight_decay=2 * penalty)
+    reference = {k: v.clone().requires_grad_() for k, v in model.state_dict().items()}
+
+    seen = []
+    model.training_step = lambda batch, i, step=model.training_step: (seen.append(batch), step(batch, i))[1]
+    quiet(max_steps=1).fit(model, data)
+
+    images, labels = seen[0]
+    logits = torch.func.functional_call(model, reference, (images,))
+    kernels = [v for k, v in reference.items() if k.endswith("weight")]
+    loss = torch.nn.functional.cross_entropy(logits, labels) + penalty * sum((k**2).sum() for k in kernels)
+    loss.backward()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, reference[key].detach() - rate * reference[key].grad)
+
+
+@pytest.mark.parametrize(("warmup", "expected"), [(0.0, [1.0, 0.5, 0.0]), (0.5, [0.0, 1.0, 0.0])])
+def test_cosine_schedule(warmup: float, expected: list[float]):
+    model = DigitsCNN(schedule="cosine", warmup=warmup)
+    assert [model._learning_rate_factor(p) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected, abs=1e-12)
+
+
+def test_data_of_another_shape_or_other_classes_is_an_error_before_training():
+    with pytest.raises(ValueError, match=r"takes images of .*\(1, 16, 16\).*gives \(1, 8, 8\)"):
+        quiet(max_epochs=1).fit(DigitsCNN(input_shape=(1, 16, 16)), DigitsDataModule())
+    with pytest.raises(ValueError, match="has 3 outputs, DigitsDataModule has 10 classes"):
+        quiet(max_epochs=1).fit(DigitsCNN(num_classes=3), DigitsDataModule())

@@ -1,0 +1,106 @@
+"""The parity gate and what is written behind it."""
+
+import json
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnxruntime as ort
+import pytest
+import torch
+
+from cnnzoo.models import create_model
+from cnnzoo.models.export import ParityError, check_parity, next_version, to_onnx, torch_logits, write
+from cnnzoo.models.pretrained import load
+from cnnzoo.serve.contract import ContractError, ModelCard
+
+CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn"])
+def test_any_batch_size_gives_torchs_probabilities(name: str):
+    torch.manual_seed(0)
+    model = create_model(name)
+    proto = to_onnx(model)
+    session = ort.InferenceSession(proto.SerializeToString())
+    for n in (1, 2, 7):
+        images = torch.randint(0, 256, (n, *model.input_shape), dtype=torch.uint8)
+        logits, probabilities = session.run(["logits", "probabilities"], {"images": images.numpy()})
+        expected = torch_logits(model, images)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+        np.testing.assert_allclose(probabilities, expected.softmax(1), atol=1e-6)
+    assert proto.opset_import[0].version == 18
+    assert not any(t.external_data for t in proto.graph.initializer)
+
+
+def test_dropout_is_off_in_the_file_though_the_model_was_training():
+    model = create_model("mnist_cnn", dropout=0.9).train()
+    images = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8)
+    proto = to_onnx(model)
+    assert check_parity(proto, images, torch_logits(model, images)) < 1e-5
+
+
+def test_the_gate_stops_a_file_with_one_changed_weight(images: torch.Tensor):
+    model = create_model("digits_cnn")
+    proto = to_onnx(model)
+    last = next(t for t in proto.graph.initializer if t.name == "network.6.bias")
+    changed = onnx.numpy_helper.to_array(last).copy()
+    changed[3] += 0.01
+    last.CopyFrom(onnx.numpy_helper.from_array(changed, last.name))
+    with pytest.raises(ParityError, match=r"a probability off by more than 1e-05 for \d+ \(numbers 0, "):
+        check_parity(proto, images, torch_logits(model, images))
+
+
+def test_the_gate_stops_nan(images: torch.Tensor):
+    model = create_model("digits_cnn")
+    proto = to_onnx(model)
+    with torch.no_grad():
+        model.network[6].bias[0] = float("nan")
+    with pytest.raises(ParityError):
+        check_parity(to_onnx(model), images, torch_logits(model, images))
+    assert proto is not None
+
+
+def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
+    proto = to_onnx(create_model("digits_cnn"))
+    assert next_version(tmp_path, "digits_cnn") == 1
+    path = write(proto, CARD, tmp_path)
+    assert path == tmp_path / "digits_cnn" / "1" / "model.onnx"
+    assert next_version(tmp_path, "digits_cnn") == 2
+    with pytest.raises(FileExistsError):
+        write(proto, CARD, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["digits_cnn"]  # no unfinished folder is left
+
+
+def test_the_card_inside_is_the_card(tmp_path):
+    path = write(to_onnx(create_model("digits_cnn")), CARD, tmp_path)
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(metadata["cnnzoo.card"])["classes"] == list("0123456789")
+    assert ModelCard.from_json(metadata["cnnzoo.card"]) == CARD
+
+
+def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.Tensor):
+    torch.manual_seed(0)
+    model = create_model("digits_cnn", hidden=21)
+    config = {"model": {"init_args": {"hidden": 21}}}
+    path = write(to_onnx(model), ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config), tmp_path)
+    for again in (create_model("digits_cnn", pretrained=path),):
+        assert torch.equal(torch_logits(again, images), torch_logits(model, images))
+    monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path))
+    assert torch.equal(torch_logits(create_model("digits_cnn", pretrained=True), images), torch_logits(model, images))
+    with pytest.raises(ValueError, match=r"network\.4\.weight.*differ"):
+        create_model("digits_cnn", pretrained=True, hidden=20)
+    with pytest.raises(FileNotFoundError, match="no exported mnist_cnn in"):
+        create_model("mnist_cnn", pretrained=True)
+
+
+def test_a_file_without_a_card_holds_no_pretrained_weights(tmp_path):
+    foreign = tmp_path / "foreign.onnx"
+    onnx.save(to_onnx(create_model("digits_cnn")), foreign)
+    with pytest.raises(ContractError, match="no model card"):
+        load(type(create_model("digits_cnn")), "digits_cnn", foreign, {})

@@ -1,0 +1,55 @@
+"""The card: what is accepted, and how what is not is refused."""
+
+import json
+
+import pytest
+
+from cnnzoo.serve.contract import ContractError, ModelCard, check_name
+
+GOOD = json.loads(ModelCard("m", 1, ("a", "b"), (3, 4, 5)).to_json())
+
+
+def test_a_card_survives_the_way_through_json():
+    card = ModelCard("m", 2, ("é", "b"), (1, 4, 5), "mnist", metrics={"accuracy": 0.5}, config={"x": [1]})
+    assert ModelCard.from_json(card.to_json()) == card
+    assert card.mode == "L"
+
+
+def test_entries_of_a_later_minor_release_are_passed_over():
+    assert ModelCard.from_json(json.dumps({**GOOD, "new": 1})).name == "m"
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("schema", 2),
+        ("name", "../etc"),
+        ("name", None),
+        ("version", 0),
+        ("version", "1"),
+        ("version", True),
+        ("classes", "ab"),
+        ("classes", ["a"]),
+        ("classes", ["a", 1]),
+        ("input_shape", [3, 4]),
+        ("input_shape", [2, 4, 4]),
+        ("input_shape", [3, 0, 4]),
+        ("prepare", "rm -rf"),
+        ("metrics", []),
+    ],
+)
+def test_a_wrong_entry_is_named(entry: str, value: object):
+    with pytest.raises(ContractError, match=entry):
+        ModelCard.from_json(json.dumps({**GOOD, entry: value}))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 10_000])
+def test_what_is_no_json_object_is_refused(text: str):
+    with pytest.raises(ContractError):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "A", "a" * 65, ".a", "a b", "a\n"])
+def test_names_that_cannot_be(name: str):
+    with pytest.raises(ContractError, match="cannot be a model's name"):
+        check_name(name)

@@ -1,0 +1,285 @@
+"""The running service: list, download, predict, and what it says to bad requests."""
+
+import base64
+import hashlib
+import http.client
+import io
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bentoml
+import httpx
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from helpers import error, png, serve
+from PIL import Image
+
+PREDICT = "/v1/models/digits_cnn/predict"
+
+
+@pytest.fixture(scope="module")
+def torch_classes(trained: Path, digits) -> list[int]:
+    """What the checkpoint itself answers for the held-out digits."""
+    from cnnzoo.models import DigitsCNN
+
+    checkpoint = torch.load(trained / "runs/digits_cnn/version_0/checkpoints/best.ckpt", weights_only=True)
+    model = DigitsCNN().eval()
+    model.load_state_dict(checkpoint["state_dict"])
+    with torch.inference_mode():
+        return model(digits[0]).argmax(1).tolist()
+
+
+def test_models_are_listed_newest_first(client: httpx.Client):
+    listing = client.get("/models").json()
+    assert [(m["name"], m["version"]) for m in listing["models"]] == [("digits_cnn", 2), ("digits_cnn", 1)]
+    model = listing["models"][0]
+    assert model["classes"] == list("0123456789")
+    assert model["input"] == {"shape": [1, 8, 8], "dtype": "uint8", "mode": "L", "prepare": "digits"}
+    assert model["metrics"]["n"] == 360
+    assert model["parameters"] == 8660
+    assert listing["refused"] == {}
+
+
+def test_download_is_the_file_and_runs_elsewhere(client: httpx.Client, trained: Path, digits, torch_classes):
+    listed = client.get("/models").json()["models"][1]
+    response = client.get("/models/digits_cnn/versions/1.onnx")
+    digest = hashlib.sha256(response.content).hexdigest()
+    assert response.content == (trained / "zoo/digits_cnn/1/model.onnx").read_bytes()
+    assert response.headers["etag"] == f'"{digest}"' == f'"{listed["sha256"]}"'
+    encoded = base64.b64encode(bytes.fromhex(digest)).decode()
+    assert response.headers["repr-digest"] == f"sha-256=:{encoded}:"
+    assert response.headers["content-disposition"] == 'attachment; filename="digits_cnn-1.onnx"'
+    assert int(response.headers["content-length"]) == listed["size"] == len(response.content)
+    session = ort.InferenceSession(response.content)
+    assert session.run(["logits"], {"images": digits[0].numpy()})[0].argmax(1).tolist() == torch_classes
+
+
+def test_the_newest_version_is_downloaded_by_default(client: httpx.Client):
+    newest = client.get("/models/digits_cnn.onnx")
+    assert newest.headers["etag"] == client.head("/models/digits_cnn/versions/2.onnx").headers["etag"]
+    assert newest.headers["cache-control"] == "no-cache"
+
+
+def test_head_says_what_get_would_without_a_body(client: httpx.Client):
+    head, get = client.head("/models/digits_cnn.onnx"), client.get("/models/digits_cnn.onnx")
+    assert head.content == b""
+    for name in ("etag", "content-length", "repr-digest", "accept-ranges"):
+        assert head.headers[name] == get.headers[name]
+
+
+def test_a_file_that_the_client_has_is_not_sent_again(client: httpx.Client):
+    etag = client.head("/models/digits_cnn.onnx").headers["etag"]
+    for value in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        response = client.get("/models/digits_cnn.onnx", headers={"If-None-Match": value})
+        assert response.status_code == 304
+        assert response.content == b""
+        assert response.headers["etag"] == etag
+    assert client.get("/models/digits_cnn.onnx", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_a_broken_off_download_is_resumed(client: httpx.Client):
+    whole = client.get("/models/digits_cnn.onnx")
+    half = len(whole.content) // 2
+    etag = whole.headers["etag"]
+    rest = client.get("/models/digits_cnn.onnx", headers={"Range": f"bytes={half}-", "If-Range": etag})
+    assert rest.status_code == 206
+    assert rest.headers["content-range"] == f"bytes {half}-{len(whole.content) - 1}/{len(whole.content)}"
+    assert whole.content[:half] + rest.content == whole.content
+    last = client.get("/models/digits_cnn.onnx", headers={"Range": "bytes=-10"})
+    assert last.content == whole.content[-10:]
+    changed = client.get("/models/digits_cnn.onnx", headers={"Range": f"bytes={half}-", "If-Range": '"other"'})
+    assert changed.status_code == 200
+    assert client.get("/models/digits_cnn.onnx", headers={"Range": "bytes=99999999-"}).status_code == 416
+
+
+def test_every_held_out_digit_gets_the_class_torch_gives(client: httpx.Client, digits, torch_classes):
+    answers = []
+    for start in range(0, 360, 120):
+        files = [("file", (f"{i}.png", png(digits[0][i, 0].numpy()), "image/png")) for i in range(start, start + 120)]
+        body = client.post(PREDICT, files=files).json()
+        assert [p["file"] for p in body["predictions"]] == [f"{i}.png" for i in range(start, start + 120)]
+        answers += [p["classes"][0]["class"] for p in body["predictions"]]
+    assert answers == torch_classes
+
+
+def test_a_raw_body_is_one_picture(client: httpx.Client, digits, torch_classes):
+    response = client.post(PREDICT, content=png(digits[0][0, 0].numpy()), headers={"Content-Type": "image/png"})
+    body = response.json()
+    assert (body["model"], body["version"]) == ("digits_cnn", 2)
+    classes = body["predictions"][0]["classes"]
+    assert classes[0]["label"] == str(torch_classes[0])
+    assert [c["probability"] for c in classes] == sorted((c["probability"] for c in classes), reverse=True)
+    assert len(classes) == 3
+
+
+def test_a_jpeg_of_dark_ink_on_paper_is_prepared_unless_told_not_to(client: httpx.Client, digits, torch_classes):
+    confident = torch_classes.index(0)
+    digit = Image.fromarray(255 - digits[0][confident, 0].numpy()).resize((200, 200), Image.Resampling.BICUBIC)
+    page = Image.new("L", (640, 480), 255)
+    page.paste(digit, (300, 90))
+    jpeg = png(np.asarray(page), "JPEG")
+    answer = {}
+    for prepare in ("auto", "none"):
+        response = client.post(
+            f"{PREDICT}?prepare={prepare}&top_k=10", content=jpeg, headers={"Content-Type": "image/jpeg"}
+        )
+        answer[prepare] = {c["label"]: c["probability"] for c in response.json()["predictions"][0]["classes"]}
+    assert max(answer["auto"], key=answer["auto"].get) == "0"
+    assert answer["auto"] != answer["none"]
+    assert sum(answer["none"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_top_k(client: httpx.Client, digits):
+    def ask(top_k: str) -> httpx.Response:
+        body = png(digits[0][0, 0].numpy())
+        return client.post(f"{PREDICT}?top_k={top_k}", content=body, headers={"Content-Type": "image/png"})
+
+    assert len(ask("1").json()["predictions"][0]["classes"]) == 1
+    assert len(ask("99").json()["predictions"][0]["classes"]) == 10
+    for wrong in ("0", "-1", "x", "1.5", "", "9" * 30):
+        assert "top_k" in error(ask(wrong), 400)
+
+
+def test_classify_through_bentomls_own_client(client: httpx.Client, digits, torch_classes):
+    with bentoml.SyncHTTPClient(str(client.base_url)) as own:
+        answers = own.classify(model="digits_cnn", images=digits[0][:20].numpy(), top_k=1)
+        assert [a[0]["class"] for a in answers] == torch_classes[:20]
+        with pytest.raises(bentoml.exceptions.BentoMLException, match=r"expected \[N, 1, 8, 8\]"):
+            own.classify(model="digits_cnn", images=np.zeros((1, 1, 9, 9), np.uint8))
+        with pytest.raises(bentoml.exceptions.BentoMLException, match="no model is called 'dgts'"):
+            own.classify(model="dgts", images=np.zeros((1, 1, 8, 8), np.uint8))
+
+
+def test_health(client: httpx.Client):
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+    assert b"bentoml_service_request" in client.get("/metrics").content
+
+
+# What is said to bad requests
+
+
+def test_unknown_models_and_routes(client: httpx.Client):
+    assert "did you mean 'digits_cnn'" in error(client.get("/models/digit_cnn.onnx"), 404)
+    assert "has no version '9' (there are 2, 1)" in error(client.get("/models/digits_cnn/versions/9.onnx"), 404)
+    error(client.get("/models/digits_cnn/versions/-1.onnx"), 404)
+    error(client.get("/nothing"), 404)
+    error(client.get(PREDICT), 405)
+    error(client.post("/models"), 405)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/../../../etc/passwd.onnx",
+        "/models/..%2f..%2f..%2fetc%2fpasswd.onnx",
+        "/models/%2e%2e/%2e%2e/etc/passwd.onnx",
+        "/models/digits_cnn/versions/..%2f1.onnx",
+        "/v1/models/..%2f/predict",
+        "/v2/models/../../etc/passwd",
+        "/models/digits_cnn%00.onnx",
+    ],
+)
+def test_no_name_leads_out_of_the_zoo(client: httpx.Client, path: str):
+    """Sent as it stands, without the tidying that HTTP clients do."""
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
+    connection.putrequest("GET", path, skip_host=False)
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    assert response.status in (404, 405)
+    assert b"root:" not in body
+    connection.close()
+
+
+def test_pictures_that_are_none(client: httpx.Client):
+    headers = {"Content-Type": "image/png"}
+    assert "not a PNG or JPEG image" in error(client.post(PREDICT, content=b"hello", headers=headers), 422)
+    assert "not a PNG or JPEG image" in error(client.post(PREDICT, content=b"", headers=headers), 422)
+    half = png(np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8))[:800]
+    files = [("file", ("good.png", png(np.zeros((8, 8), np.uint8)))), ("file", ("half.png", half))]
+    assert error(client.post(PREDICT, files=files), 422).startswith("half.png: the image is damaged")
+
+
+def test_a_picture_of_too_many_pixels(client: httpx.Client):
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
+    response = client.post(PREDICT, content=buffer.getvalue(), headers={"Content-Type": "image/png"})
+    assert "at most 25,000,000" in error(response, 413)
+
+
+def test_bodies_of_another_kind(client: httpx.Client):
+    assert "send image/png or image/jpeg" in error(client.post(PREDICT, data={"a": "b"}), 415)
+    assert "not stated" in error(client.post(PREDICT), 415)
+    assert "no part named 'file'" in error(client.post(PREDICT, files={"picture": b"x"}), 400)
+    error(client.post(PREDICT, content=b"--x", headers={"Content-Type": "multipart/form-data"}), 400)
+    too_many = [("file", (f"{i}.png", b"x")) for i in range(300)]
+    assert "256" in error(client.post(PREDICT, files=too_many), 400)
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/models/digits_cnn/infer", "/classify"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_of_100_mb_is_refused(client: httpx.Client, path: str, declared: bool):
+    """With its length declared, and streamed in chunks without one."""
+    chunk = bytes(2**20)
+    chunks = (chunk for _ in range(100))
+    content = b"".join(chunks) if declared else chunks
+    kind = {"classify": "application/json", "infer": "application/json", "predict": "image/png"}[path.rsplit("/", 1)[1]]
+    assert "larger than 33,554,432 bytes" in error(
+        client.post(path, content=content, headers={"Content-Type": kind}), 413
+    )
+    assert client.get("/readyz").status_code == 200
+
+
+def test_the_clients_own_request_id_comes_back_if_it_is_harmless(client: httpx.Client):
+    assert client.get("/models", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert client.get("/nothing", headers={"X-Request-ID": "abc-1"}).json()["request_id"] == "abc-1"
+    assert client.get("/models", headers={"X-Request-ID": "a\tb"}).headers["x-request-id"] != "a\tb"
+
+
+def test_pickles_are_not_read(client: httpx.Client):
+    response = client.post(
+        "/classify", content=b"\x80\x04N.", headers={"Content-Type": "application/vnd.bentoml+pickle"}
+    )
+    assert "not allowed" in error(response, 415)
+
+
+def test_the_service_listens_on_loopback_only(client: httpx.Client):
+    """Linux has all of 127.0.0.0/8, so an address other than 127.0.0.1 tells a bound socket from a wild one."""
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.2", client.base_url.port)) != 0
+
+
+def test_many_at_once_get_each_their_own_answer(client: httpx.Client, digits, torch_classes):
+    def ask(i: int) -> int:
+        body = png(digits[0][i, 0].numpy())
+        response = client.post(f"{PREDICT}?top_k=1", content=body, headers={"Content-Type": "image/png"})
+        return response.json()["predictions"][0]["classes"][0]["class"]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(ask, range(200))) == torch_classes[:200]
+
+
+def test_a_file_changed_under_the_service_is_not_passed_off_as_the_old_one(trained: Path, tmp_path: Path):
+    import shutil
+
+    zoo = tmp_path / "zoo"
+    shutil.copytree(trained / "zoo", zoo)
+    with serve(zoo) as own:
+        path = zoo / "digits_cnn/2/model.onnx"
+        path.write_bytes(path.read_bytes() + b"\0")
+        assert "changed on disk" in error(own.get("/models/digits_cnn.onnx"), 503)
+
+
+def test_an_empty_zoo_is_explained(tmp_path: Path):
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(tmp_path)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1
+    assert f"no model to serve in {tmp_path}" in done.stderr
+    assert "cnnzoo export" in done.stderr

@@ -1,0 +1,181 @@
+"""From the bytes of a picture to a network's input."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageOps
+
+from cnnzoo.serve import images
+from cnnzoo.serve.images import PictureTooLarge, UndecodableImage, decode, fit, to_input
+from cnnzoo.serve.ink import frame_digits, frame_mnist, strokes
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **save) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **save)
+    return buffer.getvalue()
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    row = np.linspace(0, 255, width).astype(np.uint8)
+    return Image.fromarray(np.stack([np.tile(row, (height, 1)), np.zeros((height, width), np.uint8)] * 2, 2)[..., :3])
+
+
+def test_an_image_of_the_right_size_is_not_touched():
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(fit(decode(encoded(Image.fromarray(pixels))), (3, 32, 32)), pixels.transpose(2, 0, 1))
+
+
+def test_exif_orientation_is_obeyed():
+    upright = gradient(40, 20)
+    turned = upright.transpose(Image.Transpose.ROTATE_90)  # as a camera held sideways stores it
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 270° to show
+    seen = decode(encoded(turned, "JPEG", exif=exif, quality=95))
+    assert seen.size == (40, 20)
+    np.testing.assert_allclose(np.asarray(seen, int)[..., 0], np.asarray(upright, int)[..., 0], atol=12)
+
+
+def test_resizing_is_antialiased():
+    """A fine checkerboard becomes grey, not a pattern of what happened to be hit."""
+    board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
+    small = fit(Image.fromarray(board), (1, 32, 32))
+    assert np.abs(small.astype(int) - 127).max() < 12
+
+
+def test_proportions_are_kept_by_cropping_around_the_centre():
+    image = Image.new("RGB", (96, 32), "red")
+    image.paste("blue", (32, 0, 64, 32))
+    assert (fit(image, (3, 32, 32))[2] > 200).mean() > 0.9
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_every_mode_of_picture_arrives(mode: str):
+    source = Image.new("L", (40, 40), 200)
+    image = Image.new("I;16", (40, 40), 200 * 256 + 17) if mode == "I;16" else source.convert(mode, dither=0)
+    data = encoded(image, "JPEG", quality=100) if mode == "CMYK" else encoded(image)
+    expected = 255 if mode == "1" else 200
+    for channels in (1, 3):
+        pixels = fit(decode(data), (channels, 8, 8))
+        assert pixels.shape == (channels, 8, 8)
+        np.testing.assert_allclose(pixels, expected, atol=3)
+
+
+def test_transparency_lies_on_white():
+    image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
+    assert (fit(image, (3, 10, 10)) == 255).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50), b"%!PS-Adobe"])
+def test_what_is_no_picture(data: bytes):
+    with pytest.raises(UndecodableImage):
+        decode(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_truncated_picture_is_refused(kind: str):
+    data = encoded(Image.effect_noise((64, 64), 80), kind)
+    with pytest.raises(UndecodableImage, match="damaged"):
+        decode(data[: len(data) // 2])
+
+
+def test_other_formats_are_not_opened():
+    with pytest.raises(UndecodableImage, match="not a PNG or JPEG"):
+        decode(encoded(Image.new("RGB", (4, 4)), "TIFF"))
+
+
+def test_the_pixels_are_counted_before_they_are_decoded(monkeypatch):
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
+    assert len(bomb) < 100_000
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(PictureTooLarge, match=f"{images.MAX_PIXELS:,}"):
+        decode(bomb)
+
+
+# Handwriting
+
+
+def drawing(size: int = 300, ink: str = "black", paper: str = "white", at: tuple[int, int] = (60, 20)) -> Image.Image:
+    image = Image.new("RGB", (size, size), paper)
+    draw = ImageDraw.Draw(image)
+    x, y = at
+    draw.line([(x, y), (x + 80, y), (x + 30, y + 140)], fill=ink, width=14)  # a seven
+    return image
+
+
+def test_a_drawing_is_framed_as_mnist_is():
+    pixels = to_input(drawing(), (1, 28, 28), "mnist")[0].astype(float)
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    y, x = np.indices(pixels.shape)
+    assert (pixels * y).sum() / pixels.sum() == pytest.approx(14, abs=0.5)
+    assert (pixels * x).sum() / pixels.sum() == pytest.approx(14, abs=0.5)
+    assert pixels.max() == 255
+    assert pixels[0].max() == 0
+
+
+def test_a_drawing_is_framed_as_the_digits_are():
+    pixels = to_input(drawing(), (1, 8, 8), "digits")[0]
+    assert pixels[0].any()
+    assert pixels[7].any()
+    assert set(np.unique(pixels)) <= set(np.rint(np.arange(17) * (255 / 16)).astype(int))
+
+
+@pytest.mark.parametrize("prepare", ["mnist", "digits"])
+def test_where_how_large_and_in_what_colours_it_was_drawn_does_not_matter(prepare: str):
+    shape = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}[prepare]
+    reference = to_input(drawing(), shape, prepare).astype(int)
+    others = [
+        drawing(at=(150, 130)),
+        drawing(size=500, at=(3, 300)),
+        drawing(ink="white", paper="black"),
+        drawing(ink="#223388", paper="#e8e0d0"),
+        ImageOps.grayscale(drawing()).resize((600, 600)),
+    ]
+    for other in others:
+        difference = np.abs(to_input(other, shape, prepare).astype(int) - reference)
+        assert difference.mean() < 8, difference
+
+
+def test_an_empty_picture_gives_an_empty_input():
+    for colour in ("white", "black", "gray"):
+        assert not to_input(Image.new("RGB", (50, 60), colour), (1, 28, 28), "mnist").any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 3)])
+def test_any_shape_of_ink_can_be_framed(shape: tuple[int, int]):
+    ink = np.full(shape, 255, np.uint8)
+    assert frame_mnist(ink).shape == (28, 28)
+    assert frame_digits(ink).shape == (8, 8)
+
+
+def test_framed_pictures_of_the_networks_size_are_left_alone(digits):
+    for image in digits[0][:50].numpy():
+        np.testing.assert_array_equal(to_input(Image.fromarray(image[0]), (1, 8, 8), "digits"), image)
+
+
+@pytest.mark.data
+def test_mnist_images_come_through_their_own_framing_almost_unchanged(data_dir):
+    """Enlarged, inverted and put anywhere on a page, a digit comes back where MNIST had it."""
+    from cnnzoo.datamodules import MNISTDataModule
+
+    digits = MNISTDataModule(data_dir).load(train=True)[0][:300, 0].numpy()
+    rng = np.random.default_rng(0)
+    differences = []
+    for digit in digits:
+        page = Image.new("L", (400, 300), 255)
+        page.paste(
+            ImageOps.invert(Image.fromarray(digit).resize((140, 140), Image.Resampling.BICUBIC)),
+            (int(rng.integers(0, 260)), int(rng.integers(0, 160))),
+        )
+        differences.append(np.abs(to_input(page, (1, 28, 28), "mnist")[0].astype(int) - digit).mean())
+    assert np.median(differences) < 10
+    assert torch.tensor(differences).quantile(0.95) < 20
+
+
+def test_the_ink_is_cropped_to_its_extent():
+    page = np.full((50, 70), 250, np.uint8)
+    page[10:22, 30:37] = 5
+    np.testing.assert_array_equal(strokes(page), np.full((12, 7), 255, np.uint8))

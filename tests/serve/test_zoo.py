@@ -1,0 +1,118 @@
+"""The zoo folder: what is loaded, what is refused and why."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import pytest
+
+from cnnzoo.models import create_model
+from cnnzoo.models.export import to_onnx, write
+from cnnzoo.serve.contract import ModelCard
+from cnnzoo.serve.zoo import Zoo
+
+CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    return write(to_onnx(create_model("digits_cnn")), CARD, tmp_path_factory.mktemp("good"))
+
+
+def place(zoo: Path, name: str, version: str = "1") -> Path:
+    path = zoo / name / version / "model.onnx"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, good: Path) -> Path:
+    """A folder with one good file."""
+    shutil.copy(good, place(tmp_path, "digits_cnn"))
+    return tmp_path
+
+
+def refusal(folder: Path, path: str) -> str:
+    """Why the file at `path` is not served, while the good one is."""
+    zoo = Zoo(folder)
+    assert [m.card.name for m in zoo.models] == ["digits_cnn"]
+    return zoo.refused[path]
+
+
+def test_an_empty_or_missing_folder_is_an_empty_zoo(tmp_path: Path):
+    assert Zoo(tmp_path).models == []
+    assert Zoo(tmp_path / "nothing").models == []
+
+
+def test_a_file_that_is_no_onnx_is_refused(zoo: Path):
+    place(zoo, "text").write_text("hello")
+    assert "ONNX Runtime cannot load it" in refusal(zoo, "text/1/model.onnx")
+
+
+def test_a_truncated_file_is_refused(zoo: Path, good: Path):
+    place(zoo, "half").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    assert "ONNX Runtime cannot load it" in refusal(zoo, "half/1/model.onnx")
+
+
+def test_a_file_without_a_card_is_refused(zoo: Path):
+    onnx.save(to_onnx(create_model("digits_cnn")), place(zoo, "bare"))
+    assert "no model card" in refusal(zoo, "bare/1/model.onnx")
+
+
+def test_a_file_in_another_models_place_is_refused(zoo: Path, good: Path):
+    shutil.copy(good, place(zoo, "digits_cnn", "7"))
+    assert "its card says digits_cnn/1, but it lies in digits_cnn/7" in refusal(zoo, "digits_cnn/7/model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"classes": ("a", "b")}, "expected float32"),
+        ({"input_shape": (1, 9, 9)}, "its card says uint8"),
+        ({"input_shape": (3, 8, 8)}, "its card says uint8"),
+    ],
+)
+def test_a_card_that_the_graph_contradicts_is_refused(zoo: Path, change: dict, reason: str):
+    card = ModelCard(**{**CARD.__dict__, "name": "liar", **change})
+    write(to_onnx(create_model("digits_cnn")), card, zoo)
+    assert reason in refusal(zoo, "liar/1/model.onnx")
+
+
+def test_a_graph_with_other_inputs_is_refused(zoo: Path):
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    write(model, ModelCard(**{**CARD.__dict__, "name": "relu"}), zoo)
+    assert "its inputs are ['x']" in refusal(zoo, "relu/1/model.onnx")
+
+
+def test_external_data_is_refused(zoo: Path):
+    """A file may not make the service read another one."""
+    proto = to_onnx(create_model("digits_cnn"))
+    path = place(zoo, "external")
+    entry = onnx.StringStringEntryProto(
+        key="cnnzoo.card", value=ModelCard(**{**CARD.__dict__, "name": "external"}).to_json()
+    )
+    proto.metadata_props.append(entry)
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert (path.parent / "weights.bin").is_file()
+    assert "ONNX Runtime cannot load it" in refusal(zoo, "external/1/model.onnx")
+
+
+def test_names_are_looked_up(zoo: Path):
+    loaded = Zoo(zoo)
+    assert loaded.get("digits_cnn") is loaded.get("digits_cnn", 1)
+    assert loaded.get("digits_cnn", 2) is None
+    assert loaded.get("../digits_cnn") is None
+    assert loaded.versions("nothing") == []
+
+
+def test_it_answers(zoo: Path):
+    model = Zoo(zoo).get("digits_cnn")
+    assert model is not None
+    logits, probabilities = model.session.run(np.zeros((3, 1, 8, 8), np.uint8))
+    assert logits.shape == probabilities.shape == (3, 10)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)

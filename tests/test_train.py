@@ -1,0 +1,270 @@
+"""The command line, as a process of its own."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from conftest import CLI, Cli, Finished
+from helpers import png, serve
+from PIL import Image
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+RUN = Path("runs/digits_cnn/version_0")
+Here = Callable[..., Finished]
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        image.load()
+        low, high = image.convert("L").getextrema()
+        return image.format == "PNG" and min(image.size) > 300 and low != high
+
+
+def test_a_run_folder_holds_what_the_readme_says(trained: Path):
+    run = trained / RUN
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["class_path"].endswith("DigitsCNN")
+    assert config["trainer"]["max_epochs"] == 8
+    assert config["checkpoint"]["monitor"] == "val_accuracy"
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(bool(row["val_accuracy"]) for row in rows) == sum(bool(row["train_loss"]) for row in rows) == 8
+    assert list(run.glob("events.out.tfevents.*"))
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_best_is_the_checkpoint_with_the_highest_validation_accuracy(trained: Path):
+    with (trained / RUN / "metrics.csv").open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"]]
+    best = torch.load(trained / RUN / "checkpoints/best.ckpt", weights_only=True)
+    last = torch.load(trained / RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert best["epoch"] == int(np.argmax(accuracies))
+    assert last["epoch"] == 7
+
+
+def test_test_writes_metrics_and_pictures(trained: Path, digits):
+    metrics = json.loads((trained / RUN / "metrics.json").read_text())
+    assert metrics["n"] == 360
+    assert metrics["accuracy"] > 0.85
+    assert round(
+        sum(
+            share * n
+            for share, n in zip(metrics["accuracy_per_class"].values(), digits[1].bincount().tolist(), strict=True)
+        )
+    ) == round(360 * metrics["accuracy"])
+    assert metrics["dataset"]["name"] == "digits"
+    assert metrics["command"].endswith("test --config digits")
+    for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png"):
+        assert is_picture(trained / RUN / picture)
+
+
+def test_the_card_says_how_the_file_came_about(trained: Path):
+    proto = onnx.load(trained / "zoo/digits_cnn/2/model.onnx")
+    card = json.loads({p.key: p.value for p in proto.metadata_props}["cnnzoo.card"])
+    metrics = json.loads((trained / RUN / "metrics.json").read_text())
+    assert (card["name"], card["version"], card["seed"]) == ("digits_cnn", 2, 0)
+    assert card["metrics"]["accuracy"] == metrics["accuracy"]
+    assert card["metrics"]["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    assert (card["parameters"], card["multiply_adds"]) == (8660, 14260)
+    assert card["config"]["trainer"]["max_epochs"] == 8
+    assert card["command"].endswith("export --config runs/digits_cnn/version_0")
+    assert card["libraries"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_a_second_run_gets_a_folder_of_its_own(trained: Path, cli: Cli, tmp_path: Path):
+    for _ in range(2):
+        cli("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)
+    for version in (0, 1):
+        assert (tmp_path / f"runs/digits_cnn/version_{version}/checkpoints/best.ckpt").is_file()
+
+
+def test_predict_prints_the_likeliest_classes(trained: Path, here: Here, tmp_path: Path, digits):
+    for i in range(3):
+        (tmp_path / f"d{i}.png").write_bytes(png(digits[0][i, 0].numpy()))
+    done = here("predict", "--config", "digits", "--top_k", "2", str(tmp_path), str(tmp_path / "d1.png"), cwd=trained)
+    assert done.stdout.count("%") == 4 * 2
+    missing = here("predict", "--config", "digits", "nothing.png", cwd=trained)
+    assert missing.returncode == 1
+    assert "no such image or folder: nothing.png" in missing.stderr
+
+
+def test_preview_draws_a_sheet(here: Here, tmp_path: Path):
+    here("preview", "--config", "digits", "--count", "5", cwd=tmp_path)
+    assert is_picture(tmp_path / "previews/digits_cnn.png")
+
+
+def test_summary_prints_volumes_and_counts(here: Here, tmp_path: Path):
+    done = here("summary", "--config", "cifar10_lecture", cwd=tmp_path)
+    assert "30 × 30 × 32" in done.stdout
+    assert "122,570" in done.stdout
+
+
+def test_validate_prints_the_best_validation_accuracy(trained: Path, here: Here):
+    done = here("validate", "--config", "digits", cwd=trained)
+    with (trained / RUN / "metrics.csv").open() as file:
+        best = max(float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"])
+    assert float(re.search(r"val_accuracy\D+([\d.]+)", done.stdout)[1]) == pytest.approx(best, abs=1e-6)
+
+
+def test_help_teaches(here: Here, tmp_path: Path):
+    fit = here("fit", "--help", cwd=tmp_path).stdout
+    assert "digits_lecture" in fit
+    assert "--trainer.max_epochs" in fit
+    assert "--trainer.barebones" not in fit
+    network = here("fit", "--model.help", "MNISTCNN", cwd=tmp_path).stdout
+    for argument in ("--model.dropout", "--model.learning_rate", "--model.channels"):
+        assert argument in network
+    assert "--model.network" not in network
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, tmp_path: Path):
+    text = config.read_text()
+    assert text.startswith("# ")
+    assert f"--config {config.stem}\n" in text
+    done = here("fit", "--config", config.stem, "--print_config", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["name"] in ("digits_cnn", "mnist_cnn", "cifar10_cnn")
+
+
+def test_ctrl_c_keeps_what_was_reached(tmp_path: Path):
+    command = [*CLI, "fit", "--config", "digits", "--trainer.max_epochs", "100000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = tmp_path / RUN / "checkpoints/last.ckpt"
+    for _ in range(600):
+        if last.is_file():
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    assert "--ckpt_path last" in output
+    assert torch.load(last, weights_only=True)["epoch"] >= 0
+
+
+# Mistakes
+
+
+def mistake(done: Finished | subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_no_data(cli: Cli, tmp_path: Path):
+    start = time.monotonic()
+    done = cli("fit", "--config", "mnist", cwd=tmp_path, check=False, CNNZOO_DATA="nothing", http_proxy="http://127.0.0.1:9",
+               https_proxy="http://127.0.0.1:9")  # fmt: skip
+    message = mistake(done)
+    assert f"MNIST is not in {tmp_path / 'nothing'}" in message
+    assert "Expected there: MNIST/raw/" in message
+    assert time.monotonic() - start < 60
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_an_unknown_class(here: Here, tmp_path: Path):
+    message = mistake(here("fit", "--config", "digits", "--model", "ResNet9000", cwd=tmp_path))
+    assert "ResNet9000" in message
+    (tmp_path / "mine.yaml").write_text("model: {class_path: Nonsense}\ndata: {class_path: DigitsDataModule}\n")
+    assert "Nonsense" in mistake(here("fit", "--config", "mine.yaml", cwd=tmp_path))
+
+
+def test_an_unknown_config_or_argument(here: Here, tmp_path: Path):
+    message = mistake(here("fit", "--config", "digitz", cwd=tmp_path))
+    assert "no config digitz: give a YAML file, a run folder, or one of cifar10, " in message
+    message = mistake(here("fit", "--config", "digits", "--model.learning_rat", "1", cwd=tmp_path))
+    assert "learning_rat" in message
+
+
+def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Path):
+    path = str(trained / RUN / "checkpoints/best.ckpt")
+    for command in ("export", "test"):
+        done = here(command, "--config", "mnist", "--ckpt_path", path, "--data", "DigitsDataModule",
+                   "--model.input_shape", "[1,8,8]", cwd=tmp_path)  # fmt: skip
+        assert "the checkpoint holds DigitsCNN, the config builds MNISTCNN" in mistake(done)
+    done = here("export", "--config", "digits", "--ckpt_path", path, "--model.hidden", "60", cwd=tmp_path)
+    assert "network.4.bias is (50,) in the checkpoint and (60,) here" in mistake(done)
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_no_checkpoint_yet(here: Here, tmp_path: Path):
+    message = mistake(here("test", "--config", "digits", cwd=tmp_path))
+    assert f"no best.ckpt in {tmp_path / 'runs/digits_cnn'}: train first" in message
+
+
+def test_a_file_that_is_no_checkpoint(here: Here, tmp_path: Path):
+    (tmp_path / "x.ckpt").write_bytes(b"hello")
+    message = mistake(here("test", "--config", "digits", "--ckpt_path", "x.ckpt", cwd=tmp_path))
+    assert "x.ckpt" in message
+
+
+# Somebody's own images, without editing a file
+
+
+def test_a_folder_of_images_becomes_an_http_answer(cli: Cli, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    colours = {"lemon": (230, 210, 40), "plum": (110, 40, 120), "lime": (70, 190, 60)}
+    for part, n in (("train", 60), ("test", 20)):
+        for name, colour in colours.items():
+            folder = tmp_path / "fruit" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                size = (int(rng.integers(30, 90)), int(rng.integers(30, 90)))
+                pixels = np.clip(rng.normal(colour, 25, (*size, 3)), 0, 255).astype(np.uint8)
+                (folder / f"{i}.png").write_bytes(png(pixels))
+    (tmp_path / "fruit.yaml").write_text("""
+name: fruit
+model:
+  class_path: CIFAR10CNN
+  init_args: {num_classes: 3}
+data:
+  class_path: ImageFolderDataModule
+  init_args: {data_dir: fruit, size: [32, 32], batch_size: 32}
+trainer: {max_epochs: 5}
+""")
+    for command in ("fit", "test", "export"):
+        cli(command, "--config", "fruit.yaml", cwd=tmp_path)
+    assert json.loads((tmp_path / "runs/fruit/version_0/metrics.json").read_text())["accuracy"] > 0.9
+    with serve(tmp_path / "zoo") as client:
+        assert client.get("/models").json()["models"][0]["classes"] == ["lemon", "lime", "plum"]
+        for name, colour in colours.items():
+            picture = png(np.full((70, 50, 3), colour, np.uint8), "JPEG")
+            answer = client.post("/v1/models/fruit/predict", content=picture, headers={"Content-Type": "image/jpeg"})
+            assert answer.json()["predictions"][0]["classes"][0]["label"] == name
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path):
+    """One epoch of the lecture's recipe; the first 1,000 test images over HTTP get the classes torch gives."""
+    from cnnzoo.datamodules import MNISTDataModule
+    from cnnzoo.models import MNISTCNN
+
+    cli("fit", "--config", "mnist_lecture", "--trainer.max_epochs", "1", cwd=tmp_path)
+    for command in ("test", "export"):
+        cli(command, "--config", "mnist_lecture", cwd=tmp_path)
+    assert json.loads((tmp_path / "runs/mnist_cnn/version_0/metrics.json").read_text())["accuracy"] >= 0.98
+    images = MNISTDataModule(data_dir).load(train=False)[0][:1000]
+    checkpoint = torch.load(tmp_path / "runs/mnist_cnn/version_0/checkpoints/best.ckpt", weights_only=True)
+    model = MNISTCNN().eval()
+    model.load_state_dict(checkpoint["state_dict"])
+    with torch.inference_mode():
+        expected = model(images).argmax(1).tolist()
+    with serve(tmp_path / "zoo") as client:
+        answers = []
+        for start in range(0, 1000, 200):
+            files = [("file", (f"{i}.png", png(images[i, 0].numpy()))) for i in range(start, start + 200)]
+            body = client.post("/v1/models/mnist_cnn/predict?top_k=1", files=files).json()
+            answers += [p["classes"][0]["class"] for p in body["predictions"]]
+    assert answers == expected
