@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from .. import __version__
 from ..contract import INPUT, LOGITS, PROBABILITIES, ModelCard
 from ..errors import ApiError
 from ..limits import MAX_IMAGES
@@ -19,7 +20,7 @@ OUTPUTS = (LOGITS, PROBABILITIES)
 
 
 async def server(request: Request) -> JSONResponse:
-    return JSONResponse({"name": "cnnzoo", "version": "0.1.0", "extensions": []})
+    return JSONResponse({"name": "cnnzoo", "version": __version__, "extensions": []})
 
 
 async def live(request: Request) -> JSONResponse:

@@ -1,0 +1,145 @@
+"""What leaves the repository: the wheel, and the Bento. Each in an environment of its own."""
+
+import ast
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from helpers import png
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> str:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run(
+        [str(c) for c in command], cwd=cwd, env={**inherited, **env}, capture_output=True, text=True, timeout=1500
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with the built wheel; its dependencies are lent from this one's site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    run("git", "clone", "--quiet", ROOT, source, cwd=folder)
+    changed = run("git", "ls-files", "--modified", "--others", "--exclude-standard", cwd=ROOT).splitlines()
+    for name in changed:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source, cwd=folder)
+    venv.create(folder / "venv", with_pip=True)
+    site = next((folder / "venv").glob("lib/python*/site-packages"))
+    before = {p.name for p in site.iterdir()}
+    python = folder / "venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", next(folder.glob("cnnzoo-*.whl")), cwd=folder)
+    gained = {p.name for p in site.iterdir()} - before
+    assert gained == {"cnnzoo", "cnnzoo-0.1.0.dist-info"}
+    # A path line in a .pth adds the folder without running the .pth files in it: no editable cnnzoo.
+    (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder
+
+
+def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tmp_path: Path):
+    command = installed / "venv/bin/cnnzoo"
+    run(command, "fit", "--config", "digits", "--trainer.max_epochs", "2", cwd=tmp_path)
+    run(command, "export", "--config", "digits", cwd=tmp_path)
+    assert (tmp_path / "zoo/digits_cnn/1/model.onnx").is_file()
+    code = "import cnnzoo.models as m; print(m.__file__); print(sum(p.numel() for p in m.create_model('digits_cnn').parameters()))"
+    place, parameters = run(installed / "venv/bin/python", "-c", code, cwd=tmp_path).split()
+    assert str(installed) in place
+    assert parameters == "8660"
+
+
+def test_the_wheel_holds_the_configs_and_types(installed: Path):
+    package = next((installed / "venv").glob("lib/python*/site-packages/cnnzoo"))
+    assert {p.name for p in (package / "configs").glob("*.yaml")} == {p.name for p in (ROOT / "configs").glob("*.yaml")}
+    assert (package / "serve/routes/predict.py").is_file()
+    assert (package / "models/py.typed").is_file()
+    assert not (package / "tests").exists()
+
+
+def test_the_service_imports_no_torch():
+    """Nor anything else of the training side, nor what only that needs."""
+    allowed = {"bentoml", "numpy", "onnxruntime", "PIL", "pydantic", "starlette", "anyio"} | sys.stdlib_module_names
+    for path in (ROOT / "serve").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {a.name.split(".")[0] for a in node.names} <= allowed, path
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                assert str(node.module).split(".")[0] in allowed, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level <= len(path.relative_to(ROOT / "serve").parts), f"{path} reaches out of serve/"
+
+
+def test_the_release_is_named_in_one_place():
+    import importlib.metadata
+
+    import cnnzoo.serve
+
+    assert importlib.metadata.version("cnnzoo") == cnnzoo.serve.__version__
+
+
+@pytest.fixture(scope="module")
+def bento(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a built Bento, served from a venv that holds its own requirements and no more."""
+    folder = tmp_path_factory.mktemp("bento")
+    source = folder / "source"
+    shutil.copytree(ROOT / "serve", source / "serve", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(trained / "zoo", source / "zoo")
+    shutil.copy(ROOT / "bentofile.yaml", source)
+    home = {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
+    run(sys.executable, "-m", "bentoml", "build", cwd=source, **home)
+    built = next((folder / "home/bentos/cnnzoo").glob("*/bento.yaml")).parent
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "-r", built / "env/python/requirements.txt", cwd=folder)
+    assert "torch" not in run(python, "-m", "pip", "list", cwd=folder)
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        [python, "-m", "bentoml", "serve", str(built), "--port", str(port)],
+        cwd=folder, env={**os.environ, **home}, stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        else:
+            raise AssertionError((folder / "log").read_text())
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_bento_answers_without_torch(bento: str, digits):
+    images, labels = digits
+    files = [("file", (f"{i}.png", png(images[i, 0].numpy()))) for i in range(100)]
+    answer = httpx.post(f"{bento}/v1/models/digits_cnn/predict?top_k=1", files=files, timeout=60).json()
+    right = sum(p["classes"][0]["class"] == labels[i] for i, p in enumerate(answer["predictions"]))
+    assert right > 85
+    assert [m["version"] for m in httpx.get(f"{bento}/models").json()["models"]] == [2, 1]
