@@ -29,7 +29,7 @@ serve: install  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (P
 	$(BIN)/python -m cnnzoo.serve --zoo $(ZOO) --port $(PORT)
 
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
-	$(BIN)/pytest -m "$(TESTS)"
+	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")
 
 check: install  ## ruff and mypy
 	$(BIN)/ruff check .
