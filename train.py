@@ -148,6 +148,8 @@ class ZooCLI(LightningCLI):
         else:
             config |= {"logger": False, "enable_checkpointing": False}
             callbacks = [self._report(options)] if self.subcommand == "test" else []
+            if self.subcommand == "predict":  # a handful of files: dealing them out would be of no use
+                config |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
         trainer = super()._instantiate_trainer(config, callbacks)
         assert isinstance(trainer, Trainer)
         trainer.name = options.name

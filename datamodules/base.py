@@ -83,7 +83,7 @@ class ImageDataModule(LightningDataModule):
         if self.batch_size % self._world_size:
             raise ValueError(
                 f"data.batch_size {self.batch_size} is over all devices and does not divide evenly by "
-                f"{self._world_size}: choose a multiple"
+                f"{self._world_size}: choose a multiple, or fewer --trainer.devices"
             )
         if stage in ("fit", "validate") and "train" not in self.parts:
             self._split_training_images()

@@ -1,13 +1,16 @@
 """Limits on what a stranger can send."""
 
+import math
 import os
 
+import anyio
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = int(os.environ.get("CNNZOO_MAX_BODY", 32 * 2**20))  # bytes of a request's body
 MAX_IMAGES = 1024  # images in one request
 MAX_FILES = 256  # picture files in one request
+DEADLINE = 60.0  # seconds until an answer must have begun
 
 
 class _BodyTooLarge(Exception):
@@ -55,3 +58,29 @@ class BodyLimit:
         message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
         response = JSONResponse({"error": message, "code": "body_too_large"}, 413, {"Connection": "close"})
         await response(scope, receive, send)
+
+
+class Deadline:
+    """Middleware that answers 504 where nothing has been answered within `seconds`.
+
+    In place of BentoML's own, whose answer would not have the one form of errors. A download that
+    has begun may take as long as it takes.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = DEADLINE) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        with anyio.move_on_after(self.seconds) as timer:
+
+            async def begun(message: Message) -> None:
+                timer.deadline = math.inf
+                await send(message)
+
+            await self.app(scope, receive, begun)
+        if timer.cancelled_caught:
+            message = f"no answer within {self.seconds:g} seconds: send fewer images in one request, or try again"
+            await JSONResponse({"error": message, "code": "deadline"}, 504)(scope, receive, send)

@@ -9,7 +9,7 @@ from bentoml.validators import DType
 from pydantic import Field
 
 from .errors import ApiError, ErrorFormat
-from .limits import MAX_IMAGES, BodyLimit
+from .limits import DEADLINE, MAX_IMAGES, BodyLimit, Deadline
 from .routes import create_app
 from .routes.find import find
 from .routes.predict import top_classes
@@ -18,7 +18,7 @@ from .zoo import Zoo, zoo_dir
 app = create_app()
 
 
-@bentoml.service(name="cnnzoo", http={"host": "127.0.0.1"}, traffic={"timeout": 60})
+@bentoml.service(name="cnnzoo", http={"host": "127.0.0.1"}, traffic={"timeout": 10 * DEADLINE})
 class ZooService:
     """Image-classifying CNNs out of a zoo folder, loaded once a worker."""
 
@@ -55,4 +55,5 @@ class ZooService:
 service: Any = ZooService  # the decorator made it a bentoml.Service, which its types do not say
 service.mount_asgi_app(app)
 service.add_asgi_middleware(ErrorFormat)
+service.add_asgi_middleware(Deadline)
 service.add_asgi_middleware(BodyLimit)

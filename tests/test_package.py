@@ -58,10 +58,10 @@ def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tm
     run(command, "fit", "--config", "digits", "--trainer.max_epochs", "2", cwd=tmp_path)
     run(command, "export", "--config", "digits", cwd=tmp_path)
     assert (tmp_path / "zoo/digits_cnn/1/model.onnx").is_file()
-    code = "import cnnzoo.models as m; print(m.__file__); print(sum(p.numel() for p in m.create_model('digits_cnn').parameters()))"
-    place, parameters = run(installed / "venv/bin/python", "-c", code, cwd=tmp_path).split()
-    assert str(installed) in place
-    assert parameters == "8660"
+    code = (
+        "import cnnzoo.models; from cnnzoo.models import create_model; create_model('mnist_cnn'); print(cnnzoo.models)"
+    )
+    assert str(installed) in run(installed / "venv/bin/python", "-c", code, cwd=tmp_path)
 
 
 def test_the_wheel_holds_the_configs_and_types(installed: Path):

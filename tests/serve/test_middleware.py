@@ -1,0 +1,90 @@
+"""The middleware around any application: errors in one form, limits on bodies and time."""
+
+import anyio
+import httpx
+import pytest
+from helpers import error
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from cnnzoo.serve.errors import ErrorFormat
+from cnnzoo.serve.limits import BodyLimit, Deadline
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def slow(request: Request) -> PlainTextResponse:
+    await anyio.sleep(30)
+    return PlainTextResponse("late")
+
+
+async def long_download(request: Request) -> StreamingResponse:
+    async def parts():
+        for _ in range(6):
+            yield b"x"
+            await anyio.sleep(0.1)
+
+    return StreamingResponse(parts())
+
+
+async def broken(request: Request) -> PlainTextResponse:
+    raise RuntimeError("the secret is 42")
+
+
+async def length(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def swallowing(request: Request) -> PlainTextResponse:
+    try:
+        await request.body()
+    except Exception:
+        return PlainTextResponse("all is well")
+    return PlainTextResponse("all was read")
+
+
+def client() -> httpx.AsyncClient:
+    routes = [
+        Route("/slow", slow),
+        Route("/long", long_download),
+        Route("/broken", broken),
+        Route("/length", length, methods=["POST"]),
+        Route("/swallowing", swallowing, methods=["POST"]),
+    ]
+    app = ErrorFormat(Deadline(BodyLimit(Starlette(routes=routes), limit=1000), seconds=0.3))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+
+
+async def test_no_answer_in_time_is_504():
+    assert "no answer within 0.3 seconds" in error(await client().get("/slow"), 504)
+
+
+async def test_a_download_that_has_begun_may_take_longer():
+    assert (await client().get("/long")).content == b"x" * 6
+
+
+async def test_a_failure_is_500_and_tells_nothing(caplog: pytest.LogCaptureFixture):
+    response = await client().get("/broken", headers={"X-Request-ID": "find-me"})
+    assert "secret" not in error(response, 500)
+    assert "find-me" in caplog.text
+    assert "the secret is 42" in caplog.text
+
+
+async def chunks(n: int, size: int = 100):
+    for _ in range(n):
+        yield bytes(size)
+
+
+async def test_a_body_up_to_the_limit_is_read_and_none_beyond():
+    assert (await client().post("/length", content=bytes(1000))).text == "1000"
+    assert (await client().post("/length", content=chunks(10))).text == "1000"
+    for path in ("/length", "/swallowing"):
+        assert "larger than 1,000 bytes" in error(await client().post(path, content=bytes(1001)), 413)
+        assert "larger than 1,000 bytes" in error(await client().post(path, content=chunks(11)), 413)
