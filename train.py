@@ -9,16 +9,18 @@ import os
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ActionConfigFile, Namespace
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 
-from cnnzoo.commands import runs
+from cnnzoo.commands import checkpoints, runs
 from cnnzoo.commands.export import command, commit
 from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
@@ -109,6 +111,9 @@ class ZooCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", default="model", help="the model's name in run folders and in the zoo")
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+        parser.add_argument(
+            "--checkpoint_every", type=int | None, help="steps between last checkpoints within an epoch"
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -132,7 +137,13 @@ class ZooCLI(LightningCLI):
         files = [Path(str(file)) for file in config.get("config") or []]
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         if wanted := config.get("ckpt_path"):
-            found = runs.find_checkpoint(str(wanted), self.run, config.runs, config.name)
+            try:
+                found = runs.find_checkpoint(str(wanted), self.run, config.runs, config.name)
+            except FileNotFoundError:
+                if (self.config.subcommand, wanted) != ("fit", "last"):
+                    raise
+                config["ckpt_path"] = None  # stopped before its first checkpoint, or never started
+                return
             runs.check_checkpoint(found)
             config["ckpt_path"] = str(found)
             self.run = runs.run_of(found)
@@ -141,6 +152,7 @@ class ZooCLI(LightningCLI):
         options = self.config[self.subcommand]
         if self.subcommand == "fit":
             config["logger"] = config["logger"] or self._loggers(options)
+            config["plugins"] = config["plugins"] or checkpoints.WholeCheckpoints()
             # Of its own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
             callbacks.append(
                 ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
@@ -156,12 +168,20 @@ class ZooCLI(LightningCLI):
         trainer.config = self._trained_with()
         return trainer
 
-    def _loggers(self, config: Namespace) -> list[Any]:
-        if "LOCAL_RANK" in os.environ and os.environ["LOCAL_RANK"] != "0":
-            return [CSVLogger(config.runs, config.name)]  # rank 0's folder is broadcast
-        self.run, self.claimed = runs.claim(config.runs, config.name), True
-        place = (config.runs, config.name, runs.version_of(self.run))
-        return [CSVLogger(*place), TensorBoardLogger(*place, default_hp_metric=False)]
+    @staticmethod
+    def _last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
+        last = partial(ModelCheckpoint, filename="last", enable_version_counter=False)
+        at_epoch_end = last(save_on_train_epoch_end=True)
+        return [at_epoch_end, last(every_n_train_steps=every)] if every else [at_epoch_end]
+
+    def _loggers(self, options: Namespace) -> list[Any]:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return [CSVLogger(options.runs, options.name)]  # rank 0's folder is broadcast
+        if self.run and options.ckpt_path:
+            step = torch.load(options.ckpt_path, map_location="cpu", weights_only=True)["global_step"]
+            return checkpoints.loggers(self.run, step)
+        self.run, self.claimed = runs.claim(options.runs, options.name), True
+        return checkpoints.loggers(self.run)
 
     def _report(self, config: Namespace) -> Report:
         folder = self.run or Path(config.ckpt_path).parent
@@ -224,6 +244,7 @@ def main() -> None:
             ImageClassifier,
             ImageDataModule,
             save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},  # a new run has a new folder; a resumed one its newest config
             trainer_class=Trainer,
             trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
             seed_everything_default=0,

@@ -9,10 +9,9 @@ import torch
 from lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from .augment import Augmentation
-from .batches import Batches, ImageDataset
+from .batches import Batches, BatchLoader, ImageDataset
 
 
 class ImageDataModule(LightningDataModule):
@@ -107,23 +106,22 @@ class ImageDataModule(LightningDataModule):
         for part, indices in (("train", np.sort(train)), ("val", np.sort(val))):
             self.parts[part] = ImageDataset(images, labels, torch.from_numpy(indices))
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> BatchLoader:
         return self._loader("train", self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def val_dataloader(self) -> BatchLoader | list[Any]:
         return self._loader("val", self.eval_batch_size) if self.val_fraction else []
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> BatchLoader:
         return self._loader("test", self.eval_batch_size)
 
-    def _loader(self, part: str, batch_size: int) -> DataLoader[Any]:
+    def _loader(self, part: str, batch_size: int) -> BatchLoader:
         dataset = self.parts[part]
         if len(dataset) < self._world_size:
             raise ValueError(f"the {part} part has {len(dataset)} images for {self._world_size} devices")
         rank = self.trainer.global_rank if self.trainer else 0
         batches = Batches(dataset, batch_size, part == "train", self.seed, rank, self._world_size)
-        # batch_size=None: the sampler already names whole batches, the dataset answers with one.
-        return DataLoader(dataset, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())
+        return BatchLoader(dataset, batches, pin_memory=torch.cuda.is_available())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         trainer = self.trainer

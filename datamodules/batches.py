@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 
@@ -57,6 +57,8 @@ class Batches(DistributedSampler[Tensor]):
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.batch_size = batch_size
         self.size = len(dataset)
+        self._given = 0  # batches of this epoch given out so far
+        self._resume_at = (0, 0)  # (epoch, batch) that the next pass starts from, if it is that epoch's
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -64,8 +66,20 @@ class Batches(DistributedSampler[Tensor]):
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in self._global_batches():
+        epoch, first = self._resume_at
+        first = first if epoch == self.epoch else 0
+        self._given = first
+        for batch in self._global_batches()[first:]:
+            self._given += 1
             yield torch.from_numpy(batch[self.rank :: self.num_replicas])
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come."""
+        return {"epoch": self.epoch, "given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on in that epoch from there."""
+        self._resume_at = (state["epoch"], state["given"])
 
     def _global_batches(self) -> list[np.ndarray]:
         if not self.shuffle:
@@ -73,3 +87,18 @@ class Batches(DistributedSampler[Tensor]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
         whole = min(self.batch_size, self.size - self.size % self.num_replicas)
         return np.split(order[: len(self) * whole], len(self))
+
+
+class BatchLoader(DataLoader[tuple[Tensor, Tensor]]):
+    """A DataLoader without workers over `Batches`; Lightning keeps its state in checkpoints."""
+
+    def __init__(self, dataset: ImageDataset, batches: Batches, pin_memory: bool = False) -> None:
+        # batch_size=None: the sampler already names whole batches, the dataset answers with one.
+        super().__init__(dataset, batch_size=None, sampler=batches, pin_memory=pin_memory)
+        self.batches = batches
+
+    def state_dict(self) -> dict[str, int]:
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches.load_state_dict(state)

@@ -1,9 +1,11 @@
 """`ImageClassifier`: everything the networks of the zoo share, from raw pixels to the optimiser."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
@@ -67,7 +69,9 @@ class ImageClassifier(LightningModule):
         self.schedule = schedule
         self.warmup = warmup
         self.label_smoothing = label_smoothing
-        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        # Of the epoch so far, on this device: the losses' sum, the correct answers, the images. Plain sums
+        # rather than a metric object: next to no work in a step, and they go on in a resumed epoch.
+        self._train_sums = torch.zeros(3)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
@@ -76,35 +80,53 @@ class ImageClassifier(LightningModule):
         return self.network((images.float() / 255 - self.mean) / self.std)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, "train")[0]
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        with torch.no_grad():
+            correct = (logits.argmax(1) == labels).sum()
+            n = len(labels)
+            self._train_sums += torch.stack([loss * n, correct, torch.full_like(loss, n)])
+        return loss
+
+    def on_fit_start(self) -> None:
+        self._seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # set by seed_everything
+        self._train_sums = self._train_sums.to(self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout, like the data, is a function of (seed, epoch, batch), not of what was drawn before.
+        key = np.random.SeedSequence((self._seed, self.current_epoch, batch_idx, self.global_rank))
+        torch.manual_seed(int(key.generate_state(1)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        loss, correct, n = self._gathered_sums()
+        self._train_sums.zero_()
+        self.log_dict({"train_loss": loss / n, "train_accuracy": correct / n}, prog_bar=True)
+
+    def _gathered_sums(self) -> Tensor:
+        gathered = self.all_gather(self._train_sums)
+        assert isinstance(gathered, Tensor)
+        return gathered.view(-1, 3).sum(0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "val")
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The logits [N, classes], for whoever reports on them."""
-        return self._step(batch, "test")[1]
+        return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Probabilities [N, classes] of a batch of images without labels."""
         return self(batch).softmax(dim=1)
 
-    def _step(self, batch: Batch, stage: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, batch: Batch, stage: Literal["val", "test"]) -> Tensor:
         images, labels = batch
         logits = self(images)
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        accuracy = getattr(self, f"{stage}_accuracy")
+        accuracy = self.val_accuracy if stage == "val" else self.test_accuracy
         accuracy(logits, labels)
-        self.log_dict(
-            {f"{stage}_loss": loss, f"{stage}_accuracy": accuracy},
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=len(labels),
-        )
-        return loss, logits
+        scores: dict[str, Any] = {f"{stage}_loss": F.cross_entropy(logits, labels), f"{stage}_accuracy": accuracy}
+        self.log_dict(scores, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        return logits
 
     def configure_optimizers(self) -> Any:
         kernels = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
@@ -151,6 +173,7 @@ class ImageClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network"] = type(self).__name__
+        checkpoint["train_sums"] = self._gathered_sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises ValueError for a checkpoint of another network, or of another size of this one."""
@@ -169,6 +192,8 @@ class ImageClassifier(LightningModule):
                     f"the checkpoint's {name} differs in size from the one the config builds: {key} is {there} "
                     f"in the checkpoint and {here} here; give the config.yaml from the checkpoint's run folder"
                 )
+        if self._trainer is not None and self.trainer.training and self.trainer.is_global_zero:
+            self._train_sums = checkpoint["train_sums"]
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> Tensor:

@@ -1,0 +1,56 @@
+"""Checkpoints that are whole or not there, and histories that go on where a checkpoint was made."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from .runs import version_of
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a killed process leaves the checkpoint before it.
+
+    Lightning's own goes through a temporary file elsewhere, and a move between two file systems can
+    be cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def loggers(run: Path, step: int | None = None) -> list[Any]:
+    """The CSV and TensorBoard loggers of a run folder.
+
+    `step`: of the checkpoint that the run goes on from; what was logged after it is dropped, since
+    it will be logged again.
+    """
+    place = (run.parent.parent, run.parent.name, version_of(run))
+    kept = _rows_until(run / "metrics.csv", step) if step is not None else []
+    table = CSVLogger(*place, flush_logs_every_n_steps=1)
+    table.experiment.metrics = kept  # the logger deletes the file of an earlier run, and writes these first
+    return [table, TensorBoardLogger(*place, default_hp_metric=False, purge_step=step)]
+
+
+def _rows_until(metrics_csv: Path, step: int) -> list[dict[str, float]]:
+    if not metrics_csv.is_file():
+        return []
+    with metrics_csv.open(newline="") as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    for row in rows:
+        row |= {key: int(row[key]) for key in ("epoch", "step") if key in row}
+    return [row for row in rows if row["step"] < step]

@@ -1,0 +1,61 @@
+"""A run that was killed and resumed is, bit for bit, the run that was not."""
+
+import csv
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLI, Cli
+
+RUN = Path("runs/resumed/version_0")
+# MNIST's network on the digits, for its dropout; a checkpoint every 7 steps, so mostly within an epoch.
+ARGUMENTS = [
+    "--config", "mnist", "--name", "resumed", "--data", "DigitsDataModule", "--data.batch_size", "64",
+    "--model.input_shape", "[1,8,8]", "--model.hidden", "64", "--trainer.max_epochs", "40",
+    "--checkpoint_every", "7", "--data.augmentation.shift", "1",
+]  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / RUN / "metrics.csv").open(newline="") as file:
+        return sorted(csv.DictReader(file), key=lambda row: (int(row["step"]), row["val_loss"]))
+
+
+@pytest.fixture(scope="module")
+def unbroken(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    cli("fit", *ARGUMENTS, cwd=folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path: Path):
+    rng = np.random.default_rng()
+    killed = 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            [*CLI, "fit", *ARGUMENTS, "--ckpt_path", "last"], cwd=tmp_path, stdout=subprocess.DEVNULL
+        )
+        last = tmp_path / RUN / "checkpoints/last.ckpt"
+        before = last.stat().st_mtime_ns if last.is_file() else 0
+        for _ in range(1200):  # until it has come a step further, then a random moment more
+            if process.poll() is not None or (last.is_file() and last.stat().st_mtime_ns > before):
+                break
+            time.sleep(0.05)
+        time.sleep(float(rng.uniform(0, 1)))
+        process.kill()
+        killed += process.wait() != 0
+    assert killed >= 2, "it finished before it could be killed: make it longer"
+    cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
+    assert [p.name for p in (tmp_path / "runs/resumed").iterdir()] == ["version_0"]
+    for key, value in weights(unbroken).items():
+        assert torch.equal(weights(tmp_path)[key], value), key
+    assert history(tmp_path) == history(unbroken)
+    assert len(history(unbroken)) == 80
