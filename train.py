@@ -98,7 +98,7 @@ class ZooCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        names = ("fit", "validate", "test", "predict", "export", "summary", "preview")
+        names = ("fit", "validate", "test", "predict", "export", "sweep", "summary", "preview")
         return {name: {"model", "datamodule", "images"} for name in names}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:

@@ -51,6 +51,27 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     _save(figure, path)
 
 
+def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
+    """rows[...][score] (0-1 or None) over the values of the columns y (downwards) and x, each cell annotated."""
+    ys, xs = (sorted({row[name] for row in rows}) for name in (y, x))
+    values = np.full((len(ys), len(xs)), np.nan)
+    for row in rows:
+        if row.get(score) is not None:
+            values[ys.index(row[y]), xs.index(row[x])] = row[score]
+    figure = Figure(figsize=(1.6 + 0.85 * len(xs), 1.4 + 0.7 * len(ys)), layout="constrained")
+    ax = figure.subplots()
+    picture = ax.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(values.shape):
+        text = "failed" if np.isnan(values[i, j]) else f"{values[i, j]:.3f}"
+        ax.text(j, i, text, ha="center", va="center", color="black" if values[i, j] > 0.6 else "white", fontsize=9)
+    ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
+    ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
+    ax.set(xlabel=x, ylabel=y)
+    ax.set_title(title, fontsize=11)
+    figure.colorbar(picture, ax=ax)
+    _save(figure, path)
+
+
 def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
     """Accuracy and loss over the epochs, of training and validation, out of a run's metrics.csv."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")

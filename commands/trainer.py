@@ -1,5 +1,6 @@
 """Lightning's Trainer with the zoo's own verbs: each public method is a subcommand of the CLI."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from rich.console import Console
 
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
-from . import export, predict, preview, summary
+from . import export, predict, preview, summary, sweep
+from .sweep import Axis
 
 console = Console()
 
@@ -97,6 +99,33 @@ class Trainer(lightning.Trainer):
         say(card.summary)
         say(f"Parity: {n} of {n} classes as torch gives them, probabilities within {difference:.1e}")
         say(f"Wrote {path} ({path.stat().st_size:,} bytes)")
+
+    def sweep(
+        self,
+        model: ImageClassifier,
+        datamodule: ImageDataModule,
+        grid: list[Axis] | None = None,
+        output: Path | None = None,
+        storage: str | None = None,
+        workers: int = os.cpu_count() or 1,
+    ) -> None:
+        """Train every point of a grid over any arguments; table, heatmaps and the best point.
+
+        Run it again to go on after a stop: finished points are not run again.
+
+        Args:
+            grid: the axes, each with argument, values, label and factor: see configs/digits_sweep.yaml.
+            output: folder of sweep.csv, heatmaps and storage; sweeps/<name> by default.
+            storage: an SQLAlchemy address that several machines share; a file in the output by default.
+            workers: processes on this machine.
+        """
+        recipe = {key: self.config[key] for key in ("seed_everything", "model", "data", "trainer")}
+        table = sweep.sweep(recipe, grid or [], output or Path("sweeps") / self.name, storage, workers)
+        best = sweep.best_point(table)
+        point = ", ".join(f"{axis.name} = {float(best[axis.name]):g}" for axis in grid or [])
+        say(f"Wrote {table} and its heatmaps")
+        say(f"Chosen on validation: {point}; validation {float(best['val_accuracy']):.2%}")
+        say(f"Its test accuracy: {float(best['test_accuracy']):.2%}")
 
     def summary(self, model: ImageClassifier, datamodule: ImageDataModule) -> None:
         """Print every layer's volume, parameters and multiply-adds."""

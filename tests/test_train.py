@@ -132,7 +132,8 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
     text = config.read_text()
     assert text.startswith("# ")
     assert f"--config {config.stem}\n" in text
-    done = here("fit", "--config", config.stem, "--print_config", cwd=tmp_path)
+    command = "sweep" if config.stem.endswith("_sweep") else "fit"
+    done = here(command, "--config", config.stem, "--print_config", cwd=tmp_path)
     assert yaml.safe_load(done.stdout)["name"] in ("digits_cnn", "mnist_cnn", "cifar10_cnn")
 
 

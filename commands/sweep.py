@@ -1,0 +1,229 @@
+"""A grid over any arguments of a recipe: in parallel, resumable, on one machine or several.
+
+Optuna keeps the points: its storage hands each out once, records what came back, and notices by
+heartbeat when a process died on one. joblib would do the parallel part, but not the rest.
+"""
+
+import copy
+import csv
+import itertools
+import json
+import logging
+import math
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import optuna
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import EarlyStopping
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
+from ..models.export import torch_logits
+from . import plots
+
+HEARTBEAT = 5  # seconds; a point whose process has been silent for two of them is run again
+SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
+
+
+@dataclass
+class Axis:
+    """One argument and the values it takes.
+
+    Args:
+        argument: as in the config, e.g. model.init_args.learning_rate.
+        values: what the axis shows.
+        label: the axis' name in table and picture; the argument's own by default.
+        factor: what a value is multiplied by to become the argument.
+    """
+
+    argument: str
+    values: list[int | float | str]
+    label: str = ""
+    factor: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.label or self.argument.rsplit(".", 1)[-1]
+
+    def value(self, shown: Any) -> Any:
+        """What the argument is set to where the axis shows `shown`."""
+        return shown if self.factor == 1 else shown * self.factor
+
+
+def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
+    """Runs every point of the grid that is not finished yet; writes sweep.csv and heatmaps into `folder`.
+
+    Args:
+        config: a resolved recipe: model, data, trainer, seed_everything.
+        storage: an SQLAlchemy address that several machines share; a file in `folder` by default.
+        workers: processes on this machine.
+
+    Raises ValueError if `folder`'s storage holds a sweep of another recipe or grid.
+    """
+    if not grid:
+        raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
+    study = optuna.create_study(
+        storage=_storage(storage), study_name=folder.name, direction="maximize", load_if_exists=True
+    )
+    recipe = {"config": config, "grid": [vars(axis) for axis in grid]}
+    if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
+        raise ValueError(f"{storage} holds the sweep of another recipe or grid: choose another --output, or remove it")
+    study.set_user_attr("recipe", recipe)
+    points = list(itertools.product(*(axis.values for axis in grid)))
+    for point in points:
+        values = dict(zip((axis.name for axis in grid), point, strict=True))
+        study.enqueue_trial(values, user_attrs={"point": values}, skip_if_exists=True)
+
+    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
+    with _progress() as bar:
+        task = bar.add_task(f"Sweep {folder.name}", total=len(points))
+        processes: list[Any] = []
+        while ((done := _finished(study)) and len(done) < len(points)) or not done:
+            bar.update(task, completed=len(done))
+            processes = [p for p in processes if p.is_alive()]
+            if not processes:
+                arguments = (config, list(grid), storage, folder.name)
+                processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)]
+                for process in processes:
+                    process.start()
+            time.sleep(0.5)
+        bar.update(task, completed=len(done))
+        for process in processes:
+            process.join()
+    return _write(grid, _finished(study), folder)
+
+
+def _storage(address: str) -> RDBStorage:
+    options = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {}
+    retry = RetryHeartbeatStaleTrialCallback()
+    return RDBStorage(address, options, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=retry)
+
+
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    """The points that came back, whether with a score or with an error."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [trial for trial in trials if "status" in trial.user_attrs]
+
+
+def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
+    """One worker: takes waiting points until there are none."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)  # one process a core
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.load_study(study_name=name, storage=_storage(storage))
+
+    def objective(trial: Trial) -> float:
+        values = trial.user_attrs.get("point")
+        if values is None:  # no point was waiting any more: Optuna made this one up
+            study.stop()
+            raise optuna.TrialPruned
+        started = time.monotonic()
+        for axis in grid:
+            trial.suggest_categorical(axis.name, axis.values)
+        arguments = {axis.argument: axis.value(values[axis.name]) for axis in grid}
+        try:
+            scores = run_point(config, arguments)
+        except Exception as error:
+            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            trial.set_user_attr("status", "failed")
+            raise optuna.TrialPruned from None
+        for key, value in scores.items():
+            trial.set_user_attr(key, value if math.isfinite(value) else None)
+        trial.set_user_attr("seconds", time.monotonic() - started)
+        trial.set_user_attr("status", "ok" if math.isfinite(scores["train_loss"]) else "diverged")
+        return scores["val_accuracy"]
+
+    study.optimize(objective)
+
+
+def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, float]:
+    """Trains the recipe with `arguments` in place of its own; accuracies 0-1 on all three parts."""
+    config = copy.deepcopy(config)
+    for argument, value in arguments.items():
+        *path, last = argument.split(".")
+        place = config
+        for key in path:
+            place = place[key]
+        if last not in place:
+            raise KeyError(f"the recipe has no argument {argument}")
+        place[last] = value
+    model, data, trainer = _build(config)
+    trainer.fit(model, data)
+    scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
+    data.setup("test")
+    for part in ("train", "val", "test"):
+        dataset = data.parts[part]
+        images, labels = dataset[torch.arange(len(dataset))]
+        right = torch_logits(model, images).argmax(1) == labels
+        scores[f"{part}_accuracy"] = right.double().mean().item()
+    return scores
+
+
+def _build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule, lightning.Trainer]:
+    lightning.seed_everything(config["seed_everything"], verbose=False)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageClassifier, "model")
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    made = parser.instantiate(parser.parse_object({key: config[key] for key in ("model", "data")}))
+    options = {k: v for k, v in config["trainer"].items() if v is not None and k not in ("callbacks", "plugins")}
+    trainer = lightning.Trainer(
+        **options
+        | {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "limit_val_batches": 0,  # once, at the end
+            "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # at NaN
+        }
+    )
+    return made.model, made.data, trainer
+
+
+def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:
+    names = [axis.name for axis in grid]
+    columns = [*names, "status", *SCORES, "train_loss", "seconds", "error"]
+    rows = [{**trial.user_attrs["point"], **trial.user_attrs} for trial in trials]
+    rows.sort(key=lambda row: [row[name] for name in names])
+    table = folder / "sweep.csv"
+    unfinished = folder / f".sweep.csv.{os.getpid()}"
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(table)
+    if len(grid) == 2:
+        for score, title in zip(SCORES, ("Training accuracy", "Validation accuracy", "Test accuracy"), strict=True):
+            plots.heatmap(rows, grid[0].name, grid[1].name, score, folder / f"{score}.png", title)
+    return table
+
+
+def best_point(table: Path) -> dict[str, str]:
+    """The row of a sweep.csv with the highest validation accuracy; of equal ones, the lowest training loss."""
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    if not rows:
+        raise ValueError(f"no point of {table} came to a finite loss: see its columns status and error")
+    return max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["train_loss"])))
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
