@@ -1,9 +1,9 @@
 """The command line: `python train.py SUBCOMMAND`, or `cnnzoo SUBCOMMAND` where it is installed.
 
-Lightning's CLI in subclass mode: a config names a network and a dataset by their classes.
+Lightning's CLI in subclass mode: a config names a network and a dataset by their classes. What the subcommands do is
+in `commands/`.
 """
 
-import argparse
 import logging
 import os
 import signal
@@ -15,86 +15,29 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ActionConfigFile, Namespace
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from cnnzoo.commands import checkpoints, runs
+from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
 from cnnzoo.commands.export import command, commit
 from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
 from cnnzoo.commands.trainer import Trainer, console, say
 from cnnzoo.datamodules import ImageDataModule
 from cnnzoo.models import ImageClassifier
+from cnnzoo.serve.contract import check_name
 
-CONFIGS = Path(__file__).parent / "configs"
-# Of the Trainer's many flags, those that --help shows; the others work as well.
-SHOWN = (
-    "max_epochs", "max_time", "accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks",
-    "limit_train_batches", "limit_val_batches", "limit_test_batches", "gradient_clip_val",
-)  # fmt: skip
-
-
-def find_config(value: str) -> str:
-    """The file that --config names: a file, a run folder, or a shipped recipe by its name."""
-    path = Path(value)
-    shipped = CONFIGS / f"{value}.yaml"
-    if path.is_dir():
-        path = path / runs.CONFIG
-    if path.is_file() or not shipped.is_file():
-        if not path.is_file() and path.suffix in ("", ".yaml", ".yml"):
-            names = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-            raise FileNotFoundError(f"no config {value}: give a YAML file, a run folder, or one of {names}")
-        return str(path)
-    return str(shipped)
-
-
-class ConfigFile(ActionConfigFile):
-    """--config, which takes what `find_config` takes."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        super().__call__(parser, cfg, find_config(str(values)), option_string)
-
-
-class Parser(LightningArgumentParser):
-    """Shows the flags that recipes use; every other flag of Lightning's Trainer and ModelCheckpoint works too."""
-
-    def format_help(self, *args: Any) -> str:
-        hidden = [a for a in self._actions if self._is_rare(a.dest)]
-        texts = [a.help for a in hidden]
-        for action in hidden:
-            action.help = argparse.SUPPRESS
-        try:
-            return super().format_help(*args)
-        finally:
-            for action, text in zip(hidden, texts, strict=True):
-                action.help = text
-
-    @staticmethod
-    def _is_rare(flag: str) -> bool:
-        group, _, name = flag.partition(".")
-        return group == "checkpoint" or (group == "trainer" and bool(name) and name not in SHOWN)
-
-
-class SaveConfig(SaveConfigCallback):
-    """config.yaml in the run folder, without the subcommand's own arguments: every subcommand reads it."""
-
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
-        config = config.clone()
-        config.pop("ckpt_path", None)
-        super().__init__(parser, config, **kwargs)
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
 
 class ZooCLI(LightningCLI):
     """Adds to Lightning's CLI: the zoo's subcommands, run folders, and checkpoints called best and last."""
 
     run: Path | None = None  # the run folder that this command writes into or reads from
-    claimed = False
+    claimed = False  # whether it was made for this command
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -103,29 +46,23 @@ class ZooCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = Parser(**kwargs)
-        shipped = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-        help_text = f"a YAML file, a run folder, or a shipped recipe: {shipped}"
+        help_text = f"a YAML file, a run folder, or a shipped recipe: {shipped_names()}"
         parser.add_argument("-c", "--config", action=ConfigFile, help=help_text)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", default="model", help="the model's name in run folders and in the zoo")
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-        parser.add_argument(
-            "--checkpoint_every", type=int | None, help="steps between last checkpoints within an epoch"
-        )
+        every = "steps between checkpoints within an epoch; none by default"
+        parser.add_argument("--checkpoint_every", type=int | None, help=every)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.filename": "best",
-                "checkpoint.monitor": "val_accuracy",
-                "checkpoint.mode": "max",
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        assert isinstance(parser, Parser)
+        if subcommand in ("fit", "sweep"):
+            parser.shown = FIT_FLAGS
         if subcommand == "predict":
             parser.add_argument("images", nargs="+", type=Path, help="PNG or JPEG files, or folders of them")
             self._subcommand_method_arguments["predict"].append("images")
@@ -134,6 +71,7 @@ class ZooCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """In place of Lightning's, which lets a checkpoint's network overrule the config's in silence."""
         config = self.config[self.config.subcommand]
+        check_name(config.name)
         files = [Path(str(file)) for file in config.get("config") or []]
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         if wanted := config.get("ckpt_path"):
@@ -153,10 +91,11 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit":
             config["logger"] = config["logger"] or self._loggers(options)
             config["plugins"] = config["plugins"] or checkpoints.WholeCheckpoints()
-            # Of its own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
-            callbacks.append(
-                ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-            )
+            if not self.datamodule.val_fraction:
+                callbacks = []  # there is no best one without validation
+            callbacks += self._last_checkpoints(options.checkpoint_every)
+            if config["enable_progress_bar"] is not False:
+                callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
         else:
             config |= {"logger": False, "enable_checkpointing": False}
             callbacks = [self._report(options)] if self.subcommand == "test" else []
@@ -170,6 +109,7 @@ class ZooCLI(LightningCLI):
 
     @staticmethod
     def _last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
+        # Of their own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
         last = partial(ModelCheckpoint, filename="last", enable_version_counter=False)
         at_epoch_end = last(save_on_train_epoch_end=True)
         return [at_epoch_end, last(every_n_train_steps=every)] if every else [at_epoch_end]
@@ -183,17 +123,18 @@ class ZooCLI(LightningCLI):
         self.run, self.claimed = runs.claim(options.runs, options.name), True
         return checkpoints.loggers(self.run)
 
-    def _report(self, config: Namespace) -> Report:
-        folder = self.run or Path(config.ckpt_path).parent
+    def _report(self, options: Namespace) -> Report:
+        folder = self.run or Path(options.ckpt_path).parent
         details = {
-            "model": config.name,
+            "model": options.name,
             "dataset": self.datamodule.describe(),
-            "seed": config.seed_everything,
-            "checkpoint": config.ckpt_path,
+            "seed": options.seed_everything,
+            "checkpoint": options.ckpt_path,
             "command": command(),
             "commit": commit(),
         }
-        return Report(folder, details, folder / "metrics.csv")
+        self.report = Report(folder, details, folder / "metrics.csv")
+        return self.report
 
     def _trained_with(self) -> dict[str, Any]:
         if self.run and (self.run / runs.CONFIG).is_file():
@@ -205,13 +146,13 @@ class ZooCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except SystemExit:
-            if self.trainer.interrupted and self.run:
+            if self.trainer.interrupted and self.run and (self.run / runs.CHECKPOINTS).is_dir():
                 say(f"Stopped. Go on with: cnnzoo fit --config {self.run} --ckpt_path last")
                 sys.exit(128 + signal.SIGINT)
             raise
         finally:
             if self.claimed and self.run:
-                runs.remove_if_empty(self.run)
+                runs.remove_unless_begun(self.run)
 
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
@@ -221,24 +162,18 @@ class ZooCLI(LightningCLI):
         if self.run is None or not self.trainer.is_global_zero:
             return
         best = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
-        say(f"Best validation accuracy {best:.2%}" if best is not None else "Nothing was validated: see last.ckpt")
-        say(f"Run folder  {self.run}\nNext        cnnzoo test --config {self.run}")
-        say(f"            cnnzoo export --config {self.run}")
+        which = "" if best is not None else " --ckpt_path last"
+        say(f"Best validation accuracy {best:.2%}" if best is not None else "Nothing was validated")
+        say(f"Run folder  {self.run}\nNext        cnnzoo test --config {self.run}{which}")
+        say(f"            cnnzoo export --config {self.run}{which}")
 
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
-            folder = self.run or Path(self.config[self.subcommand].ckpt_path).parent
-            say(f"Wrote metrics.json, confusion_matrix.png, mistakes.png and learning_curves.png in {folder}")
+            say(f"Wrote {', '.join(self.report.written)} in {self.report.folder}")
 
 
 def main() -> None:
-    # The loaders have no workers on purpose: the images are in memory, in one tensor.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
-    warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    log.addFilter(lambda record: "Tip:" not in record.getMessage())  # an advertisement
+    _quieten()
     try:
         ZooCLI(
             ImageClassifier,
@@ -257,6 +192,21 @@ def main() -> None:
         if os.environ.get("CNNZOO_DEBUG"):
             raise
         sys.exit(f"error: {error}\n(CNNZOO_DEBUG=1 shows where)")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _quieten() -> None:
+    # The loaders have no workers on purpose: the images are in memory, in one tensor.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+    warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    # An advertisement, and what devices there are not.
+    noise = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    log.addFilter(lambda record: not any(words in record.getMessage() for words in noise))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -61,7 +62,11 @@ def export(
         licence="Apache-2.0",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return write(proto, card, zoo), card, difference
+    while True:
+        try:
+            return write(proto, card, zoo), card, difference
+        except FileExistsError:  # another export took the number
+            card = replace(card, version=next_version(zoo, name))
 
 
 def command() -> str:

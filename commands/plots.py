@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = 
         grey = image.shape[0] == 1
         picture = image[0] if grey else image.transpose(1, 2, 0)
         ax.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
-        ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9, parse_math=False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     _save(figure, path)
 
 
@@ -44,10 +45,10 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
         for i, j in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[i, j] > 0.5 else "black"
             ax.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
-    ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(n), classes)
+    ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
-    ax.set_title(title, fontsize=11)
+    ax.set_title(title, fontsize=11, parse_math=False)
     _save(figure, path)
 
 
@@ -67,7 +68,7 @@ def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title:
     ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
     ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
     ax.set(xlabel=x, ylabel=y)
-    ax.set_title(title, fontsize=11)
+    ax.set_title(title, fontsize=11, parse_math=False)
     figure.colorbar(picture, ax=ax)
     _save(figure, path)
 
@@ -86,7 +87,7 @@ def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
         ax.legend()
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     _save(figure, path)
 
 
@@ -100,5 +101,7 @@ def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(unfinished, dpi=DPI, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure.savefig(unfinished, dpi=DPI, format="png")
     unfinished.replace(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.table import Table
+from rich.text import Text
 
 from ..datamodules import ImageDataModule
 from ..datamodules.files import SUFFIXES
@@ -51,5 +52,6 @@ def top_table(files: Sequence[Path], probabilities: torch.Tensor, classes: Seque
     table = Table("image", *(f"top {k}" for k in range(1, top_k + 1)))
     best = probabilities.topk(top_k)
     for file, values, indices in zip(files, best.values, best.indices, strict=True):
-        table.add_row(str(file), *(f"{classes[c]}  {p:.1%}" for p, c in zip(values, indices, strict=True)))
+        cells = [str(file), *(f"{classes[c]}  {p:.1%}" for p, c in zip(values, indices, strict=True))]
+        table.add_row(*map(Text, cells))  # Text: a name in brackets is no markup
     return table

@@ -11,6 +11,8 @@ from .plots import sheet
 
 def preview(data: ImageDataModule, count: int, path: Path) -> None:
     """Writes `count` random training images with their classes' names to the PNG `path`."""
+    if count < 1:
+        raise ValueError(f"--count is {count}: give at least 1")
     data.prepare_data()
     data.setup("fit")
     part = data.parts["train"]

@@ -29,6 +29,7 @@ class Report(Callback):
         self.folder = folder
         self.details = details
         self.metrics_csv = metrics_csv
+        self.written: list[str] = []
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_batch_end(  # type: ignore[override]
@@ -51,7 +52,7 @@ class Report(Callback):
         self._write_json({**metrics, "accuracy_per_class": per_class, **self.details})
 
         title = f"{type(module).__name__}: {metrics['accuracy']:.2%} of {metrics['n']:,} test images"
-        plots.confusion_matrix(counts, classes, self.folder / "confusion_matrix.png", title)
+        plots.confusion_matrix(counts, classes, self._path("confusion_matrix.png"), title)
         order = _most_confidently_wrong(wrong_logits, wrong_labels)
         if len(order):
             probabilities = wrong_logits.softmax(1)
@@ -60,16 +61,21 @@ class Report(Callback):
                 for i in order
                 for p in [int(wrong_logits[i].argmax())]
             ]
-            mistakes = self.folder / "mistakes.png"
-            plots.sheet(wrong_images[order].numpy(), captions, mistakes, "Most confidently wrong")
+            plots.sheet(wrong_images[order].numpy(), captions, self._path("mistakes.png"), "Most confidently wrong")
+        else:
+            (self.folder / "mistakes.png").unlink(missing_ok=True)
         if self.metrics_csv.is_file():
-            plots.learning_curves(self.metrics_csv, self.folder / "learning_curves.png", type(module).__name__)
+            plots.learning_curves(self.metrics_csv, self._path("learning_curves.png"), type(module).__name__)
 
     def _write_json(self, content: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / ".metrics.json"
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        unfinished.replace(self.folder / "metrics.json")
+        unfinished.replace(self._path("metrics.json"))
+
+    def _path(self, name: str) -> Path:
+        self.written.append(name)
+        return self.folder / name
 
 
 def _most_confidently_wrong(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
 
 import contextlib
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -58,10 +59,13 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
 
 
-def remove_if_empty(run: Path) -> None:
-    """Removes a run folder, and the folders around it, that nothing was written into."""
+def remove_unless_begun(run: Path) -> None:
+    """Removes a run folder without a checkpoint, and the folders around it if they are empty then."""
+    if (run / CHECKPOINTS).is_dir():
+        return
+    shutil.rmtree(run, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for folder in (run, run.parent, run.parent.parent):
+        for folder in (run.parent, run.parent.parent):
             folder.rmdir()
 
 
@@ -74,4 +78,4 @@ def run_of(path: Path) -> Path | None:
 
 
 def _all(runs: Path, name: str) -> list[Path]:
-    return [run for run in (runs / name).glob("version_*") if run.name.removeprefix("version_").isdigit()]
+    return [run for run in (runs / name).glob("version_*") if run.name.removeprefix("version_").isdecimal()]

@@ -22,7 +22,7 @@ def say(message: str) -> None:
 
 
 class Trainer(lightning.Trainer):
-    """The training loop: Lightning's Trainer. Its other flags work too, though --help leaves them out."""
+    """The training loop: Lightning's Trainer. --help shows the flags that are used most."""
 
     name = "model"  # the CLI's --name
     config: dict[str, Any]  # the resolved configuration
@@ -72,6 +72,8 @@ class Trainer(lightning.Trainer):
             ckpt_path: a .ckpt file, or best or last of the run (the newest one of this name).
             top_k: how many classes to print for each image.
         """
+        if top_k < 1:
+            raise ValueError(f"--top_k is {top_k}: give at least 1")
         files = predict.image_files(images)
         batches = list(predict.read_inputs(files, datamodule).split(256))
         answers = super().predict(model, batches, ckpt_path=ckpt_path, weights_only=True)

@@ -25,6 +25,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.shift < 0:
             raise ValueError(f"augmentation.shift is a number of pixels from 0 up, not {self.shift}")
+        if self.fill not in ("mirror", "black"):
+            raise ValueError(f"augmentation.fill is {self.fill!r}: expected mirror or black")
 
     def __call__(self, images: Tensor, key: tuple[int, int, int], rank: int, world_size: int) -> Tensor:
         """This device's part of a global batch, augmented.

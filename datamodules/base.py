@@ -78,15 +78,15 @@ class ImageDataModule(LightningDataModule):
         """The dataset's name and variant, for the model card."""
         raise NotImplementedError
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str | None = None) -> None:
         if self.batch_size % self._world_size:
             raise ValueError(
                 f"data.batch_size {self.batch_size} is over all devices and does not divide evenly by "
                 f"{self._world_size}: choose a multiple, or fewer --trainer.devices"
             )
-        if stage in ("fit", "validate") and "train" not in self.parts:
+        if stage in (None, "fit", "validate") and "train" not in self.parts:
             self._split_training_images()
-        if stage == "test" and "test" not in self.parts:
+        if stage in (None, "test") and "test" not in self.parts:
             self.parts["test"] = ImageDataset(*self.load(train=False))
 
     def _split_training_images(self) -> None:
@@ -116,6 +116,10 @@ class ImageDataModule(LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def _loader(self, part: str, batch_size: int) -> BatchLoader:
+        if part not in self.parts:
+            raise ValueError(
+                f"the {part} part is not loaded: call setup({'test' if part == 'test' else 'fit'!r}) first"
+            )
         dataset = self.parts[part]
         if len(dataset) < self._world_size:
             raise ValueError(f"the {part} part has {len(dataset)} images for {self._world_size} devices")

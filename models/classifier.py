@@ -55,8 +55,13 @@ class ImageClassifier(LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        _check_choice("optimizer", optimizer, ("sgd", "adam", "adamw"))
+        _check_choice("schedule", schedule, ("constant", "cosine"))
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is a share of all steps, from 0 up to but not including 1, not {warmup}")
         self.save_hyperparameters(ignore=["network"], logger=False)
-        self.network = network
+        # Channels last: convolutions and pooling of the CPU and of tensor cores want it so.
+        self.network = network.to(memory_format=torch.channels_last)
         self.input_shape = tuple(input_shape)
         self.num_classes = num_classes
         # Not in the checkpoint: they are arguments, not something learned.
@@ -77,7 +82,8 @@ class ImageClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
-        return self.network((images.float() / 255 - self.mean) / self.std)
+        x = (images.float() / 255 - self.mean) / self.std
+        return self.network(x.contiguous(memory_format=torch.channels_last))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -138,13 +144,15 @@ class ImageClassifier(LightningModule):
         optimizer: Optimizer
         if self.optimizer_name == "sgd":
             nesterov = self.momentum > 0
-            optimizer = torch.optim.SGD(groups, self.learning_rate, self.momentum, nesterov=nesterov)
+            optimizer = torch.optim.SGD(groups, self.learning_rate, self.momentum, nesterov=nesterov, fused=True)
         else:
             adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimizer_name]
-            optimizer = adam(groups, self.learning_rate)
+            optimizer = adam(groups, self.learning_rate, fused=True)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.trainer.estimated_stepping_batches
+        if math.isinf(total):
+            raise ValueError("a schedule needs an end: set trainer.max_epochs or max_steps, or schedule: constant")
         scheduler = LambdaLR(optimizer, lambda step: self._learning_rate_factor(step / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -196,7 +204,14 @@ class ImageClassifier(LightningModule):
             self._train_sums = checkpoint["train_sums"]
 
 
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
+
+
 def _per_channel(name: str, values: Sequence[float], channels: int) -> Tensor:
     if len(values) not in (1, channels):
         raise ValueError(f"{name} has {len(values)} values for {channels} channels: give 1 or {channels}")
+    if name == "std" and not all(value > 0 for value in values):
+        raise ValueError(f"std is {list(values)}: standard deviations are above 0")
     return torch.tensor(tuple(values)).view(1, -1, 1, 1)

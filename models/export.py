@@ -110,7 +110,11 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
     try:
         (work / FILE_NAME).write_bytes(proto.SerializeToString())
         os.chmod(work, 0o755)
-        work.rename(target)  # fails on a folder that has appeared meanwhile
+        work.rename(target)
+    except OSError:
+        if target.exists():  # it has appeared meanwhile
+            raise FileExistsError(f"{target} is there already") from None
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target / FILE_NAME
@@ -119,7 +123,7 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
 def next_version(zoo: Path, name: str) -> int:
     """1, or one more than the highest version under that name in `zoo`."""
     folder = zoo / name
-    taken = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    taken = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
     return max(taken, default=0) + 1
 
 

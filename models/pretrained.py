@@ -18,14 +18,21 @@ def load(network: type[ImageClassifier], name: str, path: Path | None, kwargs: d
     Raises FileNotFoundError for no such file, ContractError for one without a card, and ValueError for
     weights that do not fit.
     """
-    path = path or _newest(name)
+    path = path.expanduser() if path else _newest(name)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    proto = onnx.load(path, load_external_data=False)
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf's own error, which says nothing of the file
+        raise ContractError(f"{path} is not an ONNX file, or is damaged") from None
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     if CARD_KEY not in metadata:
         raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
-    trained = ModelCard.from_json(metadata[CARD_KEY]).config.get("model", {}).get("init_args", {})
+    recipe = ModelCard.from_json(metadata[CARD_KEY]).config.get("model", {})
+    made_of = str(recipe.get("class_path", network.__name__)).rsplit(".", 1)[-1]
+    if made_of != network.__name__:
+        raise ValueError(f"{path} holds a {made_of}, {name} is a {network.__name__}")
+    trained = recipe.get("init_args", {})
     model = network(**{**trained, **kwargs})
     weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
     wanted = model.state_dict()
@@ -41,7 +48,7 @@ def load(network: type[ImageClassifier], name: str, path: Path | None, kwargs: d
 
 def _newest(name: str) -> Path:
     folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser() / name
-    versions = [int(p.parent.name) for p in folder.glob(f"*/{FILE_NAME}") if p.parent.name.isdigit()]
+    versions = [int(p.parent.name) for p in folder.glob(f"*/{FILE_NAME}") if p.parent.name.isdecimal()]
     if not versions:
         raise FileNotFoundError(
             f"no exported {name} in {folder.absolute()}: export one (cnnzoo export --help), "

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -30,9 +31,10 @@ def main() -> None:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 is every interface (default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=3000, help="port to listen on (default: %(default)s)")
     args = parser.parse_args()
 
+    _check_free(args.host, args.port)
     zoo = Zoo(args.zoo.absolute())
     if not zoo.models:
         sys.exit(EMPTY.format(folder=zoo.folder))
@@ -49,6 +51,19 @@ def main() -> None:
         sys.executable,
         [sys.executable, "-m", "bentoml", "serve", "cnnzoo.serve.service:ZooService", *address],
     )
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        sys.exit(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port (make serve PORT=...)")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,13 @@ logger = logging.getLogger("cnnzoo.serve")
 _ID_HEADER = b"x-request-id"
 
 
+class AsciiJSONResponse(JSONResponse):
+    """JSON that can hold whatever a client sent, lone surrogates included."""
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content).encode("ascii")
+
+
 class ApiError(Exception):
     """An answer other than success, raised by a route.
 
@@ -32,7 +39,7 @@ class ApiError(Exception):
 async def api_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette's exception handler for ApiError; ErrorFormat adds the request's id."""
     assert isinstance(error, ApiError)
-    return JSONResponse({"error": str(error), "code": error.code}, error.status)
+    return AsciiJSONResponse({"error": str(error), "code": error.code}, error.status)
 
 
 class ErrorFormat:
@@ -83,7 +90,7 @@ async def _send_error(scope: Scope, send: Send, start: Message, body: bytes, req
     if scope["method"] == "HEAD":
         payload, headers = b"", kept
     else:
-        payload = json.dumps(content, ensure_ascii=False).encode()
+        payload = json.dumps(content).encode("ascii")
         headers = [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": payload})

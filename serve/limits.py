@@ -7,7 +7,11 @@ import anyio
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = int(os.environ.get("CNNZOO_MAX_BODY", 32 * 2**20))  # bytes of a request's body
+MAX_BODY = 32 * 2**20  # bytes of a request's body; CNNZOO_MAX_BODY sets another number
+if _set := os.environ.get("CNNZOO_MAX_BODY"):
+    if not _set.isdecimal():
+        raise SystemExit(f"CNNZOO_MAX_BODY is {_set!r}: give a number of bytes")
+    MAX_BODY = int(_set)
 MAX_IMAGES = 1024  # images in one request
 MAX_FILES = 256  # picture files in one request
 DEADLINE = 60.0  # seconds until an answer must have begun
@@ -58,6 +62,22 @@ class BodyLimit:
         message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
         response = JSONResponse({"error": message, "code": "body_too_large"}, 413, {"Connection": "close"})
         await response(scope, receive, send)
+
+
+class OnlyJSON:
+    """Middleware that lets `path` have JSON bodies alone: BentoML answers 500 to other kinds it cannot read."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self.app = app
+        self.path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == self.path and scope["method"] == "POST":
+            kind = dict(scope["headers"]).get(b"content-type", b"application/json")
+            if kind.split(b";")[0].strip().lower() != b"application/json":
+                message = f"the body's type is {kind.decode('latin-1')[:64]}: send application/json"
+                return await JSONResponse({"error": message, "code": "media_type"}, 415)(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class Deadline:

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 from bentoml.exceptions import InvalidArgument, NotFound
-from bentoml.validators import DType
 from pydantic import Field
 
 from .errors import ApiError, ErrorFormat
-from .limits import DEADLINE, MAX_IMAGES, BodyLimit, Deadline
+from .limits import DEADLINE, BodyLimit, Deadline, OnlyJSON
+from .pixels import PixelError, check_shape, to_uint8
 from .routes import create_app
 from .routes.find import find
 from .routes.predict import top_classes
@@ -18,7 +18,13 @@ from .zoo import Zoo, zoo_dir
 app = create_app()
 
 
-@bentoml.service(name="cnnzoo", http={"host": "127.0.0.1"}, traffic={"timeout": 10 * DEADLINE})
+# BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose.
+@bentoml.service(
+    name="cnnzoo",
+    http={"host": "127.0.0.1"},
+    traffic={"timeout": 10 * DEADLINE},
+    metrics={"enabled": False},
+)
 class ZooService:
     """Image-classifying CNNs out of a zoo folder, loaded once a worker."""
 
@@ -33,22 +39,21 @@ class ZooService:
     def classify(
         self,
         model: Annotated[str, Field(max_length=64)],
-        images: Annotated[np.ndarray, DType("uint8")],
+        images: np.ndarray,
         version: int | None = None,
-        top_k: Annotated[int, Field(ge=1)] = 3,
+        top_k: Annotated[int, Field(ge=1, le=99999)] = 3,
     ) -> list[list[dict[str, Any]]]:
         """The likeliest classes of images [N, C, H, W], raw pixels 0-255, that have the network's size."""
         try:
             chosen = find(self.zoo, model, None if version is None else str(version))
         except ApiError as error:
             raise NotFound(str(error)) from None
-        shape = chosen.card.input_shape
-        if images.shape[1:] != shape or not 1 <= len(images) <= MAX_IMAGES:
-            raise InvalidArgument(
-                f"images have the shape {list(images.shape)}: expected [N, {', '.join(map(str, shape))}] "
-                f"with N from 1 to {MAX_IMAGES}"
-            )
-        _, probabilities = chosen.session.run(images)
+        try:
+            check_shape(list(images.shape), chosen.card)
+            pixels = to_uint8(images)
+        except PixelError as error:
+            raise InvalidArgument(str(error)) from None
+        _, probabilities = chosen.session.run(pixels)
         return top_classes(chosen.card, probabilities, top_k)
 
 
@@ -57,3 +62,4 @@ service.mount_asgi_app(app)
 service.add_asgi_middleware(ErrorFormat)
 service.add_asgi_middleware(Deadline)
 service.add_asgi_middleware(BodyLimit)
+service.add_asgi_middleware(OnlyJSON, path="/classify")

@@ -54,7 +54,8 @@ class Zoo:
             try:
                 model = _load(path)
             except (ContractError, OSError) as error:
-                self.refused[str(path.relative_to(folder))] = str(error)
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                self.refused[str(path.relative_to(folder))] = reason or "it cannot be read"
                 logger.error("Refused %s: %s. The other models are served.", path, error)
                 continue
             self._models.setdefault(model.card.name, {})[model.card.version] = model

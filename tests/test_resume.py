@@ -38,7 +38,7 @@ def unbroken(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path: Path):
     rng = np.random.default_rng()
-    killed = 0
+    killed = within_an_epoch = 0
     for _ in range(4):
         process = subprocess.Popen(
             [*CLI, "fit", *ARGUMENTS, "--ckpt_path", "last"], cwd=tmp_path, stdout=subprocess.DEVNULL
@@ -52,7 +52,10 @@ def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path
         time.sleep(float(rng.uniform(0, 1)))
         process.kill()
         killed += process.wait() != 0
+        progress = torch.load(last, weights_only=True)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        within_an_epoch += 0 < progress["completed"] < 20
     assert killed >= 2, "it finished before it could be killed: make it longer"
+    assert within_an_epoch >= 1, "every kill fell between two epochs"
     cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
     assert [p.name for p in (tmp_path / "runs/resumed").iterdir()] == ["version_0"]
     for key, value in weights(unbroken).items():

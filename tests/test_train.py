@@ -199,6 +199,34 @@ def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Pa
     assert not (tmp_path / "zoo").exists()
 
 
+def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: Path):
+    assert "cannot be a model's name" in mistake(here("preview", "--config", "digits", "--name", "../x", cwd=tmp_path))
+    assert "--count is 0" in mistake(here("preview", "--config", "digits", "--count", "0", cwd=tmp_path))
+    assert "--top_k is 0" in mistake(here("predict", "--config", "digits", "--top_k", "0", "x.png", cwd=trained))
+
+
+def test_names_are_never_markup_or_mathematics(here: Here, tmp_path: Path):
+    """Brackets mean something to Rich and dollars to matplotlib."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label, name in enumerate(("a[/b]", "$x_{$", "犬")):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for i in range(12):
+                pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8) + np.uint8(40 * label)
+                (folder / f"[{i}].png").write_bytes(png(pixels))
+    arguments = ["--model", "CIFAR10CNN", "--model.num_classes", "3", "--data", "ImageFolderDataModule",
+                 "--data.data_dir", "data", "--data.val_fraction", "0"]  # fmt: skip
+    done = here("fit", *arguments, "--trainer.max_epochs", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cnnzoo test --config runs/model/version_0 --ckpt_path last" in done.stdout
+    for command in (["test", *arguments], ["predict", *arguments, "data/test"]):
+        done = here(*command, "--ckpt_path", "last", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "[3].png" in done.stdout
+    assert "a[/b]" in done.stdout
+
+
 def test_no_checkpoint_yet(here: Here, tmp_path: Path):
     message = mistake(here("test", "--config", "digits", cwd=tmp_path))
     assert f"no best.ckpt in {tmp_path / 'runs/digits_cnn'}: train first" in message

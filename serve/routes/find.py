@@ -23,11 +23,8 @@ def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         there = ", ".join(names) or "none: the zoo is empty"
         raise ApiError(404, "unknown_model", f"no model is called {name[:64]!r}{hint} (there are {there})")
-    if version is None:
-        number = versions[0]
-    else:
-        number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else -1
-    model = zoo.get(name, number)
+    named = [v for v in versions if version in (None, str(v))]
+    model = zoo.get(name, named[0]) if named else None
     if model is None:
         there = ", ".join(map(str, versions))
         raise ApiError(404, "unknown_version", f"{name} has no version {version!r} (there are {there})")

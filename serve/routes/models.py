@@ -6,7 +6,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from .. import __version__
 from ..zoo import Model, Zoo
+
+
+async def index(request: Request) -> JSONResponse:
+    links = {"models": "/models", "health": "/v2/health/ready", "protocol": "/v2"}
+    return JSONResponse({"name": "cnnzoo", "version": __version__, "links": links})
 
 
 async def list_models(request: Request) -> JSONResponse:
@@ -41,4 +47,4 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-routes = [Route("/models", list_models)]
+routes = [Route("/", index), Route("/models", list_models)]

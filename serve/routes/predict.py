@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import anyio.to_thread
+import anyio.from_thread
 import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from ..contract import ModelCard
 from ..errors import ApiError
 from ..images import PictureTooLarge, UndecodableImage, decode, to_input
 from ..limits import MAX_BODY, MAX_FILES
+from ..work import in_thread
 from ..zoo import Model
 from .find import model_of
 
@@ -25,7 +26,7 @@ async def predict(request: Request) -> JSONResponse:
     top_k = _top_k(request)
     prepare = _prepare(request)
     files = await _files(request)
-    predictions = await anyio.to_thread.run_sync(_classify, model, files, prepare, top_k)
+    predictions = await in_thread(_classify, model, files, prepare, top_k)
     return JSONResponse({"model": model.card.name, "version": model.card.version, "predictions": predictions})
 
 
@@ -42,6 +43,7 @@ def _classify(model: Model, files: list[tuple[str, bytes]], prepare: bool, top_k
     inputs = []
     preparation = model.card.prepare if prepare else "photo"
     for name, data in files:
+        anyio.from_thread.check_cancelled()
         try:
             inputs.append(to_input(decode(data), model.card.input_shape, preparation))
         except PictureTooLarge as error:
@@ -66,17 +68,17 @@ async def _files(request: Request) -> list[tuple[str, bytes]]:
             "or multipart/form-data with parts named 'file'",
         )
     # Starlette raises HTTPException 400 for a broken form and for too many parts.
-    async with request.form(max_files=MAX_FILES, max_fields=0, max_part_size=MAX_BODY) as form:
+    async with request.form(max_files=MAX_FILES, max_fields=16, max_part_size=MAX_BODY) as form:
         uploads = [part for name, part in form.multi_items() if name == "file" and isinstance(part, UploadFile)]
         if not uploads:
-            raise ApiError(400, "no_file", "the form has no part named 'file' with a file in it")
+            raise ApiError(400, "no_file", "the form has no part named 'file' that holds a file, with a filename")
         return [(part.filename or f"file {n}", await part.read()) for n, part in enumerate(uploads, 1)]
 
 
 def _top_k(request: Request) -> int:
     value = request.query_params.get("top_k", "3")
     if not (value.isascii() and value.isdigit() and 0 < len(value) < 6 and int(value) > 0):
-        raise ApiError(400, "top_k", f"top_k is {value[:32]!r}: give a whole number from 1 up")
+        raise ApiError(400, "top_k", f"top_k is {value[:32]!r}: give a whole number from 1 to 99999")
     return int(value)
 
 

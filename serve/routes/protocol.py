@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import anyio.to_thread
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -11,8 +10,9 @@ from starlette.routing import Route
 
 from .. import __version__
 from ..contract import INPUT, LOGITS, PROBABILITIES, ModelCard
-from ..errors import ApiError
-from ..limits import MAX_IMAGES
+from ..errors import ApiError, AsciiJSONResponse
+from ..pixels import PixelError, check_shape, to_uint8
+from ..work import in_thread
 from ..zoo import Model, Zoo
 from .find import model_of
 
@@ -64,7 +64,7 @@ async def index(request: Request) -> JSONResponse:
 async def infer(request: Request) -> JSONResponse:
     model = model_of(request)
     body = await request.body()
-    return JSONResponse(await anyio.to_thread.run_sync(_infer, model, body))
+    return AsciiJSONResponse(await in_thread(_infer, model, body))
 
 
 def _infer(model: Model, body: bytes) -> dict[str, Any]:
@@ -107,28 +107,23 @@ def _images(call: Any, card: ModelCard) -> np.ndarray:
             "dtype",
             f"the datatype is {str(tensor.get('datatype'))[:32]!r}: it is UINT8, raw pixels 0-255",
         )
-    shape = tensor.get("shape")
-    expected = f"[N, {', '.join(map(str, card.input_shape))}] with N from 1 to {MAX_IMAGES}"
-    if (
-        not isinstance(shape, list)
-        or not all(type(n) is int for n in shape)
-        or shape[1:] != list(card.input_shape)
-        or not 1 <= shape[0] <= MAX_IMAGES
-    ):
-        raise ApiError(400, "shape", f"the shape is {str(shape)[:64]}: expected {expected}")
     try:
+        shape = check_shape(tensor.get("shape"), card)
         values = np.asarray(tensor.get("data"))
+        if (
+            values.ndim not in (1, 4)
+            or values.size != np.prod(shape)
+            or (values.ndim == 4 and list(values.shape) != shape)
+        ):
+            held = f"'data' holds {values.size} values in shape {list(values.shape)}"
+            raise PixelError("shape", f"{held}: expected {shape}, flat or nested")
+        return to_uint8(values).reshape(shape)
+    except PixelError as error:
+        raise ApiError(400, error.code, str(error)) from None
     except ValueError:
         raise ApiError(
             400, "shape", "'data' is ragged: give one flat list, or lists nested as the shape says"
         ) from None
-    if values.ndim not in (1, 4) or values.size != np.prod(shape) or (values.ndim == 4 and list(values.shape) != shape):
-        raise ApiError(
-            400, "shape", f"'data' holds {values.size} values in shape {list(values.shape)}: expected {shape}"
-        )
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise ApiError(400, "dtype", "'data' holds something other than whole numbers from 0 to 255")
-    return values.astype(np.uint8).reshape(shape)
 
 
 def _outputs(call: dict[str, Any]) -> list[str]:
@@ -139,6 +134,8 @@ def _outputs(call: dict[str, Any]) -> list[str]:
     for name in names:
         if name not in OUTPUTS:
             raise ApiError(400, "outputs", f"there is no output {str(name)[:64]!r}: ask for {' or '.join(OUTPUTS)}")
+    if len(set(names)) < len(names):
+        raise ApiError(400, "outputs", "an output is asked for more than once")
     return [str(name) for name in names]
 
 

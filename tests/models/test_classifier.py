@@ -48,6 +48,25 @@ def test_cosine_schedule(warmup: float, expected: list[float]):
     assert [model._learning_rate_factor(p) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"warmup": 1.0}, "warmup is a share"),
+        ({"optimizer": "rmsprop"}, "expected one of sgd"),
+        ({"schedule": "step"}, "expected one of constant, cosine"),
+        ({"std": [0.0]}, "above 0"),
+    ],
+)
+def test_senseless_arguments_are_errors(arguments: dict, says: str):
+    with pytest.raises(ValueError, match=says):
+        DigitsCNN(**arguments)
+
+
+def test_a_schedule_without_an_end_is_an_error():
+    with pytest.raises(ValueError, match="a schedule needs an end"):
+        quiet(max_epochs=-1).fit(DigitsCNN(schedule="cosine"), DigitsDataModule())
+
+
 def test_data_of_another_shape_or_other_classes_is_an_error_before_training():
     with pytest.raises(ValueError, match=r"takes images of .*\(1, 16, 16\).*gives \(1, 8, 8\)"):
         quiet(max_epochs=1).fit(DigitsCNN(input_shape=(1, 16, 16)), DigitsDataModule())

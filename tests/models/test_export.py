@@ -87,7 +87,7 @@ def test_the_card_inside_is_the_card(tmp_path):
 def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.Tensor):
     torch.manual_seed(0)
     model = create_model("digits_cnn", hidden=21)
-    config = {"model": {"init_args": {"hidden": 21}}}
+    config = {"model": {"class_path": "cnnzoo.models.DigitsCNN", "init_args": {"hidden": 21}}}
     path = write(to_onnx(model), ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config), tmp_path)
     for again in (create_model("digits_cnn", pretrained=path),):
         assert torch.equal(torch_logits(again, images), torch_logits(model, images))
@@ -95,6 +95,11 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
     assert torch.equal(torch_logits(create_model("digits_cnn", pretrained=True), images), torch_logits(model, images))
     with pytest.raises(ValueError, match=r"network\.4\.weight.*differ"):
         create_model("digits_cnn", pretrained=True, hidden=20)
+    with pytest.raises(ValueError, match="holds a DigitsCNN, mnist_cnn is a MNISTCNN"):
+        create_model("mnist_cnn", pretrained=path)
+    (tmp_path / "x.onnx").write_text("hello")
+    with pytest.raises(ContractError, match="not an ONNX file"):
+        create_model("digits_cnn", pretrained=tmp_path / "x.onnx")
     with pytest.raises(FileNotFoundError, match="no exported mnist_cnn in"):
         create_model("mnist_cnn", pretrained=True)
 

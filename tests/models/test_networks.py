@@ -32,7 +32,7 @@ def test_mnist_is_the_lectures_pytorch_network_in_every_number():
     x = (images / 255 - 0.1307) / 0.3081
     x = F.max_pool2d(F.relu(F.conv2d(x, w["0.weight"], w["0.bias"], padding=1)), 2, 2)
     x = F.max_pool2d(F.relu(F.conv2d(x, w["3.weight"], w["3.bias"], padding=1)), 2, 2)
-    x = x.view(-1, 64 * 7 * 7)
+    x = x.reshape(-1, 64 * 7 * 7)
     x = F.relu(F.linear(x, w["7.weight"], w["7.bias"]))
     x = F.linear(x, w["10.weight"], w["10.bias"])
     torch.testing.assert_close(model(images), x)

@@ -179,3 +179,27 @@ def test_the_ink_is_cropped_to_its_extent():
     page = np.full((50, 70), 250, np.uint8)
     page[10:22, 30:37] = 5
     np.testing.assert_array_equal(strokes(page), np.full((12, 7), 255, np.uint8))
+
+
+@pytest.mark.parametrize("size", [(20, 60_000), (60_000, 20), (50, 20_000), (5000, 5000)])
+def test_no_shape_of_page_costs_much(size: tuple[int, int]):
+    """A few kilobytes of PNG may not make the framing allocate gigabytes."""
+    import tracemalloc
+
+    page = Image.new("L", size, 255)
+    page.paste(0, (size[0] // 2, 0, size[0] // 2 + 1, size[1]))
+    data = encoded(page)
+    for shape, prepare in (((1, 8, 8), "digits"), ((1, 28, 28), "mnist")):
+        tracemalloc.start()
+        to_input(decode(data), shape, prepare)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+        tracemalloc.stop()
+
+
+def test_damaged_exif_is_an_undecodable_image(monkeypatch):
+    def fails(image):
+        raise TypeError("bad operand type for abs(): 'str'")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", fails)
+    with pytest.raises(UndecodableImage, match="damaged"):
+        decode(encoded(Image.new("L", (4, 4))))

@@ -1,6 +1,9 @@
 """The middleware around any application: errors in one form, limits on bodies and time."""
 
+import time
+
 import anyio
+import anyio.from_thread
 import httpx
 import pytest
 from helpers import error
@@ -11,6 +14,7 @@ from starlette.routing import Route
 
 from cnnzoo.serve.errors import ErrorFormat
 from cnnzoo.serve.limits import BodyLimit, Deadline
+from cnnzoo.serve.work import in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +27,21 @@ def anyio_backend() -> str:
 async def slow(request: Request) -> PlainTextResponse:
     await anyio.sleep(30)
     return PlainTextResponse("late")
+
+
+async def slow_thread(request: Request) -> PlainTextResponse:
+    await in_thread(_steps)
+    return PlainTextResponse("late")
+
+
+def _steps() -> None:
+    for _ in range(300):
+        anyio.from_thread.check_cancelled()
+        time.sleep(0.1)
+        ticks.append(1)
+
+
+ticks: list[int] = []
 
 
 async def long_download(request: Request) -> StreamingResponse:
@@ -53,6 +72,7 @@ async def swallowing(request: Request) -> PlainTextResponse:
 def client() -> httpx.AsyncClient:
     routes = [
         Route("/slow", slow),
+        Route("/slow-thread", slow_thread),
         Route("/long", long_download),
         Route("/broken", broken),
         Route("/length", length, methods=["POST"]),
@@ -64,6 +84,14 @@ def client() -> httpx.AsyncClient:
 
 async def test_no_answer_in_time_is_504():
     assert "no answer within 0.3 seconds" in error(await client().get("/slow"), 504)
+
+
+async def test_a_thread_is_left_behind_and_stops():
+    assert "no answer within" in error(await client().get("/slow-thread"), 504)
+    await anyio.sleep(0.3)
+    stopped_at = len(ticks)
+    await anyio.sleep(0.5)
+    assert len(ticks) == stopped_at < 10
 
 
 async def test_a_download_that_has_begun_may_take_longer():

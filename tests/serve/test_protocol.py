@@ -1,5 +1,7 @@
 """The Open Inference Protocol over the running service."""
 
+import json
+
 import httpx
 import numpy as np
 import pytest
@@ -84,10 +86,18 @@ def test_only_the_outputs_asked_for_and_a_version(client: httpx.Client):
         (tensor(None, [1, 1, 8, 8]), "holds 1 values"),
         ({**ZEROS, "outputs": [{"name": "classes"}]}, "no output 'classes'"),
         ({**ZEROS, "outputs": "logits"}, "no output"),
+        ({**ZEROS, "outputs": [{"name": "logits"}] * 2}, "more than once"),
     ],
 )
 def test_what_is_wrong_is_said(client: httpx.Client, call: object, says: str):
     assert says in error(client.post(INFER, json=call), 400)
+
+
+def test_lone_surrogates_are_only_text(client: httpx.Client):
+    body = json.dumps({**ZEROS, "id": "\ud800"}).encode()
+    assert client.post(INFER, content=body).json()["id"] == "\ud800"
+    body = json.dumps(tensor([0] * 64, "\ud800")).encode()  # type: ignore[arg-type]
+    assert "expected [N, 1, 8, 8]" in error(client.post(INFER, content=body), 400)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
