@@ -150,11 +150,15 @@ class ImageClassifier(LightningModule):
             optimizer = adam(groups, self.learning_rate, fused=True)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
-        total = self.trainer.estimated_stepping_batches
-        if math.isinf(total):
+        if self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
             raise ValueError("a schedule needs an end: set trainer.max_epochs or max_steps, or schedule: constant")
-        scheduler = LambdaLR(optimizer, lambda step: self._learning_rate_factor(step / total))
+        scheduler = LambdaLR(optimizer, self._learning_rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_at(self, step: int) -> float:
+        # The number of steps is asked for only once training is under way: asked now, Lightning would set up the
+        # loader before it has restored its place in a checkpoint, and the place would be lost.
+        return self._learning_rate_factor(step / self.trainer.estimated_stepping_batches if step else 0.0)
 
     def _learning_rate_factor(self, progress: float) -> float:
         """The learning rate's share of its highest value, at `progress` 0–1 through training."""
