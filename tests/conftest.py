@@ -1,5 +1,7 @@
 """What the tests share: the command line as a process, a small exported zoo, and a running service."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -64,36 +66,45 @@ class Finished(NamedTuple):
     stderr: str
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+Here = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def here() -> Here:
     """The same command line in this process, which saves the seconds that torch takes to load."""
     import cnnzoo.train
 
     def run(*words: str, cwd: Path) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["cnnzoo", *words])
-        monkeypatch.chdir(cwd)
+        out, err = io.StringIO(), io.StringIO()
         code: object = 0
-        try:
-            cnnzoo.train.main()
-        except SystemExit as stop:
-            code = stop.code
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["cnnzoo", *words])
+            patch.chdir(cwd)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    cnnzoo.train.main()
+                except SystemExit as stop:
+                    code = stop.code
         if isinstance(code, str):  # as the interpreter treats sys.exit("message")
-            print(code, file=sys.stderr)
+            err.write(code)
             code = 1
-        out, err = capfd.readouterr()
-        return Finished(int(code or 0), out, err)  # type: ignore[call-overload]
+        return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
 
     return run
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> Path:
     """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
     folder = tmp_path_factory.mktemp("trained")
     cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
-    cli("test", "--config", "digits", cwd=folder)
-    cli("export", "--config", "digits", cwd=folder)
-    cli("export", "--config", "runs/digits_cnn/version_0", cwd=folder)
+    for command in (
+        ("test", "--config", "digits"),
+        ("export", "--config", "digits"),
+        ("export", "--config", "runs/digits_cnn/version_0"),
+    ):
+        done = here(*command, cwd=folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

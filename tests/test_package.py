@@ -53,6 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tmp_path: Path):
     command = installed / "venv/bin/cnnzoo"
     run(command, "fit", "--config", "digits", "--trainer.max_epochs", "2", cwd=tmp_path)
@@ -64,6 +65,7 @@ def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tm
     assert str(installed) in run(installed / "venv/bin/python", "-c", code, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_configs_and_types(installed: Path):
     package = next((installed / "venv").glob("lib/python*/site-packages/cnnzoo"))
     assert {p.name for p in (package / "configs").glob("*.yaml")} == {p.name for p in (ROOT / "configs").glob("*.yaml")}

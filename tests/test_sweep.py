@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CLI, Cli
+from conftest import CLI, Cli, Here
 from test_train import is_picture
 
 OUTPUT = Path("sweeps/digits_cnn")
@@ -34,7 +34,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_point_also_those_that_diverge_or_fail(cli: Cli, tmp_path: Path):
+def test_every_point_also_those_that_diverge_or_fail(cli: Cli, here: Here, tmp_path: Path):
     config = write_config(
         tmp_path,
         2,
@@ -55,7 +55,7 @@ def test_every_point_also_those_that_diverge_or_fail(cli: Cli, tmp_path: Path):
         assert is_picture(tmp_path / OUTPUT / f"{score}.png")
 
     seconds = [r["seconds"] for r in table]
-    cli("sweep", "--config", config, cwd=tmp_path)
+    here("sweep", "--config", config, cwd=tmp_path)
     assert [r["seconds"] for r in rows(tmp_path)] == seconds  # nothing was run again
 
 
@@ -92,16 +92,16 @@ def completed(database: Path) -> list[tuple]:
             return []
 
 
-def test_a_folder_of_another_sweep_is_not_mixed_up(cli: Cli, tmp_path: Path):
+def test_a_folder_of_another_sweep_is_not_mixed_up(here: Here, tmp_path: Path):
     axis = {"argument": "model.init_args.learning_rate", "values": [0.1]}
-    cli("sweep", "--config", write_config(tmp_path, 1, axis), cwd=tmp_path)
-    done = cli("sweep", "--config", write_config(tmp_path, 2, axis), cwd=tmp_path, check=False)
+    here("sweep", "--config", write_config(tmp_path, 1, axis), "--workers", "1", cwd=tmp_path)
+    done = here("sweep", "--config", write_config(tmp_path, 2, axis), cwd=tmp_path)
     assert done.returncode == 1
     assert "another recipe or grid" in done.stderr
 
 
-def test_an_argument_that_is_not_there_is_named(cli: Cli, tmp_path: Path):
+def test_an_argument_that_is_not_there_is_named(here: Here, tmp_path: Path):
     config = write_config(tmp_path, 1, {"argument": "model.init_args.learning_rat", "values": [0.1]})
-    done = cli("sweep", "--config", config, cwd=tmp_path, check=False)
+    done = here("sweep", "--config", config, "--workers", "1", cwd=tmp_path)
     assert done.returncode == 1
     assert "learning_rat" in done.stderr + rows(tmp_path)[0]["error"]

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,12 @@ import onnx
 import pytest
 import torch
 import yaml
-from conftest import CLI, Cli, Finished
+from conftest import CLI, Cli, Finished, Here
 from helpers import png, serve
 from PIL import Image
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")
-Here = Callable[..., Finished]
 
 
 def is_picture(path: Path) -> bool:
@@ -81,9 +79,9 @@ def test_the_card_says_how_the_file_came_about(trained: Path):
     assert card["libraries"]["torch"] == torch.__version__.partition("+")[0]
 
 
-def test_a_second_run_gets_a_folder_of_its_own(trained: Path, cli: Cli, tmp_path: Path):
+def test_a_second_run_gets_a_folder_of_its_own(here: Here, tmp_path: Path):
     for _ in range(2):
-        cli("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)
+        here("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)
     for version in (0, 1):
         assert (tmp_path / f"runs/digits_cnn/version_{version}/checkpoints/best.ckpt").is_file()
 
@@ -241,7 +239,7 @@ def test_a_file_that_is_no_checkpoint(here: Here, tmp_path: Path):
 # Somebody's own images, without editing a file
 
 
-def test_a_folder_of_images_becomes_an_http_answer(cli: Cli, tmp_path: Path):
+def test_a_folder_of_images_becomes_an_http_answer(here: Here, tmp_path: Path):
     rng = np.random.default_rng(0)
     colours = {"lemon": (230, 210, 40), "plum": (110, 40, 120), "lime": (70, 190, 60)}
     for part, n in (("train", 60), ("test", 20)):
@@ -263,7 +261,8 @@ data:
 trainer: {max_epochs: 5}
 """)
     for command in ("fit", "test", "export"):
-        cli(command, "--config", "fruit.yaml", cwd=tmp_path)
+        done = here(command, "--config", "fruit.yaml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs/fruit/version_0/metrics.json").read_text())["accuracy"] > 0.9
     with serve(tmp_path / "zoo") as client:
         assert client.get("/models").json()["models"][0]["classes"] == ["lemon", "lime", "plum"]

@@ -5,6 +5,7 @@ import shutil
 import struct
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,13 @@ def test_batches_are_uint8_and_whole():
 def test_senseless_arguments_are_errors(arguments: dict):
     with pytest.raises(ValueError, match=f"data.{next(iter(arguments))}"):
         DigitsDataModule(**arguments)
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_an_error():
+    data = DigitsDataModule(batch_size=99)
+    data.trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ValueError, match=r"data\.batch_size 99 is over all devices and does not divide evenly by 2"):
+        data.setup("fit")
 
 
 def test_mnist_reads_the_official_file_format(tmp_path: Path):
