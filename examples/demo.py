@@ -72,9 +72,9 @@ def main() -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"Look at  {newest_run()}/: learning_curves.png, confusion_matrix.png, mistakes.png")
-    console.print("Next     make serve                           (the service stays at 127.0.0.1:3000)")
-    console.print("         .venv/bin/cnnzoo fit --config mnist  (the lecture's MNIST network)")
+    print(f"Look at  {newest_run()}/: learning_curves.png, confusion_matrix.png, mistakes.png")
+    print("Next     make serve                           (the service, at http://127.0.0.1:3000)")
+    print("         .venv/bin/cnnzoo fit --config mnist  (the lecture's MNIST network)")
 
 
 def run(*command: str) -> None:
