@@ -19,6 +19,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from cnnzoo.commands import checkpoints, runs
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
@@ -115,8 +116,8 @@ class ZooCLI(LightningCLI):
         return [at_epoch_end, last(every_n_train_steps=every)] if every else [at_epoch_end]
 
     def _loggers(self, options: Namespace) -> list[Any]:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
-            return [CSVLogger(options.runs, options.name)]  # rank 0's folder is broadcast
+        if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
+            return [CSVLogger(options.runs, options.name)]  # the first process' folder is broadcast
         if self.run and options.ckpt_path:
             step = torch.load(options.ckpt_path, map_location="cpu", weights_only=True)["global_step"]
             return checkpoints.loggers(self.run, step)

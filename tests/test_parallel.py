@@ -1,8 +1,15 @@
 """Two processes and one reach the same weights and count the same images."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import Cli, Here
@@ -25,9 +32,7 @@ def runs(cli: Cli, here: Here, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def test_the_weights_are_the_same(runs: dict[int, Path]):
-    one, two = (torch.load(runs[n] / RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for n in (1, 2))
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
+    assert_same_weights(runs[1], runs[2])
 
 
 def test_two_processes_write_into_one_run_folder(runs: dict[int, Path]):
@@ -42,3 +47,69 @@ def test_every_test_image_is_counted_once(runs: dict[int, Path]):
     assert one["accuracy"] == two["accuracy"]
     assert one["accuracy_per_class"] == two["accuracy_per_class"]
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+
+
+FIT = [
+    "fit", "--config", "digits", "--trainer.max_epochs", "3", "--trainer.accelerator", "cpu",
+    "--data.augmentation.shift", "1", "--data.augmentation.flip", "true", "--trainer.strategy", "ddp",
+]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_four_processes(runs: dict[int, Path], cli: Cli, tmp_path: Path):
+    cli(*FIT, "--trainer.devices", "4", cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert_same_weights(runs[1], tmp_path)
+
+
+@pytest.mark.slow
+def test_two_nodes_of_two_processes_through_torchrun(runs: dict[int, Path], tmp_path: Path):
+    port = str(free_port())
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(node),
+             "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port,
+             "-m", "cnnzoo.train", *FIT, "--trainer.devices", "2", "--trainer.num_nodes", "2"],
+            cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    assert [node.wait(300) for node in nodes] == [0, 0]
+    assert [p.name for p in (tmp_path / "runs/digits_cnn").iterdir()] == ["version_0"]
+    assert_same_weights(runs[1], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
+    command = [sys.executable, "-m", "cnnzoo.train", *FIT, "--trainer.max_epochs", "100000", "--trainer.devices", "2"]
+    job = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (tmp_path / RUN / "checkpoints/last.ckpt").is_file(), 120)
+        processes = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
+        workers = [p for p in processes[1:] if "cnnzoo.train" in " ".join(p.cmdline())]
+        assert len(workers) == 1
+        workers[0].send_signal(signal.SIGKILL)
+        assert job.wait(60) != 0
+        wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes), 10)
+    finally:
+        job.kill()
+
+
+def wait_for(condition: object, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = (
+        torch.load(f / RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for f in (one, other)
+    )
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-5)
