@@ -32,7 +32,9 @@ def pages(digits: np.ndarray) -> list[Image.Image]:
 
 
 def main() -> None:
-    images, labels = MNISTDataModule().load(train=True)
+    data = MNISTDataModule()
+    data.prepare_data()
+    images, labels = data.load(train=True)
     pictures = pages(images[:N, 0].numpy())
     zoo = Zoo(zoo_dir())
     table = Table("model", "prepare=auto", "prepare=none", title=f"accuracy on {N:,} MNIST training digits on pages")
@@ -45,6 +47,8 @@ def main() -> None:
             inputs = np.stack([to_input(picture, model.card.input_shape, prepare) for picture in pictures])
             row.append((model.session.run(inputs)[0].argmax(1) == labels[:N].numpy()).mean())
         table.add_row(f"{name} {model.card.version}", *(f"{share:.1%}" for share in row))
+    if not table.row_count:
+        raise SystemExit(f"neither mnist_cnn nor digits_cnn is in {zoo.folder}: export one first")
     Console().print(table)
 
 
