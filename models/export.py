@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
 from .classifier import ImageClassifier
 
-OPSET = 18  # loaded by ONNX Runtime from 1.14, onnxruntime-web and Triton from 23.04
+OPSET = 18  # loaded by ONNX Runtime from 1.14 on
 TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
 
 

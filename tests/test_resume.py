@@ -36,7 +36,7 @@ def unbroken(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="one run in eight differed, of an unbroken run that always repeats itself; cause not found")
+@pytest.mark.xfail(reason="differed once from the unbroken run, which always repeats itself; cause not found")
 def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path: Path):
     rng = np.random.default_rng()
     killed = within_an_epoch = 0
