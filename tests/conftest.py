@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from helpers import serve
 
 DATA = os.environ.get("CNNZOO_DATA")
 CLI = [sys.executable, "-m", "cnnzoo.train"]
+
+# A shell's background job ignores SIGINT, and so does all that it starts; the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
