@@ -1,8 +1,5 @@
 """A checkpoint becomes a file in the zoo, through the parity gate."""
 
-import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +12,7 @@ from ..models.export import check_parity, next_version, to_onnx, torch_logits, w
 from ..models.metrics import classification_metrics
 from ..models.summary import summarize
 from ..serve.contract import ModelCard, check_name
+from .provenance import command, commit
 
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
 
@@ -67,25 +65,6 @@ def export(
             return write(proto, card, zoo), card, difference
         except FileExistsError:  # another export took the number
             card = replace(card, version=next_version(zoo, name))
-
-
-def command() -> str:
-    """The command line of this process, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def commit() -> str | None:
-    """The git commit of this code, with "-dirty" if it was changed since; None where it is not in git."""
-    folder = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy inside some other repository
-        return git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _libraries() -> dict[str, str]:
