@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -31,6 +33,23 @@ class WholeCheckpoints(TorchCheckpointIO):
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+class WithinEpoch(ModelCheckpoint):
+    """Saves last.ckpt every so many steps, but for an epoch's last step: the epoch's end saves after it, and
+    what Lightning resumes between the two skips the validation and the epoch's row in the history."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args)
+
+
+def last(every: int | None) -> list[ModelCheckpoint]:
+    """Callbacks that save last.ckpt at the end of every epoch, and `every` so many steps within it."""
+    # Of their own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
+    common: dict[str, Any] = {"filename": "last", "enable_version_counter": False}
+    at_epoch_end = ModelCheckpoint(**common, save_on_train_epoch_end=True)
+    return [at_epoch_end, WithinEpoch(**common, every_n_train_steps=every)] if every else [at_epoch_end]
 
 
 def loggers(run: Path, step: int | None = None) -> list[Any]:

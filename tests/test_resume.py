@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def history(folder: Path) -> list[dict[str, str]]:
     with (folder / RUN / "metrics.csv").open(newline="") as file:
         return sorted(csv.DictReader(file), key=lambda row: (int(row["step"]), row["val_loss"]))
+
+
+def assert_same(resumed: Path, unbroken: Path) -> None:
+    for key, value in weights(unbroken).items():
+        assert torch.equal(weights(resumed)[key], value), key
+    assert history(resumed) == history(unbroken)
+    assert len(history(unbroken)) == 80
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +67,32 @@ def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path
     assert within_an_epoch >= 1, "every kill fell between two epochs"
     cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
     assert [p.name for p in (tmp_path / "runs/resumed").iterdir()] == ["version_0"]
-    for key, value in weights(unbroken).items():
-        assert torch.equal(weights(tmp_path)[key], value), key
-    assert history(tmp_path) == history(unbroken)
-    assert len(history(unbroken)) == 80
+    assert_same(tmp_path, unbroken)
+
+
+# Ends itself as kill -9 would, right behind the checkpoint of a given step.
+KILLED = """
+import os, sys
+from cnnzoo.commands.checkpoints import WholeCheckpoints
+from cnnzoo.train import main
+
+save = WholeCheckpoints.save_checkpoint
+
+def save_and_die(self, checkpoint, path, *args, **kwargs):
+    save(self, checkpoint, path, *args, **kwargs)
+    if checkpoint["global_step"] == int(sys.argv[1]) and "last" in str(path):
+        os.kill(os.getpid(), 9)
+
+WholeCheckpoints.save_checkpoint = save_and_die
+sys.argv[:2] = ["cnnzoo"]
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [7, 133, 140])  # 140 is an epoch's last step and a multiple of 7 as well
+def test_killed_right_behind_a_checkpoint(unbroken: Path, cli: Cli, tmp_path: Path, step: int):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(step), "fit", *ARGUMENTS], cwd=tmp_path)
+    assert done.returncode == -9
+    cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
+    assert_same(tmp_path, unbroken)
