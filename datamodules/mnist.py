@@ -1,9 +1,11 @@
 """MNIST: 28×28 handwritten digits."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import MNIST
@@ -48,5 +50,20 @@ class MNISTDataModule(ImageDataModule):
 
 @cache
 def _mnist(data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
-    files = MNIST(data_dir, train=train)
-    return files.data[:, None], files.targets.to(torch.int64)
+    part = data_dir / "MNIST" / "raw" / ("train" if train else "t10k")
+    images = _mapped(part.with_name(f"{part.name}-images-idx3-ubyte"))
+    return images[:, None], _mapped(part.with_name(f"{part.name}-labels-idx1-ubyte")).long()
+
+
+def _mapped(path: Path) -> Tensor:
+    """An idx file where it lies, uint8: the number of dimensions in its fourth byte, each as four bytes, the data.
+
+    Raises ValueError for a file that is cut short or something else.
+    """
+    start = path.open("rb").read(16)
+    shape = [int.from_bytes(start[at : at + 4]) for at in range(4, 4 + 4 * start[3], 4)] if len(start) > 3 else []
+    header = 4 + 4 * len(shape)
+    if start[:3] != b"\0\0\x08" or path.stat().st_size != header + math.prod(shape):
+        raise ValueError(f"{path.absolute()} is not a whole idx file of bytes: delete it, and it is fetched again")
+    # Copy-on-write: the pages are shared, and torch gets memory that it may call writable.
+    return torch.from_numpy(np.memmap(path, np.uint8, "c", header, tuple(shape)))

@@ -128,6 +128,14 @@ def test_mnist_reads_the_official_file_format(tmp_path: Path):
     assert labels.tolist() == [n % 10 for n in range(50)]
 
 
+def test_a_file_of_mnist_that_is_cut_short_is_named(tmp_path: Path):
+    write_mnist(tmp_path, 300, 50)
+    images = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte is not a whole idx file"):
+        MNISTDataModule(tmp_path).setup("fit")
+
+
 @pytest.mark.parametrize(
     ("data_module", "expected"),
     [(MNISTDataModule, "MNIST/raw/ with the four files"), (CIFAR10DataModule, "cifar10/{train,test}/<class>/")],
