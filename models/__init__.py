@@ -2,7 +2,7 @@
 
 >>> from cnnzoo.models import create_model, list_models
 >>> list_models()
-['cifar10_cnn', 'digits_cnn', 'mnist_cnn']
+['cifar10_cnn', 'cifar10_speednet', 'digits_cnn', 'mnist_cnn', 'mnist_speednet']
 >>> create_model("mnist_cnn", dropout=0.25)
 """
 
@@ -14,13 +14,17 @@ from .cifar10_cnn import CIFAR10CNN
 from .classifier import ImageClassifier
 from .digits_cnn import DigitsCNN
 from .mnist_cnn import MNISTCNN
+from .speednet import SpeedNet
 
-__all__ = ["CIFAR10CNN", "MNISTCNN", "DigitsCNN", "ImageClassifier", "create_model", "list_models"]
+__all__ = ["CIFAR10CNN", "MNISTCNN", "DigitsCNN", "ImageClassifier", "SpeedNet", "create_model", "list_models"]
 
-_NETWORKS: dict[str, type[ImageClassifier]] = {
-    "cifar10_cnn": CIFAR10CNN,
-    "digits_cnn": DigitsCNN,
-    "mnist_cnn": MNISTCNN,
+# The class of each and how it differs from the class' own defaults.
+_NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
+    "cifar10_cnn": (CIFAR10CNN, {}),
+    "cifar10_speednet": (SpeedNet, {}),
+    "digits_cnn": (DigitsCNN, {}),
+    "mnist_cnn": (MNISTCNN, {}),
+    "mnist_speednet": (SpeedNet, {"input_shape": (1, 28, 28), "widths": (32, 64, 128)}),
 }
 
 
@@ -46,8 +50,9 @@ def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any
         close = difflib.get_close_matches(name, _NETWORKS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no model is called {name!r}{hint} (there are {', '.join(list_models())})")
+    network, defaults = _NETWORKS[name]
     if not pretrained:
-        return _NETWORKS[name](**kwargs)
+        return network(**{**defaults, **kwargs})
     from .pretrained import load
 
-    return load(_NETWORKS[name], name, None if pretrained is True else Path(pretrained), kwargs)
+    return load(network, name, None if pretrained is True else Path(pretrained), kwargs)

@@ -49,7 +49,12 @@ def output_extent(extent: int, filter_size: int, stride: int = 1, padding: int =
 
 
 def conv(
-    volume: Volume, filters: int, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+    volume: Volume,
+    filters: int,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    bias: bool = True,
 ) -> Layer:
     """K filters over a volume; sizes, strides and paddings as (height, width)."""
     out = Volume(
@@ -58,13 +63,13 @@ def conv(
         filters,
     )
     weights = size[0] * size[1] * volume.depth
-    return Layer("conv", out, (weights + 1) * filters, weights * out.size)
+    return Layer("conv", out, (weights + bias) * filters, weights * out.size)
 
 
-def dense(volume: Volume, neurons: int) -> Layer:
+def dense(volume: Volume, neurons: int, bias: bool = True) -> Layer:
     """Every neuron connected to every number of the volume, and one bias each."""
     weights = volume.size * neurons
-    return Layer("dense", Volume(1, 1, neurons), weights + neurons, weights)
+    return Layer("dense", Volume(1, 1, neurons), weights + bias * neurons, weights)
 
 
 def layer(module: nn.Module, volume: Volume) -> Layer:
@@ -75,16 +80,19 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
     match module:
         case nn.Conv2d():
             padding = _same_padding(module) if module.padding == "same" else _pair(module.padding)
-            return conv(volume, module.out_channels, _pair(module.kernel_size), _pair(module.stride), padding)
+            extents = _pair(module.kernel_size), _pair(module.stride), padding
+            return conv(volume, module.out_channels, *extents, bias=module.bias is not None)
         case nn.MaxPool2d():
             size, stride = _pair(module.kernel_size), _pair(module.stride)
             pooled = conv(volume, volume.depth, size, stride, _pair(module.padding)).output
             return Layer("max pool", pooled)
         case nn.Linear():
-            return dense(volume, module.out_features)
+            return dense(volume, module.out_features, bias=module.bias is not None)
         case nn.Flatten():
             return Layer("flatten", Volume(1, 1, volume.size))
-        case nn.ReLU() | nn.Dropout():
+        case nn.BatchNorm2d():
+            return Layer("batch norm", volume, 2 * volume.depth)
+        case nn.ReLU() | nn.GELU() | nn.Dropout():
             return Layer(type(module).__name__.lower(), volume)
     raise TypeError(f"no arithmetic for a layer of type {type(module).__name__}")
 

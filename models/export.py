@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
 from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
@@ -47,12 +48,17 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
             (example,),
             dynamo=True,
             verbose=False,
+            optimize=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[LOGITS, PROBABILITIES],
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
         )
     assert program is not None
+    # Not the exporter's own optimisation: it merges batch norms into convolutions, which ONNX Runtime does itself
+    # when it loads, and pretrained.py reads every parameter by its name.
+    fold_constants(program.model)
+    remove_unused_nodes(program.model)
     proto = program.model_proto
     for tensor in proto.graph.initializer:  # called as in the checkpoint: pretrained.py relies on it
         tensor.name = tensor.name.removeprefix("model.")

@@ -35,7 +35,8 @@ def load(network: type[ImageClassifier], name: str, path: Path | None, kwargs: d
     trained = recipe.get("init_args", {})
     model = network(**{**trained, **kwargs})
     weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
-    wanted = model.state_dict()
+    # What batch norm counts is no weight, and not in the file.
+    wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     missing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
     if missing:
         raise ValueError(

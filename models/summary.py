@@ -13,10 +13,8 @@ def summarize(model: ImageClassifier) -> list[Layer]:
     Raises AssertionError if the arithmetic and the real tensors disagree.
     """
     depth, height, width = model.input_shape
-    network = model.network
-    assert isinstance(network, nn.Sequential)
-    rows = layers(network, Volume(width, height, depth))
-    _check_against_tensors(network, rows, model.input_shape)
+    rows = layers(model.network, Volume(width, height, depth))
+    _check_against_tensors(model.network, rows, model.input_shape)
     return rows
 
 
