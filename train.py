@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cnnzoo.commands import checkpoints, runs
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
-from cnnzoo.commands.export import command, commit
+from cnnzoo.commands.memory import keep_freed_memory
+from cnnzoo.commands.provenance import Provenance, command, commit, made
 from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
 from cnnzoo.commands.trainer import Trainer, console, say
@@ -94,11 +94,13 @@ class ZooCLI(LightningCLI):
             config["plugins"] = config["plugins"] or checkpoints.WholeCheckpoints()
             if not self.datamodule.val_fraction:
                 callbacks = []  # there is no best one without validation
-            callbacks += self._last_checkpoints(options.checkpoint_every)
+            callbacks.append(Provenance())
+            callbacks += checkpoints.last(options.checkpoint_every)
             if config["enable_progress_bar"] is not False:
                 callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
         else:
-            config |= {"logger": False, "enable_checkpointing": False}
+            # In full precision, whatever it was trained in: so it is exported and served.
+            config |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
             callbacks = [self._report(options)] if self.subcommand == "test" else []
             if self.subcommand == "predict":  # a handful of files: dealing them out would be of no use
                 config |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
@@ -107,13 +109,6 @@ class ZooCLI(LightningCLI):
         trainer.name = options.name
         trainer.config = self._trained_with()
         return trainer
-
-    @staticmethod
-    def _last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
-        # Of their own, because ModelCheckpoint(save_last=True) saves it only beside a new best one.
-        last = partial(ModelCheckpoint, filename="last", enable_version_counter=False)
-        at_epoch_end = last(save_on_train_epoch_end=True)
-        return [at_epoch_end, last(every_n_train_steps=every)] if every else [at_epoch_end]
 
     def _loggers(self, options: Namespace) -> list[Any]:
         if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
@@ -125,7 +120,7 @@ class ZooCLI(LightningCLI):
         return checkpoints.loggers(self.run)
 
     def _report(self, options: Namespace) -> Report:
-        folder = self.run or Path(options.ckpt_path).parent
+        folder, last = self.run or Path(options.ckpt_path).parent, Path(options.ckpt_path).with_name("last.ckpt")
         details = {
             "model": options.name,
             "dataset": self.datamodule.describe(),
@@ -133,6 +128,7 @@ class ZooCLI(LightningCLI):
             "checkpoint": options.ckpt_path,
             "command": command(),
             "commit": commit(),
+            "training": made(last if last.is_file() else options.ckpt_path),  # the best one is not the end
         }
         self.report = Report(folder, details, folder / "metrics.csv")
         return self.report
@@ -175,6 +171,7 @@ class ZooCLI(LightningCLI):
 
 def main() -> None:
     _quieten()
+    keep_freed_memory()
     try:
         ZooCLI(
             ImageClassifier,

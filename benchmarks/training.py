@@ -1,22 +1,24 @@
-"""Seconds a step: this project's `fit` against the lecture's way, and against a bare loop over the same batches.
+"""Seconds an epoch: this project's `fit` against the lecture's way, and against a bare loop over the same batches.
 
     CNNZOO_DATA=<folder> python benchmarks/training.py [--networks digits mnist cifar10] [--images 6400] [--repeats 5]
 
 The lecture's way is written afresh here, after its PyTorch code: torchvision's dataset, per-sample transforms, a
-DataLoader, a plain loop with `loss.item()` in every step. Its optimiser and batch size are used on all three sides.
-The sides take turns; each turn trains on `--images` images, and medians are reported. Prints a table and writes
-benchmarks/training.json.
+DataLoader, a plain loop with `loss.item()` in every step. Its optimiser and batch size are used on all sides. Each
+side is a process of its own; they take turns, each turn trains on `--images` images, and medians are reported.
+--ablate adds `fit` without the memory allocator's setting. Prints a table and writes benchmarks/training.json.
 """
 
 import argparse
 import json
 import logging
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,11 @@ from lightning import Callback
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageDataModule, MNISTDataModule
 from cnnzoo.models import ImageClassifier, create_model
 
@@ -45,6 +49,7 @@ RECIPES: dict[str, tuple[str, type[ImageDataModule], int, list[Any], dict[str, A
     ),
     "cifar10": ("cifar10_cnn", CIFAR10DataModule, 32, [], {"optimizer": "adam", "learning_rate": 0.001}),
 }
+SIZES = {"digits": 1437, "mnist": 60_000, "cifar10": 50_000}  # images of an epoch
 
 
 class PerSample(Dataset[tuple[torch.Tensor, int]]):
@@ -61,10 +66,8 @@ class PerSample(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(pixels.squeeze())), int(self.labels[index])
 
 
-def lecture_loop(network: torch.nn.Module, loader: DataLoader[Any], recipe: dict[str, Any], steps: int) -> float:
+def lecture_loop(network: torch.nn.Module, loader: DataLoader[Any], optimizer: Optimizer, steps: int) -> float:
     """Seconds for `steps` steps of the lecture's training loop."""
-    make = torch.optim.Adam if recipe["optimizer"] == "adam" else torch.optim.SGD
-    optimizer = make(network.parameters(), lr=recipe["learning_rate"])
     criterion = torch.nn.CrossEntropyLoss()
     network.train()
     running_loss, batches = 0.0, _forever(loader)
@@ -77,6 +80,11 @@ def lecture_loop(network: torch.nn.Module, loader: DataLoader[Any], recipe: dict
         optimizer.step()
         running_loss += loss.item()
     return time.perf_counter() - start
+
+
+def plain_optimizer(network: torch.nn.Module, recipe: dict[str, Any]) -> Optimizer:
+    make = torch.optim.Adam if recipe["optimizer"] == "adam" else torch.optim.SGD
+    return make(network.parameters(), lr=recipe["learning_rate"])
 
 
 def bare_loop(model: ImageClassifier, loader: Iterable[Any], steps: int) -> float:
@@ -130,34 +138,71 @@ def _forever(loader: Iterable[Any]) -> Any:
         yield from loader
 
 
-def measure(network: str, images: int, repeats: int) -> dict[str, Any]:
-    name, data_module, batch, extra, recipe = RECIPES[network]
+class Side:
+    """One way of training, in a process of its own: what one sets up for the process is not the others'."""
+
+    def __init__(self, side: str, network: str, images: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.process = ProcessPoolExecutor(1, context, _prepare, (side, network, images))
+
+    def seconds(self) -> float:
+        """For one turn of as many images."""
+        return self.process.submit(_turn).result()
+
+
+_run: Callable[[], float]
+
+
+def _prepare(side: str, dataset: str, images: int) -> None:
+    global _run
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    name, data_module, batch, extra, recipe = RECIPES[dataset]
     data = data_module(batch_size=batch, val_fraction=0)
     data.prepare_data()
     data.setup("fit")
-    train = data.parts["train"]
-    steps = max(1, images // batch)
-    transform = transforms.Compose([transforms.ToTensor(), *extra])
-    loader = DataLoader(PerSample(train.images, train.labels, transform), batch_size=batch, shuffle=True)
-    sides: dict[str, Callable[[], float]] = {
-        "lecture": lambda: lecture_loop(create_model(name).network, loader, recipe, steps),
-        "bare": lambda: bare_loop(create_model(name, **recipe), data.train_dataloader(), steps),
-        "fit": lambda: fit(create_model(name, **recipe), data, steps),
-    }
-    times: dict[str, list[float]] = {side: [] for side in sides}
+    train, steps = data.parts["train"], max(1, images // batch)
+    if side in ("bare", "fit"):
+        keep_freed_memory()
+    if side == "lecture":
+        transform = transforms.Compose([transforms.ToTensor(), *extra])
+        loader = DataLoader(PerSample(train.images, train.labels, transform), batch_size=batch, shuffle=True)
+        network = create_model(name).network.to(memory_format=torch.contiguous_format)
+        optimizer = plain_optimizer(network, recipe)
+        _run = lambda: lecture_loop(network, loader, optimizer, steps)  # noqa: E731
+    elif side == "bare":
+        _run = lambda: bare_loop(create_model(name, **recipe), data.train_dataloader(), steps)  # noqa: E731
+    else:
+        _run = lambda: fit(create_model(name, **recipe), data, steps)  # noqa: E731
+
+
+def _turn() -> float:
+    return _run()
+
+
+def measure(network: str, names: list[str], images: int, repeats: int) -> dict[str, Any]:
+    sides = {name: Side(name, network, images) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
-        for side, run in sides.items():
-            seconds = run()
+        for name, side in sides.items():
+            seconds = side.seconds()
             if turn:  # the first is a warm-up
-                times[side].append(seconds)
-    epoch = len(train) / (steps * batch)
-    median = {side: statistics.median(values) for side, values in times.items()}
+                times[name].append(seconds)
+    for side in sides.values():
+        side.process.shutdown()
+    batch, epoch = RECIPES[network][2], SIZES[network]
+    steps = max(1, images // batch)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    ratios = {
+        f"fit_over_{name}": statistics.median(f / other for f, other in zip(times["fit"], values, strict=True))
+        for name, values in times.items()
+        if name != "fit"
+    }
     return {
-        "network": name,
-        "seconds_an_epoch": {side: value * epoch for side, value in median.items()},
-        "fit_over_lecture": statistics.median(f / s for f, s in zip(times["fit"], times["lecture"], strict=True)),
-        "fit_over_bare": statistics.median(f / b for f, b in zip(times["fit"], times["bare"], strict=True)),
-        "microseconds_a_step": {side: value / steps * 1e6 for side, value in median.items()},
+        "network": network,
+        "seconds_an_epoch": {name: value * epoch / (steps * batch) for name, value in median.items()},
+        "microseconds_a_step": {name: value / steps * 1e6 for name, value in median.items()},
+        **ratios,
         "raw_seconds": times,
     }
 
@@ -167,24 +212,20 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--images", type=int, default=6400, help="images a turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="counted turns (default: %(default)s)")
+    parser.add_argument("--ablate", action="store_true", help="also without the memory allocator's setting")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    names = ["lecture", "bare", "fit"] + ["memory_returned"] * args.ablate
 
-    results = [measure(network, args.images, args.repeats) for network in args.networks]
+    results = [measure(network, names, args.images, args.repeats) for network in args.networks]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     args.output.write_text(json.dumps({"machine": machine, "images": args.images, "results": results}, indent=2) + "\n")
 
-    table = Table("network", "lecture s/epoch", "bare loop", "fit", "fit ÷ lecture", "fit ÷ bare")
+    ratios = [f"fit_over_{name}" for name in names if name != "fit"]
+    table = Table("network", *(f"{name} s/epoch" for name in names), *(name.replace("_", " ") for name in ratios))
     for result in results:
-        seconds = result["seconds_an_epoch"]
-        table.add_row(
-            result["network"],
-            *(f"{seconds[side]:.2f}" for side in ("lecture", "bare", "fit")),
-            f"{result['fit_over_lecture']:.2f}",
-            f"{result['fit_over_bare']:.2f}",
-        )
+        seconds = [f"{result['seconds_an_epoch'][name]:.2f}" for name in names]
+        table.add_row(result["network"], *seconds, *(f"{result[ratio]:.2f}" for ratio in ratios))
     Console().print(table)
 
 

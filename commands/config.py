@@ -4,9 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, Namespace
+import lightning
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
 from . import runs
 
 SHIPPED = Path(__file__).parent.parent / "configs"
@@ -57,6 +60,16 @@ class Parser(LightningArgumentParser):
     def _is_rare(self, flag: str) -> bool:
         group, _, name = flag.partition(".")
         return group == "checkpoint" or (group == "trainer" and bool(name) and name not in self.shown)
+
+
+def build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
+    """The network and the data of a recipe, as read from YAML, with its seed set."""
+    lightning.seed_everything(config["seed_everything"], verbose=False)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageClassifier, "model")
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    made = parser.instantiate(parser.parse_object({key: config[key] for key in ("model", "data")}))
+    return made.model, made.data
 
 
 class SaveConfig(SaveConfigCallback):

@@ -22,16 +22,14 @@ from typing import Any
 import lightning
 import optuna
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import EarlyStopping
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..datamodules import ImageDataModule
-from ..models import ImageClassifier
 from ..models.export import torch_logits
 from . import plots
+from .config import build
 
 HEARTBEAT = 5  # seconds; a point whose process has been silent for two of them is run again
 SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
@@ -164,7 +162,8 @@ def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, fl
         if last not in place:
             raise KeyError(f"the recipe has no argument {argument}")
         place[last] = value
-    model, data, trainer = _build(config)
+    model, data = build(config)
+    trainer = _trainer(config["trainer"])
     trainer.fit(model, data)
     scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
     data.setup("test")
@@ -176,25 +175,17 @@ def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, fl
     return scores
 
 
-def _build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule, lightning.Trainer]:
-    lightning.seed_everything(config["seed_everything"], verbose=False)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageClassifier, "model")
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    made = parser.instantiate(parser.parse_object({key: config[key] for key in ("model", "data")}))
-    options = {k: v for k, v in config["trainer"].items() if v is not None and k not in ("callbacks", "plugins")}
-    trainer = lightning.Trainer(
-        **options
-        | {
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "limit_val_batches": 0,  # once, at the end
-            "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # at NaN
-        }
-    )
-    return made.model, made.data, trainer
+def _trainer(options: dict[str, Any]) -> lightning.Trainer:
+    kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
+    own = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,  # once, at the end
+        "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # at NaN
+    }
+    return lightning.Trainer(**kept | own)
 
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:
