@@ -5,7 +5,8 @@
 The lecture's way is written afresh here, after its PyTorch code: torchvision's dataset, per-sample transforms, a
 DataLoader, a plain loop with `loss.item()` in every step. Its optimiser and batch size are used on all sides. Each
 side is a process of its own; they take turns, each turn trains on `--images` images, and medians are reported.
---ablate adds `fit` without the memory allocator's setting. Prints a table and writes benchmarks/training.json.
+--ablate adds `fit` without the memory allocator's setting; --keras the lecture's Keras networks, in an environment of
+their own that is made in build/keras. Prints a table and writes benchmarks/training.json.
 """
 
 import argparse
@@ -15,6 +16,9 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import Callback
@@ -49,6 +54,7 @@ RECIPES: dict[str, tuple[str, type[ImageDataModule], int, list[Any], dict[str, A
     ),
     "cifar10": ("cifar10_cnn", CIFAR10DataModule, 32, [], {"optimizer": "adam", "learning_rate": 0.001}),
 }
+KERAS = Path(__file__).parent.parent / "build" / "keras"
 SIZES = {"digits": 1437, "mnist": 60_000, "cifar10": 50_000}  # images of an epoch
 
 
@@ -133,6 +139,23 @@ def fit(model: ImageClassifier, data: ImageDataModule, steps: int) -> float:
     return watch.seconds * steps / trainer.global_step
 
 
+def keras(dataset: str, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Seconds that the lecture's Keras network takes for these images."""
+    scale = 255 / 16 if dataset == "digits" else 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "images.npz")
+        np.savez(path, images=images.permute(0, 2, 3, 1).numpy() / scale, labels=labels.numpy())
+        script = Path(__file__).with_name("keras_networks.py")
+        done = subprocess.run([KERAS / "bin/python", script, dataset, path], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def _install_keras() -> None:
+    if not (KERAS / "bin/python").exists():
+        subprocess.run([sys.executable, "-m", "venv", KERAS], check=True)
+        subprocess.run([KERAS / "bin/pip", "install", "--quiet", "tensorflow-cpu"], check=True)
+
+
 def _forever(loader: Iterable[Any]) -> Any:
     while True:
         yield from loader
@@ -170,6 +193,9 @@ def _prepare(side: str, dataset: str, images: int) -> None:
         network = create_model(name).network.to(memory_format=torch.contiguous_format)
         optimizer = plain_optimizer(network, recipe)
         _run = lambda: lecture_loop(network, loader, optimizer, steps)  # noqa: E731
+    elif side == "keras":
+        n = min(images, len(train))
+        _run = lambda: keras(dataset, train.images[:n], train.labels[:n]) * steps * batch / n  # noqa: E731
     elif side == "bare":
         _run = lambda: bare_loop(create_model(name, **recipe), data.train_dataloader(), steps)  # noqa: E731
     else:
@@ -181,6 +207,7 @@ def _turn() -> float:
 
 
 def measure(network: str, names: list[str], images: int, repeats: int) -> dict[str, Any]:
+    names = [name for name in names if (name, network) != ("keras", "mnist")]  # the lecture has none
     sides = {name: Side(name, network, images) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
@@ -213,9 +240,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6400, help="images a turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="counted turns (default: %(default)s)")
     parser.add_argument("--ablate", action="store_true", help="also without the memory allocator's setting")
+    parser.add_argument("--keras", action="store_true", help="also the lecture's Keras networks")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    names = ["lecture", "bare", "fit"] + ["memory_returned"] * args.ablate
+    if args.keras:
+        _install_keras()
+    names = ["lecture", "bare", "fit"] + ["memory_returned"] * args.ablate + ["keras"] * args.keras
 
     results = [measure(network, names, args.images, args.repeats) for network in args.networks]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
@@ -224,8 +254,9 @@ def main() -> None:
     ratios = [f"fit_over_{name}" for name in names if name != "fit"]
     table = Table("network", *(f"{name} s/epoch" for name in names), *(name.replace("_", " ") for name in ratios))
     for result in results:
-        seconds = [f"{result['seconds_an_epoch'][name]:.2f}" for name in names]
-        table.add_row(result["network"], *seconds, *(f"{result[ratio]:.2f}" for ratio in ratios))
+        seconds = result["seconds_an_epoch"]
+        cells = [f"{seconds[name]:.2f}" if name in seconds else "-" for name in names]
+        table.add_row(result["network"], *cells, *(f"{result[r]:.2f}" if r in result else "-" for r in ratios))
     Console().print(table)
 
 

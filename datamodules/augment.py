@@ -5,7 +5,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+Fill = Literal["mirror", "black"]
 
 
 @dataclass
@@ -16,17 +19,26 @@ class Augmentation:
         flip: mirror it left to right, every second time on average; or alternate: half of the images in
             even epochs, the others in odd ones, so that no image is seen the same way twice in a row
             (arXiv 2404.00498, §3.6).
-        shift: move it by up to this many pixels in each direction.
-        fill: what a shift uncovers: the image's mirrored edge, or black.
+        shift: move it by up to this many pixels in each direction: whole pixels, or with a fraction
+            (0.5, 2.5) any distance.
+        rotate: turn it by up to this many degrees either way.
+        zoom: magnify or shrink it by up to this share (0.1: 90% to 110%).
+        fill: what is uncovered: the image's mirrored edge, or black.
     """
 
     flip: bool | Literal["alternate"] = False
-    shift: int = 0
-    fill: Literal["mirror", "black"] = "mirror"
+    shift: float = 0
+    rotate: float = 0
+    zoom: float = 0
+    fill: Fill = "mirror"
 
     def __post_init__(self) -> None:
         if self.shift < 0:
             raise ValueError(f"augmentation.shift is a number of pixels from 0 up, not {self.shift}")
+        if not 0 <= self.rotate <= 180:
+            raise ValueError(f"augmentation.rotate is a number of degrees from 0 to 180, not {self.rotate}")
+        if not 0 <= self.zoom < 1:
+            raise ValueError(f"augmentation.zoom is a share from 0 up to but not including 1, not {self.zoom}")
         if self.flip not in (False, True, "alternate"):
             raise ValueError(f"augmentation.flip is {self.flip!r}: expected true, false or alternate")
         if self.fill not in ("mirror", "black"):
@@ -41,28 +53,53 @@ class Augmentation:
                 global batch and dealt out as `Batches` deals out the images, so the number of
                 devices changes nothing.
         """
-        if not (self.flip or self.shift):
+        if not (self.flip or self.shift or self.rotate or self.zoom):
             return images
-        n, _, height, width = images.shape
+        n = len(images) * world_size
         rng = np.random.default_rng(key)
-        flipped = rng.random(n * world_size) < 0.5
-        moved = rng.integers(-self.shift, self.shift, size=(2, n * world_size), endpoint=True)
         mine = slice(rank, None, world_size)
-        flipped = self._flipped(flipped[mine], images, key[1])
-
-        rows = np.arange(height) + moved[0, mine, None]
-        columns = np.arange(width) + moved[1, mine, None]
-        columns = np.where(flipped[:, None], width - 1 - columns, columns)
-        out = _gather(images, _mirror(rows, height), _mirror(columns, width))
-        if self.fill == "black":
-            inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
-            out = out * torch.from_numpy(inside[:, None]).to(images.device)
-        return out
+        flipped = self._flipped((rng.random(n) < 0.5)[mine], images, key[1])
+        if not (self.rotate or self.zoom or self.shift % 1):
+            steps = rng.integers(-int(self.shift), int(self.shift), size=(2, n), endpoint=True)[:, mine]
+            return _moved(images, steps, flipped, self.fill)
+        moved = rng.uniform(-self.shift, self.shift, size=(2, n))[:, mine]
+        angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate, size=n))[mine]
+        factor = (1 + rng.uniform(-self.zoom, self.zoom, size=n))[mine]
+        return _warped(images, moved, flipped, angle, factor, self.fill)
 
     def _flipped(self, drawn: np.ndarray, images: Tensor, epoch: int) -> np.ndarray:
         if self.flip == "alternate":  # a fixed coin of each image, which needs no number of its own: its pixels' sum
             return ((images.sum((1, 2, 3)) + epoch) % 2 == 1).cpu().numpy()
         return drawn & self.flip
+
+
+def _moved(images: Tensor, moved: np.ndarray, flipped: np.ndarray, fill: Fill) -> Tensor:
+    """By whole pixels: every pixel is one of the image's own."""
+    height, width = images.shape[2:]
+    rows = np.arange(height) + moved[0, :, None]
+    columns = np.arange(width) + moved[1, :, None]
+    columns = np.where(flipped[:, None], width - 1 - columns, columns)
+    out = _gather(images, _mirror(rows, height), _mirror(columns, width))
+    if fill == "black":
+        inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
+        out = out * torch.from_numpy(inside[:, None]).to(images.device)
+    return out
+
+
+def _warped(
+    images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
+) -> Tensor:
+    """By any distance, angle and factor, around the centre; pixels in between are interpolated."""
+    height, width = images.shape[2:]
+    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
+    cos, sin = (np.cos(angle) / factor)[:, None, None], (np.sin(angle) / factor)[:, None, None]
+    columns = (cos * x - sin * y + moved[1, :, None, None]) * np.where(flipped, -1, 1)[:, None, None]
+    rows = sin * x + cos * y + moved[0, :, None, None]
+    grid = np.stack([columns / max(0.5, (width - 1) / 2), rows / max(0.5, (height - 1) / 2)], axis=-1)
+    where = torch.from_numpy(grid.astype(np.float32)).to(images.device)
+    padding = "reflection" if fill == "mirror" else "zeros"
+    out = F.grid_sample(images.float(), where, mode="bilinear", padding_mode=padding, align_corners=True)
+    return out.round().to(torch.uint8)
 
 
 def _gather(images: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:

@@ -17,6 +17,8 @@ from conftest import CLI, Cli, Finished, Here
 from helpers import png, serve
 from PIL import Image
 
+from cnnzoo.models import list_models
+
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")
 
@@ -62,6 +64,11 @@ def test_test_writes_metrics_and_pictures(trained: Path, digits):
     ) == round(360 * metrics["accuracy"])
     assert metrics["dataset"]["name"] == "digits"
     assert metrics["command"].endswith("test --config digits")
+    training = metrics["training"]
+    assert training["command"].endswith("fit --config digits --trainer.max_epochs 8")
+    assert training["epochs"] == 8
+    assert 0 < training["seconds"] < 500
+    assert re.match(r"\d+ cores?, .+", training["hardware"])
     for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png"):
         assert is_picture(trained / RUN / picture)
 
@@ -132,7 +139,7 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
     assert f"--config {config.stem}\n" in text
     command = "sweep" if config.stem.endswith("_sweep") else "fit"
     done = here(command, "--config", config.stem, "--print_config", cwd=tmp_path)
-    assert yaml.safe_load(done.stdout)["name"] in ("digits_cnn", "mnist_cnn", "cifar10_cnn")
+    assert yaml.safe_load(done.stdout)["name"] in list_models()
 
 
 def test_ctrl_c_keeps_what_was_reached(tmp_path: Path):

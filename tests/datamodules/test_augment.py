@@ -1,7 +1,9 @@
 """Augmentation as a function of (seed, epoch, batch), the same for any number of devices."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform
 
 from cnnzoo.datamodules import Augmentation
 
@@ -67,3 +69,40 @@ def test_no_augmentation_hands_the_batch_through():
 def test_a_negative_shift_is_an_error():
     with pytest.raises(ValueError, match="from 0 up, not -1"):
         Augmentation(shift=-1)
+
+
+def test_turning_and_zooming_are_what_scipy_makes_of_them():
+    """One image at a time, by scipy's own interpolation, from the angle and factor that were drawn."""
+    out = Augmentation(rotate=20, zoom=0.2, shift=1.5, flip=True, fill="black")(IMAGES, (3, 1, 4), 0, 1)
+    rng = np.random.default_rng((3, 1, 4))
+    flipped = rng.random(16) < 0.5
+    moved = rng.uniform(-1.5, 1.5, size=(2, 16))
+    angle = np.deg2rad(rng.uniform(-20, 20, size=16))
+    factor = 1 + rng.uniform(-0.2, 0.2, size=16)
+    for i, image in enumerate(IMAGES.numpy()):
+        source = image[:, :, ::-1] if flipped[i] else image
+        turn = np.array([[np.cos(angle[i]), np.sin(angle[i])], [-np.sin(angle[i]), np.cos(angle[i])]]) / factor[i]
+        centre = np.array([5.5, 4.5])
+        offset = centre + moved[:, i] - turn @ centre
+        for channel in range(3):
+            expected = affine_transform(source[channel].astype(float), turn, offset, order=1, mode="grid-constant")
+            assert np.abs(out[i, channel].numpy() - expected).max() <= 0.51
+
+
+def test_a_warp_of_nothing_is_the_image():
+    same = Augmentation(rotate=1e-9)(IMAGES, (0, 0, 0), 0, 1)
+    assert torch.equal(same, IMAGES)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_devices_warp_together_as_one_does_alone(world: int):
+    warp = Augmentation(rotate=10, zoom=0.1, shift=0.5)
+    whole = warp(IMAGES, (0, 0, 0), 0, 1)
+    for rank in range(world):
+        assert torch.equal(warp(IMAGES[rank::world], (0, 0, 0), rank, world), whole[rank::world])
+
+
+@pytest.mark.parametrize("arguments", [{"rotate": 181}, {"zoom": 1}, {"flip": "never"}, {"fill": "white"}])
+def test_senseless_arguments_are_named(arguments: dict):
+    with pytest.raises(ValueError, match=f"augmentation.{next(iter(arguments))} is"):
+        Augmentation(**arguments)
