@@ -23,13 +23,16 @@ class Augmentation:
             (0.5, 2.5) any distance.
         rotate: turn it by up to this many degrees either way.
         zoom: magnify or shrink it by up to this share (0.1: 90% to 110%).
-        fill: what is uncovered: the image's mirrored edge, or black.
+        cutout: blot out a square of this many pixels, somewhere, with the image's mean colour
+            (arXiv 1708.04552).
+        fill: what a move uncovers: the image's mirrored edge, or black.
     """
 
     flip: bool | Literal["alternate"] = False
     shift: float = 0
     rotate: float = 0
     zoom: float = 0
+    cutout: int = 0
     fill: Fill = "mirror"
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class Augmentation:
             raise ValueError(f"augmentation.rotate is a number of degrees from 0 to 180, not {self.rotate}")
         if not 0 <= self.zoom < 1:
             raise ValueError(f"augmentation.zoom is a share from 0 up to but not including 1, not {self.zoom}")
+        if self.cutout < 0:
+            raise ValueError(f"augmentation.cutout is a number of pixels from 0 up, not {self.cutout}")
         if self.flip not in (False, True, "alternate"):
             raise ValueError(f"augmentation.flip is {self.flip!r}: expected true, false or alternate")
         if self.fill not in ("mirror", "black"):
@@ -53,7 +58,7 @@ class Augmentation:
                 global batch and dealt out as `Batches` deals out the images, so the number of
                 devices changes nothing.
         """
-        if not (self.flip or self.shift or self.rotate or self.zoom):
+        if not (self.flip or self.shift or self.rotate or self.zoom or self.cutout):
             return images
         n = len(images) * world_size
         rng = np.random.default_rng(key)
@@ -61,11 +66,13 @@ class Augmentation:
         flipped = self._flipped((rng.random(n) < 0.5)[mine], images, key[1])
         if not (self.rotate or self.zoom or self.shift % 1):
             steps = rng.integers(-int(self.shift), int(self.shift), size=(2, n), endpoint=True)[:, mine]
-            return _moved(images, steps, flipped, self.fill)
-        moved = rng.uniform(-self.shift, self.shift, size=(2, n))[:, mine]
-        angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate, size=n))[mine]
-        factor = (1 + rng.uniform(-self.zoom, self.zoom, size=n))[mine]
-        return _warped(images, moved, flipped, angle, factor, self.fill)
+            images = _moved(images, steps, flipped, self.fill)
+        else:
+            moved = rng.uniform(-self.shift, self.shift, size=(2, n))[:, mine]
+            angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate, size=n))[mine]
+            factor = (1 + rng.uniform(-self.zoom, self.zoom, size=n))[mine]
+            images = _warped(images, moved, flipped, angle, factor, self.fill)
+        return _cut_out(images, rng.random((2, n))[:, mine], self.cutout) if self.cutout else images
 
     def _flipped(self, drawn: np.ndarray, images: Tensor, epoch: int) -> np.ndarray:
         if self.flip == "alternate":  # a fixed coin of each image, which needs no number of its own: its pixels' sum
@@ -100,6 +107,16 @@ def _warped(
     padding = "reflection" if fill == "mirror" else "zeros"
     out = F.grid_sample(images.float(), where, mode="bilinear", padding_mode=padding, align_corners=True)
     return out.round().to(torch.uint8)
+
+
+def _cut_out(images: Tensor, place: np.ndarray, size: int) -> Tensor:
+    """A square of each image, at a `place` of 0-1 from edge to edge, in the image's mean colour."""
+    height, width = images.shape[2:]
+    top, left = (place * [[max(0, height - size) + 1], [max(0, width - size) + 1]]).astype(int)
+    rows, columns = np.arange(height) - top[:, None], np.arange(width) - left[:, None]
+    square = _inside(rows, size)[:, :, None] & _inside(columns, size)[:, None, :]
+    mean = images.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    return torch.where(torch.from_numpy(square[:, None]).to(images.device), mean, images)
 
 
 def _gather(images: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:

@@ -102,7 +102,24 @@ def test_devices_warp_together_as_one_does_alone(world: int):
         assert torch.equal(warp(IMAGES[rank::world], (0, 0, 0), rank, world), whole[rank::world])
 
 
-@pytest.mark.parametrize("arguments", [{"rotate": 181}, {"zoom": 1}, {"flip": "never"}, {"fill": "white"}])
-def test_senseless_arguments_are_named(arguments: dict):
-    with pytest.raises(ValueError, match=f"augmentation.{next(iter(arguments))} is"):
-        Augmentation(**arguments)
+def test_cutout_blots_out_one_square_anywhere_within():
+    images = IMAGES.repeat(200, 1, 1, 1)
+    out = Augmentation(cutout=5)(images, (0, 0, 0), 0, 1)
+    mean = images.float().mean((2, 3), keepdim=True).round()
+    changed = (out != images).any(1)
+    places = set()
+    for i, differs in enumerate(changed):
+        rows, columns = torch.nonzero(differs.any(1)).flatten(), torch.nonzero(differs.any(0)).flatten()
+        assert rows.max() - rows.min() < 5
+        assert columns.max() - columns.min() < 5
+        assert (out[i][:, differs] == mean[i, :, :, 0]).all()
+        places.add((rows.min().item(), columns.min().item()))
+    assert {(0, 0), (7, 5), (0, 5), (7, 0)} <= places  # the corners of 12×10
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rotate", 181), ("zoom", 1), ("cutout", -1), ("flip", "never"), ("fill", "white")]
+)
+def test_senseless_arguments_are_named(name: str, value: object):
+    with pytest.raises(ValueError, match=rf"augmentation\.{name} is"):
+        Augmentation(**{name: value})
