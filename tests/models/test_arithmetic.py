@@ -66,7 +66,7 @@ def test_a_filter_that_does_not_fit_is_named_with_its_layer():
 
 def test_an_unknown_layer_is_an_error():
     with pytest.raises(TypeError, match="LSTM"):
-        layers([nn.LSTM()], RGB32)
+        layers([nn.LSTM(3, 3)], RGB32)
 
 
 @pytest.mark.parametrize("name", list_models())
