@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cnnzoo.commands import checkpoints, runs
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
+from cnnzoo.commands.hardware import has_bfloat16
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.commands.provenance import Provenance, command, commit, made
 from cnnzoo.commands.report import Report
@@ -104,11 +105,20 @@ class ZooCLI(LightningCLI):
             callbacks = [self._report(options)] if self.subcommand == "test" else []
             if self.subcommand == "predict":  # a handful of files: dealing them out would be of no use
                 config |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        if config["precision"] == "bf16-mixed" and not has_bfloat16(self._device(config["accelerator"])):
+            say("This device computes no bfloat16 in hardware: training in float32")
+            config["precision"] = "32-true"
         trainer = super()._instantiate_trainer(config, callbacks)
         assert isinstance(trainer, Trainer)
         trainer.name = options.name
         trainer.config = self._trained_with()
         return trainer
+
+    @staticmethod
+    def _device(accelerator: str) -> str:
+        if accelerator in ("cpu", "cuda"):
+            return accelerator
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
     def _loggers(self, options: Namespace) -> list[Any]:
         if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):

@@ -1,7 +1,5 @@
 """How a network was made: command, code, machine and time. It travels in the checkpoint."""
 
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -11,6 +9,8 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+
+from .hardware import processor
 
 
 class Provenance(Callback):
@@ -59,18 +59,8 @@ def commit() -> str | None:
 
 def hardware(trainer: Trainer) -> str:
     """What the training runs on: the devices, as their makers call them."""
-    if trainer.strategy.root_device.type == "cuda":
-        name, unit = torch.cuda.get_device_name(trainer.strategy.root_device), "GPU"
-        count = trainer.world_size
-    else:
-        name, unit = _processor(), "core"
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{count} {unit}{'s' if count > 1 else ''}, {name}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return processor()
+    count = trainer.world_size
+    return f"{count} GPU{'s' if count > 1 else ''}, {torch.cuda.get_device_name(device)}"

@@ -108,7 +108,11 @@ class ImageClassifier(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout, like the data, is a function of (seed, epoch, batch), not of what was drawn before.
         key = np.random.SeedSequence((self._seed, self.current_epoch, batch_idx, self.global_rank))
-        torch.manual_seed(int(key.generate_state(1)[0]))
+        seed = int(key.generate_state(1)[0])
+        if self.device.type == "cpu":  # torch.manual_seed would note for every other device where it was called from
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def on_train_epoch_end(self) -> None:
         loss, correct, n = self._gathered_sums()

@@ -1,0 +1,33 @@
+"""What the machine can do."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def processor() -> str:
+    """The processor as its maker calls it, and how many cores of it this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{cores} core{'s' if cores > 1 else ''}, {_cpuinfo('model name') or 'unknown processor'}"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is computed in hardware, so that it is faster than float32 and not slower.
+
+    Args:
+        device: cpu or cuda; any other kind is taken to have it not.
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def _cpuinfo(field: str) -> str:
+    """A field of Linux' description of the first core; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")
