@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
 PORT   ?= 3000
 TESTS  ?= not slow
+BENCHMARKS ?= training growth time_to_accuracy handwriting
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
@@ -37,8 +38,8 @@ check: install  ## ruff and mypy
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/cnnzoo
 	$(BIN)/mypy
 
-bench: install  ## print the measurements of benchmarks/
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: install  ## print the measurements of benchmarks/ (long; BENCHMARKS=training for one)
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## remove the environment and what was built; zoo/, runs/ and data/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

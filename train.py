@@ -135,7 +135,7 @@ class ZooCLI(LightningCLI):
             "model": options.name,
             "dataset": self.datamodule.describe(),
             "seed": options.seed_everything,
-            "checkpoint": options.ckpt_path,
+            "checkpoint": os.path.relpath(options.ckpt_path, folder),
             "command": command(),
             "commit": commit(),
             "training": made(last if last.is_file() else options.ckpt_path),  # the best one is not the end

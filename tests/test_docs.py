@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,8 @@ def test_links_lead_somewhere(document: Path):
             assert target[1:] in anchors, target
         elif not target.startswith("https://"):
             assert (document.parent / target).exists(), target
+
+
+def test_the_results_page_is_what_the_runs_files_give():
+    results = runpy.run_path(str(ROOT / "benchmarks/results.py"))
+    assert results["table"]() in (ROOT / "docs/results.md").read_text(), "stale: run python benchmarks/results.py"
