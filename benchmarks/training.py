@@ -5,6 +5,7 @@
 The lecture's way is written afresh here, after its PyTorch code: torchvision's dataset, per-sample transforms, a
 DataLoader, a plain loop with `loss.item()` in every step. Its optimiser and batch size are used on all sides. Each
 side is a process of its own; they take turns, each turn trains on `--images` images, and medians are reported.
+bf16 is `fit --trainer.precision bf16-mixed`, as this project's recipes train where the hardware has it.
 --ablate adds `fit` without the memory allocator's setting; --keras the lecture's Keras networks, in an environment of
 their own that is made in build/keras. Prints a table and writes benchmarks/training.json.
 """
@@ -38,6 +39,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cnnzoo.commands.hardware import has_bfloat16
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageDataModule, MNISTDataModule
 from cnnzoo.models import ImageClassifier, create_model
@@ -55,6 +57,7 @@ RECIPES: dict[str, tuple[str, type[ImageDataModule], int, list[Any], dict[str, A
     "cifar10": ("cifar10_cnn", CIFAR10DataModule, 32, [], {"optimizer": "adam", "learning_rate": 0.001}),
 }
 KERAS = Path(__file__).parent.parent / "build" / "keras"
+PAIRS = [("fit", "lecture"), ("bf16", "lecture"), ("fit", "bare"), ("fit", "memory_returned"), ("fit", "keras")]
 SIZES = {"digits": 1437, "mnist": 60_000, "cifar10": 50_000}  # images of an epoch
 
 
@@ -120,7 +123,7 @@ class Stopwatch(Callback):
         self.seconds += time.perf_counter() - self.start
 
 
-def fit(model: ImageClassifier, data: ImageDataModule, steps: int) -> float:
+def fit(model: ImageClassifier, data: ImageDataModule, steps: int, precision: Any = "32-true") -> float:
     """Seconds for `steps` steps of `fit`, as the command line runs it but for the files it writes."""
     per_epoch = len(data.train_dataloader())
     watch = Stopwatch()
@@ -128,6 +131,7 @@ def fit(model: ImageClassifier, data: ImageDataModule, steps: int) -> float:
         max_epochs=max(1, steps // per_epoch),
         limit_train_batches=min(steps, per_epoch),
         limit_val_batches=0,
+        precision=precision,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -185,7 +189,7 @@ def _prepare(side: str, dataset: str, images: int) -> None:
     data.prepare_data()
     data.setup("fit")
     train, steps = data.parts["train"], max(1, images // batch)
-    if side in ("bare", "fit"):
+    if side in ("bare", "fit", "bf16"):
         keep_freed_memory()
     if side == "lecture":
         transform = transforms.Compose([transforms.ToTensor(), *extra])
@@ -199,7 +203,8 @@ def _prepare(side: str, dataset: str, images: int) -> None:
     elif side == "bare":
         _run = lambda: bare_loop(create_model(name, **recipe), data.train_dataloader(), steps)  # noqa: E731
     else:
-        _run = lambda: fit(create_model(name, **recipe), data, steps)  # noqa: E731
+        precision = "bf16-mixed" if side == "bf16" else "32-true"
+        _run = lambda: fit(create_model(name, **recipe), data, steps, precision)  # noqa: E731
 
 
 def _turn() -> float:
@@ -221,9 +226,9 @@ def measure(network: str, names: list[str], images: int, repeats: int) -> dict[s
     steps = max(1, images // batch)
     median = {name: statistics.median(values) for name, values in times.items()}
     ratios = {
-        f"fit_over_{name}": statistics.median(f / other for f, other in zip(times["fit"], values, strict=True))
-        for name, values in times.items()
-        if name != "fit"
+        f"{ours}_over_{name}": statistics.median(f / other for f, other in zip(times[ours], times[name], strict=True))
+        for ours, name in PAIRS
+        if {ours, name} <= times.keys()
     }
     return {
         "network": network,
@@ -245,13 +250,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.keras:
         _install_keras()
-    names = ["lecture", "bare", "fit"] + ["memory_returned"] * args.ablate + ["keras"] * args.keras
+    names = (
+        ["lecture", "bare", "fit"]
+        + ["bf16"] * has_bfloat16("cpu")
+        + ["memory_returned"] * args.ablate
+        + ["keras"] * args.keras
+    )
 
     results = [measure(network, names, args.images, args.repeats) for network in args.networks]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     args.output.write_text(json.dumps({"machine": machine, "images": args.images, "results": results}, indent=2) + "\n")
 
-    ratios = [f"fit_over_{name}" for name in names if name != "fit"]
+    ratios = [f"{ours}_over_{name}" for ours, name in PAIRS if {ours, name} <= set(names)]
     table = Table("network", *(f"{name} s/epoch" for name in names), *(name.replace("_", " ") for name in ratios))
     for result in results:
         seconds = result["seconds_an_epoch"]
