@@ -10,7 +10,6 @@ benchmarks/growth.json.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from cnnzoo.datamodules import MNISTDataModule
 
 RAW = Path("MNIST/raw")
 COLUMNS = ("images", "startup_seconds", "epoch_seconds", "own_megabytes", "mapped_megabytes")
@@ -46,7 +47,6 @@ def train(folder: str, started: float) -> None:
     import lightning
 
     from cnnzoo.commands.memory import keep_freed_memory
-    from cnnzoo.datamodules import MNISTDataModule
     from cnnzoo.models import create_model
 
     class Watch(lightning.Callback):
@@ -76,7 +76,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    source = Path(os.environ.get("CNNZOO_DATA", "data"))
+    source = MNISTDataModule().data_dir
+    MNISTDataModule().prepare_data()
     runs: dict[float, list[dict[str, float]]] = {share: [] for share in args.shares}
     with tempfile.TemporaryDirectory() as folder:
         for share in args.shares:

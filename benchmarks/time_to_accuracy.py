@@ -4,8 +4,8 @@
 
 The lecture's recipe runs in the lecture's way (benchmarks/training.py) for its ten epochs; what it ends with is the
 target. Then this project's recipes, shortened, run as `fit` runs them. Both train on the same 90% of the training
-images and are validated on the rest after every epoch; only training is timed. The schedules were made shorter on
-validation data, before any test. Prints a table and writes benchmarks/time_to_accuracy.json.
+images and are validated on the rest after every epoch; only training is timed. Prints a table and writes
+benchmarks/time_to_accuracy.json.
 """
 
 import argparse

@@ -10,7 +10,7 @@ def keep_freed_memory() -> None:
     """Tells glibc not to hand freed memory back to the kernel; does nothing on other systems.
 
     Every step frees and asks for the same hundreds of megabytes. By default they go back each time, and come
-    anew page by page, which cost SpeedNet a fifth to a third of a step (benchmarks/training.py --malloc).
+    anew page by page. SpeedNet's large batches gain by it, the small networks hardly.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -35,7 +35,7 @@ class ImageClassifier(LightningModule):
         schedule: constant; or the learning rate falls to 0, along half a cosine or a line (linear).
         warmup: the share of all steps over which the learning rate first rises from 0.
         label_smoothing: of the training loss only.
-        compile: train through torch.compile, which takes a minute or so to begin. On GPUs it pays off.
+        compile: train through torch.compile; the first step waits until it is done.
     """
 
     mean: Tensor

@@ -16,7 +16,7 @@ Views = Literal["one", "flip", "flip_shift"]
 
 
 class SpeedNet(ImageClassifier):
-    """A whitening convolution and three groups of two convolutions: 1,971,544 parameters.
+    """A whitening convolution and three groups of two convolutions: 1,972,792 parameters.
 
     After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (arXiv 2404.00498), with the
     Muon optimiser of its successor. What is unusual in it, and the paper's reason:
