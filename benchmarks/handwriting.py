@@ -14,7 +14,8 @@ from rich.table import Table
 
 from cnnzoo.datamodules import MNISTDataModule
 from cnnzoo.serve.images import to_input
-from cnnzoo.serve.zoo import Zoo, zoo_dir
+from cnnzoo.serve.settings import settings
+from cnnzoo.serve.zoo import Zoo
 
 N = 1500
 
@@ -36,7 +37,7 @@ def main() -> None:
     data.prepare_data()
     images, labels = data.load(train=True)
     pictures = pages(images[:N, 0].numpy())
-    zoo = Zoo(zoo_dir())
+    zoo = Zoo(settings().zoo)
     table = Table("model", "prepare=auto", "prepare=none", title=f"accuracy on {N:,} MNIST training digits on pages")
     for name in ("mnist_cnn", "digits_cnn"):
         model = zoo.get(name)
@@ -45,7 +46,7 @@ def main() -> None:
         row = []
         for prepare in (model.card.prepare, "photo"):
             inputs = np.stack([to_input(picture, model.card.input_shape, prepare) for picture in pictures])
-            row.append((model.session.run(inputs)[0].argmax(1) == labels[:N].numpy()).mean())
+            row.append((model.run(inputs)[0].argmax(1) == labels[:N].numpy()).mean())
         table.add_row(f"{name} {model.card.version}", *(f"{share:.1%}" for share in row))
     if not table.row_count:
         raise SystemExit(f"neither mnist_cnn nor digits_cnn is in {zoo.folder}: export one first")

@@ -6,7 +6,8 @@ import socket
 import sys
 from pathlib import Path
 
-from .zoo import Zoo, zoo_dir
+from .contract import FILE_NAME, ContractError, read_card
+from .settings import ServeSettings, settings
 
 EMPTY = """\
 There is no model to serve in {folder}.
@@ -18,45 +19,47 @@ Or point CNNZOO_ZOO at a folder <model>/<version>/model.onnx of exported files."
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m cnnzoo.serve", description="Serve every model of a zoo folder over HTTP."
+        prog="python -m cnnzoo.serve",
+        description="Serve every model of a zoo folder over HTTP.",
+        epilog="These and more can be set by environment variables, CNNZOO_ZOO and so on: docs/service.md lists them.",
     )
-    parser.add_argument(
-        "--zoo",
-        type=Path,
-        default=zoo_dir(),
-        help="folder of <model>/<version>/model.onnx (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 is every interface (default: %(default)s)",
-    )
-    parser.add_argument("--port", type=_port, default=3000, help="port to listen on (default: %(default)s)")
-    args = parser.parse_args()
+    for name in ("zoo", "host", "port", "workers"):
+        field = ServeSettings.model_fields[name]
+        parser.add_argument(f"--{name}", help=f"{field.description} (default: {field.default})")
+    for name, value in vars(parser.parse_args()).items():
+        if value is not None:
+            os.environ[f"CNNZOO_{name.upper()}"] = value
+    options = settings()
+    os.environ["CNNZOO_ZOO"] = str(options.zoo)
 
-    _check_free(args.host, args.port)
-    zoo = Zoo(args.zoo.absolute())
-    if not zoo.models:
-        sys.exit(EMPTY.format(folder=zoo.folder))
-    for model in zoo.models:
-        card = model.card
-        accuracy = f"{card.metrics['accuracy']:.2%} on {card.dataset.get('name')}" if "accuracy" in card.metrics else ""
-        print(f"  {card.name} {card.version}  {accuracy}  ({model.session.provider})")
-    print(f"Serving {len(zoo.models)} of these at http://{args.host}:{args.port}  (Ctrl-C stops)", flush=True)
+    _check_free(options.host, options.port)
+    count = _list_models(options.zoo)
+    if not count:
+        sys.exit(EMPTY.format(folder=options.zoo))
+    workers = f", {options.workers} workers" if options.workers > 1 else ""
+    print(f"Serving {count} of these at http://{options.host}:{options.port}{workers}  (Ctrl-C stops)", flush=True)
 
-    os.environ["CNNZOO_ZOO"] = str(zoo.folder)
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    address = ["--host", args.host, "--port", str(args.port)]
+    address = ["--host", options.host, "--port", str(options.port)]
     os.execv(
         sys.executable,
         [sys.executable, "-m", "bentoml", "serve", "cnnzoo.serve.service:ZooService", *address],
     )
 
 
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text} is not a port: give a number from 1 to 65535")
-    return int(text)
+def _list_models(folder: Path) -> int:
+    """Prints what is in a zoo folder, by its cards alone; the number of models."""
+    count = 0
+    for path in sorted(folder.glob(f"*/*/{FILE_NAME}")):
+        try:
+            card = read_card(path)
+        except (ContractError, OSError) as error:
+            print(f"  {path.relative_to(folder)} cannot be served: {error}")
+            continue
+        accuracy = f"{card.metrics['accuracy']:.2%} on {card.dataset.get('name')}" if "accuracy" in card.metrics else ""
+        print(f"  {card.name} {card.version}  {accuracy}")
+        count += 1
+    return count
 
 
 def _check_free(host: str, port: int) -> None:

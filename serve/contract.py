@@ -6,7 +6,10 @@ Plain Python, owned by the side that reads it; `models/export.py` writes what is
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+from .onnx_header import read_metadata
 
 INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
 LOGITS = "logits"  # float32 [batch, classes]
@@ -24,6 +27,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 class ContractError(ValueError):
     """A file that is not a contract file; the message says what is missing or wrong."""
+
+
+class NoMetadata(ContractError):
+    """A file whose metadata cannot even be read."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,25 @@ class ModelCard:
         values["classes"] = tuple(values["classes"])
         values["input_shape"] = tuple(values["input_shape"])
         return cls(**values)
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of the file in <model>/<version>/model.onnx, without loading it.
+
+    Raises NoMetadata, ContractError if the card is missing, wrong or of another place, or OSError.
+    """
+    check_name(path.parent.parent.name)
+    try:
+        metadata = read_metadata(path)
+    except ValueError as error:
+        raise NoMetadata(str(error)) from None
+    if CARD_KEY not in metadata:
+        raise ContractError(f"it has no model card: its metadata holds no entry {CARD_KEY!r}")
+    card = ModelCard.from_json(metadata[CARD_KEY])
+    found, place = f"{card.name}/{card.version}", f"{path.parent.parent.name}/{path.parent.name}"
+    if found != place:
+        raise ContractError(f"its card says {found}, but it lies in {place}: move it there")
+    return card
 
 
 def check_name(name: str) -> str:

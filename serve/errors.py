@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .scope import REQUEST_ID
+
 logger = logging.getLogger("cnnzoo.serve")
 
 _ID_HEADER = b"x-request-id"
@@ -28,18 +30,33 @@ class ApiError(Exception):
         status: HTTP status, 4xx or 5xx.
         code: a word for programs, such as "shape".
         message: what was wrong and what would be right.
+        retry_after: seconds after which to try again, for 429 and 503.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after = retry_after
+
+    def about(self, name: str) -> "ApiError":
+        """The same error, of the thing called `name`."""
+        return ApiError(self.status, self.code, f"{name}: {self}", self.retry_after)
 
 
 async def api_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette's exception handler for ApiError; ErrorFormat adds the request's id."""
     assert isinstance(error, ApiError)
-    return AsciiJSONResponse({"error": str(error), "code": error.code}, error.status)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return AsciiJSONResponse({"error": str(error), "code": error.code}, error.status, headers)
+
+
+async def not_found(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's exception handler for an address that is none."""
+    path = request.url.path[:128]
+    return AsciiJSONResponse(
+        {"error": f"there is nothing at {path}: /docs lists what there is", "code": "not_found"}, 404
+    )
 
 
 class ErrorFormat:
@@ -55,7 +72,7 @@ class ErrorFormat:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request_id = _request_id(scope)
+        request_id = scope[REQUEST_ID] = _request_id(scope)
         start: Message = {}
         body = bytearray()
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import ink
 
-MAX_PIXELS = 25_000_000  # of a picture, checked before it is decoded: 75 MB as RGB
+MAX_PIXELS = 25_000_000  # of a picture: 75 MB as RGB
 MAX_PAGE = 1024  # pixels along a page's longer side, when ink is looked for on it
 
 
@@ -18,10 +18,10 @@ class UndecodableImage(ValueError):
 
 
 class PictureTooLarge(UndecodableImage):
-    """A picture of more than MAX_PIXELS."""
+    """A picture of more pixels than are accepted."""
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture in `data`, upright as its EXIF orientation says.
 
     Raises UndecodableImage, or PictureTooLarge before anything of it is decoded.
@@ -30,14 +30,14 @@ def decode(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise PictureTooLarge(
-                    f"the picture has {image.width} × {image.height} pixels: at most {MAX_PIXELS:,} are accepted"
+                    f"the picture has {image.width} × {image.height} pixels: at most {max_pixels:,} are accepted"
                 )
             image.load()
             return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError:
-        raise PictureTooLarge(f"the picture has more than {MAX_PIXELS:,} pixels") from None
+        raise PictureTooLarge(f"the picture has more than {max_pixels:,} pixels") from None
     except UnidentifiedImageError:
         raise UndecodableImage("not a PNG or JPEG image") from None
     except UndecodableImage:

@@ -1,67 +1,95 @@
 """Limits on what a stranger can send."""
 
-import math
-import os
+import asyncio
 
-import anyio
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = 32 * 2**20  # bytes of a request's body; CNNZOO_MAX_BODY sets another number
-if _set := os.environ.get("CNNZOO_MAX_BODY"):
-    if not _set.isdecimal():
-        raise SystemExit(f"CNNZOO_MAX_BODY is {_set!r}: give a number of bytes")
-    MAX_BODY = int(_set)
 MAX_IMAGES = 1024  # images in one request
 MAX_FILES = 256  # picture files in one request
-DEADLINE = 60.0  # seconds until an answer must have begun
 
 
-class _BodyTooLarge(Exception):
+class _TooLarge(Exception):
+    pass
+
+
+class _Overloaded(Exception):
     pass
 
 
 class BodyLimit:
-    """Middleware that refuses a body of more than `limit` bytes with 413.
+    """Middleware that bounds what bodies take up: one at a time, and all that are in hand.
 
-    A declared length is refused unread; an undeclared one as soon as the bytes received exceed the limit.
+    A body of more than `limit` bytes is refused with 413: unread if its length is declared, else as soon as the bytes
+    received exceed it. A request that would be one too many, or whose body would make all bodies in hand larger than
+    `held`, is refused with 503 at once: what has been accepted is answered in bounded time and memory.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, limit: int, held: int, requests: int) -> None:
         self.app = app
         self.limit = limit
+        self.held = max(held, limit)
+        self.requests = requests
+        self._bytes = 0
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
         received = 0
+        answered = False
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received += size
+            self._bytes += size
             if received > self.limit:
-                raise _BodyTooLarge
+                raise _TooLarge
+            if self._bytes > self.held:
+                raise _Overloaded
             return message
 
         async def guarded(message: Message) -> None:
+            nonlocal answered
             if received <= self.limit:  # past it, whatever the app made of the broken body is not the answer
+                answered = True
                 await send(message)
 
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        declared = _declared(scope)
         try:
-            if declared.isdigit() and int(declared) > self.limit:
-                raise _BodyTooLarge
+            self._requests += 1
+            if declared > self.limit:
+                raise _TooLarge
+            if self._requests > self.requests or self._bytes + declared > self.held:
+                raise _Overloaded
             await self.app(scope, counted, guarded)
-        except _BodyTooLarge:
-            received = self.limit + 1
-        if received > self.limit:
-            await self._refuse(scope, receive, send)
+            if received > self.limit:
+                raise _TooLarge
+        except _TooLarge:
+            message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
+            await _refuse(413, "body_too_large", message, scope, receive, send)
+        except _Overloaded:
+            if not answered:
+                message = "the service has as much in hand as it can hold: try again in a second"
+                await _refuse(503, "overloaded", message, scope, receive, send)
+        finally:
+            self._requests -= 1
+            self._bytes -= received
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
-        response = JSONResponse({"error": message, "code": "body_too_large"}, 413, {"Connection": "close"})
-        await response(scope, receive, send)
+
+def _declared(scope: Scope) -> int:
+    for key, value in scope["headers"]:
+        if key == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+async def _refuse(status: int, code: str, message: str, scope: Scope, receive: Receive, send: Send) -> None:
+    # What is left of the body is not read, so the connection cannot go on.
+    headers = {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})}
+    await JSONResponse({"error": message, "code": code}, status, headers)(scope, receive, send)
 
 
 class OnlyJSON:
@@ -81,26 +109,44 @@ class OnlyJSON:
 
 
 class Deadline:
-    """Middleware that answers 504 where nothing has been answered within `seconds`.
+    """Middleware that answers 504 where nothing has been answered within `seconds`, 408 where the body is not there.
 
     In place of BentoML's own, whose answer would not have the one form of errors. A download that
     has begun may take as long as it takes.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float = DEADLINE) -> None:
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
         self.app = app
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        with anyio.move_on_after(self.seconds) as timer:
+        begun = reading = False
 
-            async def begun(message: Message) -> None:
-                timer.deadline = math.inf
-                await send(message)
+        async def watched_receive() -> Message:
+            nonlocal reading
+            reading = True
+            message = await receive()
+            reading = bool(message.get("more_body"))
+            return message
 
-            await self.app(scope, receive, begun)
-        if timer.cancelled_caught:
-            message = f"no answer within {self.seconds:g} seconds: send fewer images in one request, or try again"
-            await JSONResponse({"error": message, "code": "deadline"}, 504)(scope, receive, send)
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            if not begun:
+                begun = True
+                timer.reschedule(None)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.seconds) as timer:
+                await self.app(scope, watched_receive, watched_send)
+        except TimeoutError:
+            if begun:
+                raise
+            if reading:
+                status, code, message = 408, "slow_body", f"the body did not arrive within {self.seconds:g} seconds"
+            else:
+                status, code, message = 504, "deadline", f"no answer within {self.seconds:g} seconds"
+            message += ": send fewer images in one request, or try again"
+            await JSONResponse({"error": message, "code": code}, status, {"Connection": "close"})(scope, receive, send)

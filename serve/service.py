@@ -1,42 +1,67 @@
 """The BentoML service: `bentoml serve cnnzoo.serve.service:ZooService`, or `python -m cnnzoo.serve`."""
 
+import asyncio
+import logging
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
 from bentoml.exceptions import InvalidArgument, NotFound
 from pydantic import Field
+from starlette.middleware.cors import CORSMiddleware
 
+from .access import ApiKey
 from .errors import ApiError, ErrorFormat
-from .limits import DEADLINE, BodyLimit, Deadline, OnlyJSON
+from .front import Front
+from .limits import BodyLimit, Deadline, OnlyJSON
+from .model import Sessions
+from .observe import Observe
 from .pixels import PixelError, check_shape, to_uint8
 from .routes import create_app
 from .routes.find import find
 from .routes.predict import top_classes
-from .zoo import Zoo, zoo_dir
+from .settings import settings
+from .tensors import HEADER_LENGTH
+from .zoo import Zoo
 
+logger = logging.getLogger("cnnzoo.serve")
+
+options = settings()
 app = create_app()
 
 
-# BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose.
+# BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose. So is its
+# tracing, which nobody reads here and which takes as long as a small network. Its timeout only comes after Deadline's:
+# a timer stays in memory for that long after each request.
 @bentoml.service(
     name="cnnzoo",
-    http={"host": "127.0.0.1"},
-    traffic={"timeout": 10 * DEADLINE},
+    workers=options.workers,
+    http={"host": options.host, "port": options.port},
+    traffic={"timeout": options.timeout + 5},
     metrics={"enabled": False},
+    tracing={"excluded_urls": [".*"]},
+    logging={"access": {"enabled": False}},
 )
 class ZooService:
-    """Image-classifying CNNs out of a zoo folder, loaded once a worker."""
+    """Image-classifying CNNs out of a zoo folder."""
 
     def __init__(self) -> None:
-        self.zoo = Zoo(zoo_dir())
-        app.state.zoo = self.zoo
+        sessions = Sessions(options.max_loaded, options.threads_a_worker, options.max_batch, options.max_queue)
+        self.zoo = app.state.zoo = Zoo(options.zoo, sessions)
+
+    @bentoml.on_startup
+    async def watch(self) -> None:
+        self._watch = asyncio.create_task(_follow(self.zoo))
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        self._watch.cancel()
 
     def __is_ready__(self) -> bool:
         return bool(self.zoo.models)
 
     @bentoml.api
-    def classify(
+    async def classify(
         self,
         model: Annotated[str, Field(max_length=64)],
         images: np.ndarray,
@@ -53,13 +78,34 @@ class ZooService:
             pixels = to_uint8(images)
         except PixelError as error:
             raise InvalidArgument(str(error)) from None
-        _, probabilities = chosen.session.run(pixels)
+        _, probabilities = await chosen.infer(pixels)
         return top_classes(chosen.card, probabilities, top_k)
 
 
+async def _follow(zoo: Zoo) -> None:
+    """Keeps looking at the zoo folder; first at the files that there was no time for at the start."""
+    while await asyncio.to_thread(zoo.check_one):
+        pass
+    while options.rescan:
+        await asyncio.sleep(options.rescan)
+        try:
+            await asyncio.to_thread(zoo.rescan)
+        except Exception:
+            logger.exception("The zoo folder could not be looked at; its models are served as they were.")
+
+
 service: Any = ZooService  # the decorator made it a bentoml.Service, which its types do not say
-service.mount_asgi_app(app)
+# In this order from the outside in.
+service.add_asgi_middleware(Observe, log=options.log == "json")
 service.add_asgi_middleware(ErrorFormat)
-service.add_asgi_middleware(Deadline)
-service.add_asgi_middleware(BodyLimit)
+if options.origins:
+    service.add_asgi_middleware(
+        CORSMiddleware, allow_origins=options.origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"],
+        expose_headers=["ETag", "Repr-Digest", "Content-Disposition", "X-Request-ID", HEADER_LENGTH],
+    )  # fmt: skip
+if options.api_key:
+    service.add_asgi_middleware(ApiKey, key=options.api_key.get_secret_value())
+service.add_asgi_middleware(Deadline, seconds=options.timeout)
+service.add_asgi_middleware(BodyLimit, limit=options.max_body, held=options.max_held, requests=options.max_requests)
 service.add_asgi_middleware(OnlyJSON, path="/classify")
+service.add_asgi_middleware(Front, routes=app)

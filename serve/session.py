@@ -11,6 +11,8 @@ from .contract import CARD_KEY, INPUT, LOGITS, PROBABILITIES, ContractError, Mod
 
 logger = logging.getLogger("cnnzoo.serve")
 
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
 
 class Session:
     """A loaded zoo file.
@@ -18,14 +20,16 @@ class Session:
     Args:
         data: the whole file. A session is made from bytes, not from a path, so that a file can
             refer to no other: external data is refused.
+        threads: that compute one batch; 0: one a core.
+        max_batch: images that the network is given at once; more are cut up, which bounds the memory.
 
     Raises:
         ContractError: with the reason, for anything but a contract file.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, threads: int = 0, max_batch: int = 64) -> None:
         try:
-            self._session = _open(data)
+            self._session = _open(data, threads)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             reason = str(error).strip().splitlines()
             raise ContractError(f"ONNX Runtime cannot load it ({reason[0] if reason else error!r})") from None
@@ -34,10 +38,17 @@ class Session:
             raise ContractError(f"it has no model card: its metadata holds no entry {CARD_KEY!r}")
         self.card = ModelCard.from_json(metadata[CARD_KEY])
         self._check_signature()
-        self.provider = self._session.get_providers()[0]
+        self._max_batch = max_batch
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W]."""
+        parts = [self._run(images[i : i + self._max_batch]) for i in range(0, len(images), self._max_batch)]
+        if len(parts) == 1:
+            return parts[0]
+        logits, probabilities = zip(*parts, strict=True)
+        return np.concatenate(logits), np.concatenate(probabilities)
+
+    def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, probabilities = self._session.run([LOGITS, PROBABILITIES], {INPUT: images})
         return logits, probabilities
 
@@ -57,15 +68,28 @@ class Session:
                 raise ContractError(f"its output {name!r} is {outputs.get(name)}: expected float32 [batch, {classes}]")
 
 
-def _open(data: bytes) -> ort.InferenceSession:
+def provider() -> str:
+    """What networks run on: the name of ONNX Runtime's execution provider."""
+    return CUDA if _cuda() and not _cuda_failed else CPU
+
+
+_cuda_failed = False
+
+
+def _open(data: bytes, threads: int) -> ort.InferenceSession:
+    global _cuda_failed
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and reported once, by name
-    if _cuda():
-        session = ort.InferenceSession(data, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
-        if session.get_providers()[0] == "CUDAExecutionProvider":
+    options.intra_op_num_threads = threads
+    # Threads that spin while they wait for work take the cores from the threads that read requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider() == CUDA:
+        session = ort.InferenceSession(data, options, providers=[CUDA, CPU])
+        if session.get_providers()[0] == CUDA:
             return session
         logger.warning("CUDA is there but ONNX Runtime could not start on it: serving on the CPU")
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        _cuda_failed = True
+    return ort.InferenceSession(data, options, providers=[CPU])
 
 
 @cache
@@ -74,7 +98,7 @@ def _cuda() -> bool:
 
     Asked of the driver itself: ONNX Runtime lists CUDA on every machine its GPU build is installed on.
     """
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    if CUDA not in ort.get_available_providers():
         return False
     try:
         driver = ctypes.CDLL("libcuda.so.1")

@@ -1,18 +1,38 @@
 """Work that would block the event loop, on a few threads that stop when nobody waits any more."""
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-import anyio
-import anyio.to_thread
 
 T = TypeVar("T")
 
-_threads = anyio.CapacityLimiter(os.cpu_count() or 1)
+_threads = ThreadPoolExecutor(os.cpu_count() or 1, "work")
+_own = threading.local()
+
+
+class GivenUp(Exception):
+    """Nobody waits for this work any more."""
 
 
 async def in_thread(function: Callable[..., T], *args: object) -> T:
-    """`function(*args)` on a thread. If the request is cancelled it is left behind, and ends at its next
-    `anyio.from_thread.check_cancelled()`."""
-    return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=_threads)
+    """`function(*args)` on a thread. If the request is cancelled it is not begun, or ends at its next `check`."""
+    given_up = threading.Event()
+
+    def run() -> T:
+        _own.given_up = given_up
+        return function(*args)
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, run)
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
+
+
+def check() -> None:
+    """Called on such a thread now and then. Raises GivenUp if the request was cancelled."""
+    if _own.given_up.is_set():
+        raise GivenUp

@@ -1,64 +1,33 @@
-"""The models in a zoo folder, each version loaded and ready."""
+"""The models in a zoo folder, and how the table of them follows the folder."""
 
-import hashlib
 import logging
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from .contract import FILE_NAME, ContractError, ModelCard, check_name
-from .session import Session
+from .contract import FILE_NAME, ContractError
+from .model import Model, Sessions, identity
 
 logger = logging.getLogger("cnnzoo.serve")
-
-
-def zoo_dir() -> Path:
-    """The folder that is served: CNNZOO_ZOO, else zoo/."""
-    return Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser().absolute()
-
-
-@dataclass(frozen=True)
-class Model:
-    """One version of one model."""
-
-    path: Path
-    sha256: str
-    size: int
-    mtime_ns: int
-    session: Session
-
-    @property
-    def card(self) -> ModelCard:
-        return self.session.card
-
-    def unchanged(self) -> bool:
-        """Whether the file is still the one that was loaded."""
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return False
-        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 class Zoo:
     """Every model of a folder `<model>/<version>/model.onnx`, and why a file is not among them.
 
-    Names and versions are looked up in what was found, never joined into a path.
+    Names and versions are looked up in what was found, never joined into a path. A file is shown to ONNX Runtime
+    before it is served, but for those beyond `sessions.max_loaded` at the start: `check_one` looks at these later.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sessions: Sessions | None = None) -> None:
         self.folder = folder
         self.refused: dict[str, str] = {}
+        self._sessions = sessions or Sessions()
         self._models: dict[str, dict[int, Model]] = {}
-        for path in sorted(folder.glob(f"*/*/{FILE_NAME}")):
-            try:
-                model = _load(path)
-            except (ContractError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                self.refused[str(path.relative_to(folder))] = reason or "it cannot be read"
-                logger.error("Refused %s: %s. The other models are served.", path, error)
-                continue
-            self._models.setdefault(model.card.name, {})[model.card.version] = model
+        self._refused_as: dict[Path, tuple[int, int, int]] = {}
+        found = self._open(self._files())
+        self._adopt(found)
+        newest = sorted(found, key=lambda m: (self.versions(m.card.name).index(m.card.version), m.card.name))
+        first, self._unchecked = newest[: self._sessions.max_loaded], newest[self._sessions.max_loaded :]
+        for model in reversed(first):  # the newest one is then the most recently used
+            self._check(model)
 
     @property
     def models(self) -> list[Model]:
@@ -71,19 +40,84 @@ class Zoo:
 
     def get(self, name: str, version: int | None = None) -> Model | None:
         """A version of a model, the newest by default, or None."""
-        versions = self._models.get(name, {})
+        versions = self._models.get(name)
         if not versions:
             return None
         return versions.get(max(versions) if version is None else version)
 
+    def rescan(self) -> None:
+        """Takes in what is new or changed in the folder, once it is found to be good, and lets go what is gone.
 
-def _load(path: Path) -> Model:
-    check_name(path.parent.parent.name)
-    before = path.stat()
-    data = path.read_bytes()
-    session = Session(data)
-    found = f"{session.card.name}/{session.card.version}"
-    place = f"{path.parent.parent.name}/{path.parent.name}"
-    if found != place:
-        raise ContractError(f"its card says {found}, but it lies in {place}: move it there")
-    return Model(path, hashlib.sha256(data).hexdigest(), len(data), before.st_mtime_ns, session)
+        A changed file that turns out bad leaves its predecessor in place.
+        """
+        files = self._files()
+        known = {model.path: model for model in self.models}
+        for path, model in known.items():
+            if path not in files:
+                logger.info("Removed %s/%s: its file is gone.", model.card.name, model.card.version)
+                self._replace(model, None)
+        self.refused = {place: why for place, why in self.refused.items() if self.folder / place in files}
+        changed = [path for path in files if path not in known or not known[path].unchanged()]
+        for model in self._open([p for p in changed if self._refused_as.get(p) != identity(p)]):
+            if self._check(model):
+                logger.info("Serving %s/%s.", model.card.name, model.card.version)
+                self._replace(known.get(model.path), model)
+
+    def check_one(self) -> bool:
+        """Shows one more file to ONNX Runtime, of those not looked at yet; False if there is none."""
+        if not self._unchecked:
+            return False
+        model = self._unchecked.pop(0)
+        try:
+            model.load()
+        except ContractError as error:
+            self._refuse(model.path, error)
+            self._replace(model, None)
+        return True
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob(f"*/*/{FILE_NAME}"))
+
+    def _open(self, paths: list[Path]) -> list[Model]:
+        models = []
+        for path in paths:
+            try:
+                models.append(Model(path, self._sessions))
+            except (ContractError, OSError) as error:
+                self._refuse(path, error)
+        return models
+
+    def _check(self, model: Model) -> bool:
+        try:
+            self._sessions.get(model)
+        except ContractError as error:
+            self._refuse(model.path, error)
+            if self.get(model.card.name, model.card.version) is model:
+                self._replace(model, None)
+            return False
+        self.refused.pop(self._place(model.path), None)
+        return True
+
+    def _refuse(self, path: Path, error: ContractError | OSError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        self.refused[self._place(path)] = reason or "it cannot be read"
+        self._refused_as[path] = identity(path)
+        logger.error("Refused %s: %s. The other models are served.", path, error)
+
+    def _adopt(self, models: list[Model]) -> None:
+        for model in models:
+            self._models.setdefault(model.card.name, {})[model.card.version] = model
+
+    def _replace(self, old: Model | None, new: Model | None) -> None:
+        """A new table in place of the old one, in one step: requests are looked up in it all the time."""
+        table = {name: dict(versions) for name, versions in self._models.items()}
+        if old:
+            del table[old.card.name][old.card.version]
+        if new:
+            table.setdefault(new.card.name, {})[new.card.version] = new
+        self._models = {name: versions for name, versions in table.items() if versions}
+        if old:
+            old.retire()
+
+    def _place(self, path: Path) -> str:
+        return str(path.relative_to(self.folder))

@@ -7,6 +7,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..errors import ApiError
+from ..work import in_thread
 from .find import model_of
 
 
@@ -17,11 +18,15 @@ async def download(request: Request) -> Response:
     """
     model = model_of(request)
     if not model.unchanged():
-        raise ApiError(503, "changed_on_disk", f"{model.card.name} changed on disk: restart the service to load it")
-    etag = f'"{model.sha256}"'
+        message = f"{model.card.name} has just changed on disk: try again in a second"
+        raise ApiError(503, "changed_on_disk", message, retry_after=1)
+    if "," in request.headers.get("range", ""):
+        raise ApiError(416, "ranges", "more than one range is asked for: ask for one")
+    sha256 = await in_thread(lambda: model.sha256)
+    etag = f'"{sha256}"'
     headers = {
         "ETag": etag,
-        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(model.sha256)).decode()}:",
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
         # A version never changes; the newest one does.
         "Cache-Control": "public, max-age=31536000, immutable" if "version" in request.path_params else "no-cache",
         "X-Content-Type-Options": "nosniff",

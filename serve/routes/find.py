@@ -5,13 +5,17 @@ import difflib
 from starlette.requests import Request
 
 from ..errors import ApiError
-from ..zoo import Model, Zoo
+from ..model import Model
+from ..scope import MODEL
+from ..zoo import Zoo
 
 
 def model_of(request: Request) -> Model:
     """The model and version in the path; the newest version where none is named. ApiError 404 otherwise."""
     zoo: Zoo = request.app.state.zoo
-    return find(zoo, request.path_params["model"], request.path_params.get("version"))
+    model = find(zoo, request.path_params["model"], request.path_params.get("version"))
+    request.scope[MODEL] = model.card.name
+    return model
 
 
 def find(zoo: Zoo, name: str, version: str | None = None) -> Model:

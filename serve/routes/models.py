@@ -1,23 +1,30 @@
 """GET /models: what there is."""
 
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from .. import __version__
-from ..zoo import Model, Zoo
-
-
-async def index(request: Request) -> JSONResponse:
-    links = {"models": "/models", "health": "/v2/health/ready", "protocol": "/v2"}
-    return JSONResponse({"name": "cnnzoo", "version": __version__, "links": links})
+from ..model import Model
+from ..session import provider
+from ..work import in_thread
+from ..zoo import Zoo
 
 
 async def list_models(request: Request) -> JSONResponse:
     zoo: Zoo = request.app.state.zoo
-    return JSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
+    return JSONResponse({"models": await in_thread(_describe_all, zoo.models), "refused": zoo.refused})
+
+
+def _describe_all(models: list[Model]) -> list[dict[str, Any]]:
+    """On a thread, since a file that was not loaded yet is read for its SHA-256."""
+    described = []
+    for model in models:
+        with suppress(OSError):  # just removed from the folder
+            described.append(describe(model))
+    return described
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def describe(model: Model) -> dict[str, Any]:
         "date": card.date,
         "size": model.size,
         "sha256": model.sha256,
-        "provider": model.session.provider,
+        "provider": provider(),
         "links": {
             "download": f"/models/{address}.onnx",
             "predict": f"/v1/models/{address}/predict",
@@ -47,4 +54,4 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-routes = [Route("/", index), Route("/models", list_models)]
+routes = [Route("/models", list_models)]

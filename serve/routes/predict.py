@@ -1,33 +1,67 @@
 """POST /v1/models/{m}/predict: what is in these pictures?"""
 
+import base64
+import io
+import time
+from collections.abc import Iterator
 from typing import Any
 
-import anyio.from_thread
 import numpy as np
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ..contract import ModelCard
-from ..errors import ApiError
+from ..errors import ApiError, AsciiJSONResponse
 from ..images import PictureTooLarge, UndecodableImage, decode, to_input
-from ..limits import MAX_BODY, MAX_FILES
-from ..work import in_thread
-from ..zoo import Model
+from ..limits import MAX_FILES
+from ..settings import settings
+from ..work import check, in_thread
+from .compute import compute
 from .find import model_of
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
 
 
 async def predict(request: Request) -> JSONResponse:
-    """Top-k classes of every picture sent: one as the raw body, or any number as multipart `file` parts."""
+    """Top-k classes of every picture sent: one as the raw body, or any number as multipart `file` parts.
+
+    In a form, a picture that cannot be used has its error in place of classes, and the others are answered.
+    """
+    start = time.perf_counter()
     model = model_of(request)
     top_k = _top_k(request)
-    prepare = _prepare(request)
+    prepare = model.card.prepare if _one_of(request, "prepare", "auto", "none") == "auto" else "photo"
+    show_input = _one_of(request, "show_input", "false", "true") == "true"
     files = await _files(request)
-    predictions = await in_thread(_classify, model, files, prepare, top_k)
-    return JSONResponse({"model": model.card.name, "version": model.card.version, "predictions": predictions})
+    received = time.perf_counter()
+    inputs = await in_thread(_inputs, [data for _, data in files], model.card.input_shape, prepare)
+    decoded = time.perf_counter()
+    right = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
+    if not right and isinstance(inputs[0], ApiError):
+        raise inputs[0].about(files[0][0])
+    _, probabilities = await compute(request, model, np.stack(right))
+    answers = iter(top_classes(model.card, probabilities, top_k))
+    predictions = [
+        _prediction(i, name, pixels, answers, show_input)
+        for i, ((name, _), pixels) in enumerate(zip(files, inputs, strict=True))
+    ]
+    end = time.perf_counter()
+    return AsciiJSONResponse(
+        {
+            "model": model.card.name,
+            "version": model.card.version,
+            "predictions": predictions,
+            "milliseconds": {
+                "receive": _ms(received - start),
+                "decode": _ms(decoded - received),
+                "inference": _ms(end - decoded),
+                "total": _ms(end - start),
+            },
+        }
+    )
 
 
 def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
@@ -39,20 +73,34 @@ def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[
     ]
 
 
-def _classify(model: Model, files: list[tuple[str, bytes]], prepare: bool, top_k: int) -> list[dict[str, Any]]:
-    inputs = []
-    preparation = model.card.prepare if prepare else "photo"
-    for name, data in files:
-        anyio.from_thread.check_cancelled()
+def to_data_url(pixels: np.ndarray) -> str:
+    """A network's input, uint8 [C, H, W], as a `data:` address of a PNG of the very same pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _inputs(files: list[bytes], shape: tuple[int, int, int], prepare: str) -> list[np.ndarray | ApiError]:
+    """What the network is given for each file, uint8 [C, H, W], or why it cannot be given anything."""
+    inputs: list[np.ndarray | ApiError] = []
+    for data in files:
+        check()
         try:
-            inputs.append(to_input(decode(data), model.card.input_shape, preparation))
+            inputs.append(to_input(decode(data, settings().max_pixels), shape, prepare))
         except PictureTooLarge as error:
-            raise ApiError(413, "picture_too_large", f"{name}: {error}") from None
+            inputs.append(ApiError(413, "picture_too_large", str(error)))
         except UndecodableImage as error:
-            raise ApiError(422, "undecodable_image", f"{name}: {error}; send a PNG or a JPEG") from None
-    _, probabilities = model.session.run(np.stack(inputs))
-    best = top_classes(model.card, probabilities, top_k)
-    return [{"file": name, "classes": classes} for (name, _), classes in zip(files, best, strict=True)]
+            inputs.append(ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG"))
+    return inputs
+
+
+def _prediction(
+    index: int, name: str, pixels: np.ndarray | ApiError, answers: Iterator[Any], show_input: bool
+) -> dict[str, Any]:
+    if isinstance(pixels, ApiError):
+        return {"index": index, "file": name, "error": str(pixels), "code": pixels.code}
+    shown = {"input": to_data_url(pixels)} if show_input else {}
+    return {"index": index, "file": name, "classes": next(answers), **shown}
 
 
 async def _files(request: Request) -> list[tuple[str, bytes]]:
@@ -68,7 +116,7 @@ async def _files(request: Request) -> list[tuple[str, bytes]]:
             "or multipart/form-data with parts named 'file'",
         )
     # Starlette raises HTTPException 400 for a broken form and for too many parts.
-    async with request.form(max_files=MAX_FILES, max_fields=16, max_part_size=MAX_BODY) as form:
+    async with request.form(max_files=MAX_FILES, max_fields=16, max_part_size=settings().max_body) as form:
         uploads = [part for name, part in form.multi_items() if name == "file" and isinstance(part, UploadFile)]
         if not uploads:
             raise ApiError(400, "no_file", "the form has no part named 'file' that holds a file, with a filename")
@@ -82,11 +130,16 @@ def _top_k(request: Request) -> int:
     return int(value)
 
 
-def _prepare(request: Request) -> bool:
-    value = request.query_params.get("prepare", "auto")
-    if value not in ("auto", "none"):
-        raise ApiError(400, "prepare", f"prepare is {value[:32]!r}: give auto or none")
-    return value == "auto"
+def _one_of(request: Request, key: str, *choices: str) -> str:
+    """The value of a query argument; the first choice where it is not given."""
+    value = request.query_params.get(key, choices[0])
+    if value not in choices:
+        raise ApiError(400, key, f"{key} is {value[:32]!r}: give {' or '.join(choices)}")
+    return value
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 2)
 
 
 routes = [

@@ -3,7 +3,6 @@
 import time
 
 import anyio
-import anyio.from_thread
 import httpx
 import pytest
 from helpers import error
@@ -14,7 +13,7 @@ from starlette.routing import Route
 
 from cnnzoo.serve.errors import ErrorFormat
 from cnnzoo.serve.limits import BodyLimit, Deadline
-from cnnzoo.serve.work import in_thread
+from cnnzoo.serve.work import check, in_thread
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +35,7 @@ async def slow_thread(request: Request) -> PlainTextResponse:
 
 def _steps() -> None:
     for _ in range(300):
-        anyio.from_thread.check_cancelled()
+        check()
         time.sleep(0.1)
         ticks.append(1)
 
@@ -78,7 +77,7 @@ def client() -> httpx.AsyncClient:
         Route("/length", length, methods=["POST"]),
         Route("/swallowing", swallowing, methods=["POST"]),
     ]
-    app = ErrorFormat(Deadline(BodyLimit(Starlette(routes=routes), limit=1000), seconds=0.3))
+    app = ErrorFormat(Deadline(BodyLimit(Starlette(routes=routes), limit=1000, held=3000, requests=4), seconds=0.3))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
 
 

@@ -113,6 +113,6 @@ def test_names_are_looked_up(zoo: Path):
 def test_it_answers(zoo: Path):
     model = Zoo(zoo).get("digits_cnn")
     assert model is not None
-    logits, probabilities = model.session.run(np.zeros((3, 1, 8, 8), np.uint8))
+    logits, probabilities = model.run(np.zeros((3, 1, 8, 8), np.uint8))
     assert logits.shape == probabilities.shape == (3, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)

@@ -1,0 +1,113 @@
+"""Micro-batching: whoever asks a network while it computes shares its next run.
+
+No timer: an idle network starts at once, a busy one gathers what arrives meanwhile.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from . import metrics
+
+Outputs = tuple[np.ndarray, np.ndarray]
+
+_threads = ThreadPoolExecutor(os.cpu_count() or 1, "inference")
+
+
+class QueueFull(Exception):
+    """As many images wait for this network as may."""
+
+
+@dataclass(eq=False)
+class _Item:
+    images: np.ndarray
+    outputs: asyncio.Future[Outputs]
+
+
+class Batcher:
+    """One network's queue, in one event loop.
+
+    Args:
+        run: computes (logits, probabilities) of images [N, C, H, W]; called on a thread, never twice at once.
+        max_batch: images that are put together; a single request may bring more.
+        max_queue: images that may wait.
+        name: of the model, in the metrics.
+    """
+
+    def __init__(
+        self, run: Callable[[np.ndarray], Outputs], max_batch: int = 64, max_queue: int = 4096, name: str = ""
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._waiting: deque[_Item] = deque()
+        self._busy = False
+        self.queued = 0  # images
+        self._depth = metrics.queued_images.labels(name)
+        self._sizes = metrics.batch_images.labels(name)
+
+    async def __call__(self, images: np.ndarray) -> Outputs:
+        """Logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
+
+        Raises QueueFull, and whatever `run` raises for these images alone.
+        """
+        if self.queued + len(images) > self._max_queue:
+            raise QueueFull
+        item = _Item(images, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        self._count(len(images))
+        if not self._busy:
+            self._start()
+        try:
+            return await item.outputs
+        except asyncio.CancelledError:
+            if item in self._waiting:
+                self._waiting.remove(item)
+                self._count(-len(images))
+            raise
+
+    def _start(self) -> None:
+        batch: list[_Item] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1].images)
+        self._busy = bool(batch)
+        if batch:
+            self._count(-size)
+            self._sizes.observe(size)
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(_threads, self._compute, [item.images for item in batch])
+            work.add_done_callback(partial(self._finish, batch))
+
+    def _compute(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
+        """The outputs of each part. If the whole batch fails each is tried alone: one never fails its neighbours."""
+        try:
+            logits, probabilities = self._run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        except Exception as error:
+            return [error] if len(parts) == 1 else [result for part in parts for result in self._compute([part])]
+        if len(parts) == 1:
+            return [(logits, probabilities)]
+        ends = list(accumulate(len(part) for part in parts))
+        return [(logits[a:b], probabilities[a:b]) for a, b in pairwise([0, *ends])]
+
+    def _finish(self, batch: list[_Item], work: "asyncio.Future[list[Outputs | Exception]]") -> None:
+        for item, result in zip(batch, work.result(), strict=True):
+            if item.outputs.done():  # cancelled meanwhile
+                continue
+            if isinstance(result, Exception):
+                item.outputs.set_exception(result)
+            else:
+                item.outputs.set_result(result)
+        self._start()
+
+    def _count(self, images: int) -> None:
+        self.queued += images
+        self._depth.set(self.queued)

@@ -1,0 +1,34 @@
+"""Which application answers: this project's, or BentoML's behind it."""
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .routes.docs import SWAGGER
+from .scope import ROUTE
+
+BENTOML = ("/classify", "/schema.json", "/livez", "/readyz", "/healthz")  # its clients read the schema
+SWAGGER_FILES = (f"{SWAGGER}.css", f"{SWAGGER}-bundle.js")
+
+
+class Front:
+    """Middleware that answers all addresses from `routes`, but for the few that are BentoML's.
+
+    Mounted inside BentoML's application the same routes would be looked up twice, behind more layers. And whatever
+    else BentoML has, among it a start page that loads a tracker, cannot be reached.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Starlette) -> None:
+        self.app = app
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        if scope["path"] in BENTOML or scope["path"] in SWAGGER_FILES:
+            scope[ROUTE] = scope["path"]
+            return await self.app(scope, receive, send)
+        try:
+            await self.routes(scope, receive, send)
+        finally:
+            if route := scope.get("route"):
+                scope[ROUTE] = route.path

@@ -1,0 +1,190 @@
+// The drawing pad: strokes by mouse, finger, pen or arrow keys, kept as points on a square of SIZE.
+
+import { strokesOf } from "./strokes.js";
+
+const SIZE = 280;
+const PEN = 20;
+const STEP = 8; // of the arrow keys
+const REPLAY = 700; // milliseconds for a digit
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Turns a canvas into a pad, which calls `changed` whenever the drawing is another one. */
+export function createPad(canvas, changed) {
+  const context = canvas.getContext("2d");
+  const held = new Set(); // arrow keys
+  let strokes = [];
+  let pointer = null; // the one that draws; another finger does not disturb it
+  let cursor = null; // the arrow keys' place, once they were used
+  let penDown = false;
+  let replaying = 0; // counts, so that an older replay knows that it is over
+  let written = false; // by a replay: the next stroke of one's own starts afresh
+  let picture = null;
+
+  function update() {
+    picture = null;
+    paint();
+    changed();
+  }
+
+  function paint() {
+    const scale = canvas.width / SIZE;
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, SIZE, SIZE);
+    drawStrokes(context, strokes, getComputedStyle(canvas).color);
+    if (cursor && document.activeElement === canvas) drawCursor(context, cursor, penDown);
+  }
+
+  /** Ends whatever is being written, by whomever. */
+  function stop() {
+    replaying += 1;
+    pointer = null;
+    penDown = false;
+  }
+
+  function begin(point) {
+    replaying += 1;
+    if (written) strokes = [];
+    written = false;
+    strokes.push([point]);
+    update();
+  }
+
+  function extend(points) {
+    strokes.at(-1).push(...points);
+    update();
+  }
+
+  function clear() {
+    stop();
+    strokes = [];
+    update();
+  }
+
+  function undo() {
+    stop();
+    strokes.pop();
+    update();
+  }
+
+  /** Writes a digit as a hand would, or at once where the reader wants no motion. */
+  async function replay(digit) {
+    stop();
+    const mine = replaying;
+    const whole = strokesOf(digit, SIZE);
+    const count = whole.flat().length;
+    const start = performance.now();
+    written = true;
+    for (let done = 0; done < count; ) {
+      const now = await new Promise(requestAnimationFrame);
+      if (mine !== replaying) return;
+      done = calm.matches ? count : Math.min(count, Math.ceil((count * (now - start + 16)) / REPLAY));
+      strokes = firstPoints(whole, done);
+      update();
+    }
+  }
+
+  /** The drawing as a PNG, dark on white whatever the page's colours are; made once for each drawing. */
+  function toPicture() {
+    picture ??= new Promise((resolve) => {
+      const paper = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE });
+      const context = paper.getContext("2d");
+      context.fillStyle = "white";
+      context.fillRect(0, 0, SIZE, SIZE);
+      drawStrokes(context, strokes, "black");
+      paper.toBlob(resolve, "image/png");
+    });
+    return picture;
+  }
+
+  function place(event) {
+    const box = canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) * SIZE) / box.width, ((event.clientY - box.top) * SIZE) / box.height];
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    if (pointer !== null || event.button !== 0) return;
+    pointer = event.pointerId;
+    canvas.setPointerCapture(pointer);
+    cursor = null;
+    penDown = false;
+    begin(place(event));
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== pointer) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    extend((events.length ? events : [event]).map(place));
+  });
+  const release = (event) => {
+    if (event.pointerId === pointer) pointer = null;
+  };
+  canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("pointercancel", release);
+
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) {
+      held.add(event.key);
+      const [x, y] = cursor ?? [SIZE / 2, SIZE / 2];
+      const moves = [...held].map((key) => ARROWS[key]); // two keys at once lead askew
+      cursor = [x + STEP * sum(moves, 0), y + STEP * sum(moves, 1)].map((v) => Math.max(0, Math.min(SIZE, v)));
+      if (penDown) extend([cursor]);
+      else paint();
+    } else if (event.key === " ") {
+      cursor ??= [SIZE / 2, SIZE / 2];
+      penDown = !penDown;
+      if (penDown) begin(cursor);
+      else paint();
+    } else return;
+    event.preventDefault(); // the page does not scroll
+  });
+  canvas.addEventListener("keyup", (event) => held.delete(event.key));
+  canvas.addEventListener("blur", () => {
+    held.clear();
+    penDown = false;
+    paint();
+  });
+  canvas.addEventListener("focus", paint);
+
+  new ResizeObserver(() => {
+    canvas.width = canvas.height = Math.round(canvas.clientWidth * devicePixelRatio);
+    paint();
+  }).observe(canvas);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+
+  return { clear, undo, replay, toPicture, isEmpty: () => strokes.length === 0 };
+}
+
+function drawStrokes(context, strokes, colour) {
+  Object.assign(context, { strokeStyle: colour, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
+  for (const points of strokes) {
+    context.beginPath();
+    context.moveTo(...points[0]);
+    for (let i = 1; i < points.length - 1; i++) {
+      const [x, y] = points[i];
+      const [nextX, nextY] = points[i + 1];
+      context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+    }
+    const [x, y] = points.at(-1);
+    context.lineTo(x + 0.01, y); // never a line of no length: a tap is a dot
+    context.stroke();
+  }
+}
+
+function drawCursor(context, [x, y], penDown) {
+  Object.assign(context, { strokeStyle: "gray", lineWidth: 2 });
+  context.beginPath();
+  context.arc(x, y, penDown ? PEN / 2 + 2 : PEN / 2 - 3, 0, 2 * Math.PI);
+  context.stroke();
+}
+
+function firstPoints(strokes, count) {
+  const first = [];
+  for (const points of strokes) {
+    if (count > 0) first.push(points.slice(0, count));
+    count -= points.length;
+  }
+  return first;
+}
+
+const sum = (moves, axis) => moves.reduce((total, move) => total + move[axis], 0);

@@ -1,0 +1,59 @@
+"""GET /: the web page, and GET /page/…: what it is made of. All of it lies in memory."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import ApiError
+from .download import _matches
+
+FOLDER = Path(__file__).parent.parent / "page"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+HEADERS = {
+    # Asked for again each time: the page and its modules always belong to the same release.
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class File(NamedTuple):
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def _read(path: Path) -> File:
+    content = path.read_bytes()
+    return File(content, TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()}"')
+
+
+# A request's path is looked up here and never joined to a folder's.
+FILES = {p.relative_to(FOLDER).as_posix(): _read(p) for p in FOLDER.rglob("*") if p.suffix in TYPES}
+
+
+async def page(request: Request) -> Response:
+    """A file of the page, index.html where none is named."""
+    name = request.path_params.get("file", "index.html")
+    file = FILES.get(name)
+    if file is None:
+        raise ApiError(404, "not_found", f"the page has no file {name[:64]!r}; it begins at /")
+    headers = {**HEADERS, "ETag": file.etag}
+    if _matches(request.headers.get("if-none-match"), file.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+routes = [Route("/", page), Route("/page/{file:path}", page)]

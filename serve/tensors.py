@@ -1,0 +1,202 @@
+"""Inference requests and answers of the Open Inference Protocol, from bytes and to bytes.
+
+github.com/kserve/open-inference-protocol, REST; with Triton's extensions for binary tensors and for classification
+(docs/protocol in github.com/triton-inference-server/server). Nothing here knows of HTTP but the one header.
+"""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .contract import INPUT, LOGITS, PROBABILITIES, ModelCard
+from .errors import ApiError
+from .pixels import PixelError, check_shape, to_uint8
+
+OUTPUTS = (LOGITS, PROBABILITIES)
+HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output as it was asked for: `classes` likeliest ones as text, or all numbers where that is 0."""
+
+    name: str
+    binary: bool = False
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a request asks: images uint8 [N, C, H, W], and which outputs of them."""
+
+    images: np.ndarray
+    outputs: tuple[Output, ...] = tuple(Output(name) for name in OUTPUTS)
+    id: str | None = None
+
+
+def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
+    """The call in `body`. Raises ApiError 400, saying what was wrong and what would be right.
+
+    Args:
+        header_length: the header's value: None for JSON alone, "0" for raw pixels alone.
+    """
+    if header_length is None:
+        head, rest = body, b""
+    elif header_length == "0":
+        return _raw(body, card)
+    else:
+        length = _length(header_length, len(body))
+        head, rest = body[:length], memoryview(body)[length:]  # type: ignore[assignment]
+    try:
+        call = json.loads(head)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "json", f"the body is not JSON ({error}): send an inference request object") from None
+    images = _images(call, rest, card)
+    name = call.get("id")
+    return Call(images, _outputs(call), name if isinstance(name, str) else None)
+
+
+def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.ndarray) -> tuple[bytes, int | None]:
+    """The answer's body, and the value of the header: the length of the JSON where tensors follow it, or None."""
+    results = dict(zip(OUTPUTS, (logits, probabilities), strict=True))
+    described, tensors = [], []
+    for output in call.outputs:
+        values = results[output.name]
+        entry: dict[str, Any] = {"name": output.name, "datatype": "FP32", "shape": list(values.shape)}
+        if output.classes:
+            texts = _classification(values, card, output.classes)
+            entry |= {"datatype": "BYTES", "shape": [len(values), len(texts) // len(values)]}
+        if output.binary:
+            tensors.append(_pack(texts) if output.classes else values.tobytes())
+            entry["parameters"] = {"binary_data_size": len(tensors[-1])}
+        else:
+            entry["data"] = texts if output.classes else values.ravel().tolist()
+        described.append(entry)
+    answer: dict[str, Any] = {"model_name": card.name, "model_version": str(card.version), "outputs": described}
+    if call.id is not None:
+        answer["id"] = call.id
+    head = json.dumps(answer).encode("ascii")
+    return (b"".join([head, *tensors]), len(head)) if tensors else (head, None)
+
+
+def _raw(body: bytes, card: ModelCard) -> Call:
+    size = math.prod(card.input_shape)
+    if len(body) % size:
+        raise ApiError(
+            400, "shape", f"the body holds {len(body)} bytes: an image of {list(card.input_shape)} has {size} of them"
+        )
+    images = np.frombuffer(body, np.uint8).reshape(-1, *card.input_shape)
+    _check_shape(list(images.shape), card)
+    return Call(images, tuple(Output(name, binary=True) for name in OUTPUTS))
+
+
+def _length(text: str, available: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= available):
+        raise ApiError(
+            400,
+            "header_length",
+            f"{HEADER_LENGTH} is {text[:32]!r}: it is the length of the JSON, of {available} bytes",
+        )
+    return int(text)
+
+
+def _images(call: Any, rest: bytes, card: ModelCard) -> np.ndarray:
+    """The request's tensor, uint8 [N, C, H, W]."""
+    tensors = call.get("inputs") if isinstance(call, dict) else None
+    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
+        raise ApiError(400, "inputs", f"'inputs' is a list of one tensor, named {INPUT!r}")
+    tensor = tensors[0]
+    if tensor.get("name") != INPUT:
+        raise ApiError(400, "inputs", f"the input is named {str(tensor.get('name'))[:64]!r}: it is called {INPUT!r}")
+    if tensor.get("datatype") != "UINT8":
+        raise ApiError(
+            400, "dtype", f"the datatype is {str(tensor.get('datatype'))[:32]!r}: it is UINT8, raw pixels 0-255"
+        )
+    shape = _check_shape(tensor.get("shape"), card)
+    parameters = _parameters(tensor)
+    if "shared_memory_region" in parameters:
+        raise ApiError(400, "shared_memory", "shared memory is not served: send the pixels in the body")
+    if (size := parameters.get("binary_data_size")) is None:
+        if len(rest):
+            raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
+        return _json_images(tensor, shape)
+    if "data" in tensor:
+        raise ApiError(400, "inputs", "the tensor has both 'data' and binary_data_size: send one of them")
+    expected = math.prod(shape)
+    if type(size) is not int or size != expected or len(rest) != expected:
+        raise ApiError(
+            400, "binary_size",
+            f"binary_data_size is {str(size)[:32]} and {len(rest)} bytes follow the JSON: {shape} has {expected}",
+        )  # fmt: skip
+    return np.frombuffer(rest, np.uint8).reshape(shape)
+
+
+def _json_images(tensor: dict[str, Any], shape: list[int]) -> np.ndarray:
+    try:
+        values = np.asarray(tensor.get("data"))
+        if (
+            values.ndim not in (1, 4)
+            or values.size != np.prod(shape)
+            or (values.ndim == 4 and list(values.shape) != shape)
+        ):
+            held = f"'data' holds {values.size} values in shape {list(values.shape)}"
+            raise PixelError("shape", f"{held}: expected {shape}, flat or nested")
+        return to_uint8(values).reshape(shape)
+    except PixelError as error:
+        raise ApiError(400, error.code, str(error)) from None
+    except ValueError:
+        raise ApiError(
+            400, "shape", "'data' is ragged: give one flat list, or lists nested as the shape says"
+        ) from None
+
+
+def _check_shape(shape: Any, card: ModelCard) -> list[int]:
+    try:
+        return check_shape(shape, card)
+    except PixelError as error:
+        raise ApiError(400, error.code, str(error)) from None
+
+
+def _outputs(call: dict[str, Any]) -> tuple[Output, ...]:
+    binary = _parameters(call).get("binary_data_output", False) is True
+    asked = call.get("outputs")
+    if not asked:
+        return tuple(Output(name, binary) for name in OUTPUTS)
+    entries = asked if isinstance(asked, list) and all(isinstance(o, dict) for o in asked) else [{}]
+    outputs = tuple(_output(entry, binary) for entry in entries)
+    if len({output.name for output in outputs}) < len(outputs):
+        raise ApiError(400, "outputs", "an output is asked for more than once")
+    return outputs
+
+
+def _output(entry: dict[str, Any], binary: bool) -> Output:
+    name = entry.get("name")
+    if name not in OUTPUTS:
+        raise ApiError(400, "outputs", f"there is no output {str(name)[:64]!r}: ask for {' or '.join(OUTPUTS)}")
+    parameters = _parameters(entry)
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes < 2**31:
+        raise ApiError(400, "outputs", f"classification is {str(classes)[:32]!r}: it is how many classes to give")
+    return Output(str(name), parameters.get("binary_data", binary) is True, classes)
+
+
+def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
+    parameters = holder.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise ApiError(400, "parameters", "'parameters' is a JSON object")
+    return parameters
+
+
+def _pack(texts: list[str]) -> bytes:
+    """BYTES elements: each has its length before it."""
+    return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
+
+
+def _classification(values: np.ndarray, card: ModelCard, classes: int) -> list[str]:
+    """For each image its likeliest classes as "value:index:label", likeliest first."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, :classes]
+    return [f"{row[c]:f}:{c}:{card.classes[c]}" for row, best in zip(values, order, strict=True) for c in best]

@@ -1,0 +1,144 @@
+"""Micro-batching: everybody gets their own answer, whoever they share a run with."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from cnnzoo.serve.batcher import Batcher, QueueFull
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Network:
+    """Stands for one: its answers tell which images they are of, and it keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.running = 0
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.running += 1
+        assert self.running == 1, "called twice at once"
+        self.sizes.append(len(images))
+        assert self.free.wait(10)
+        self.running -= 1
+        if (images == 13).any():
+            raise RuntimeError("unlucky")
+        values = images.reshape(len(images), -1).astype(np.float32)
+        return values, -values
+
+
+def images(*values: int) -> np.ndarray:
+    return np.array(values, np.uint8).reshape(-1, 1, 1, 1)
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.001)
+
+
+async def test_each_gets_the_outputs_of_its_own_images():
+    network = Network()
+    batcher = Batcher(network, max_batch=8)
+    rng = np.random.default_rng(0)
+
+    async def ask(i: int) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.05))
+        own = rng.integers(20, 255, size=(rng.integers(1, 6), 1, 1, 1), dtype=np.uint8)
+        first, second = await batcher(own)
+        np.testing.assert_array_equal(first, own.reshape(-1, 1))
+        np.testing.assert_array_equal(second, -own.reshape(-1, 1).astype(np.float32))
+
+    await asyncio.gather(*(ask(i) for i in range(500)))
+    assert batcher.queued == 0
+    assert max(network.sizes) <= 8
+    assert len(network.sizes) < 500  # some did share
+
+
+async def test_an_idle_network_starts_at_once_and_a_busy_one_gathers():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=4)
+    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3, 4, 5, 6)]
+    await until(lambda: network.sizes)
+    assert network.sizes == [1]
+    assert batcher.queued == 5
+    network.free.set()
+    await asyncio.gather(*asked)
+    assert network.sizes == [1, 4, 1]
+
+
+async def test_more_images_than_a_batch_come_alone():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=4)
+    asked = [asyncio.create_task(batcher(images(*range(20, 20 + n)))) for n in (1, 9, 1, 1)]
+    await until(lambda: network.sizes)
+    network.free.set()
+    sizes = [len((await one)[0]) for one in asked]
+    assert sizes == [1, 9, 1, 1]
+    assert network.sizes == [1, 9, 2]
+
+
+async def test_one_that_fails_does_not_fail_its_neighbours():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=8)
+    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 13, 4)]
+    await until(lambda: network.sizes)
+    network.free.set()
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(results[2], RuntimeError)
+    for n, result in zip((1, 2, 4), (results[0], results[1], results[3]), strict=True):
+        assert not isinstance(result, BaseException)
+        assert result[0].item() == n
+    assert (await batcher(images(7)))[0].item() == 7
+
+
+async def test_a_cancelled_request_leaves_the_queue():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=8, max_queue=1024)
+    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3)]
+    await until(lambda: network.sizes)
+    asked[1].cancel()
+    await until(lambda: batcher.queued == 1)
+    network.free.set()
+    assert (await asked[2])[0].item() == 3
+    assert network.sizes == [1, 1]
+
+
+async def test_cancelled_while_it_is_computed():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network)
+    asked = asyncio.create_task(batcher(images(1)))
+    await until(lambda: network.sizes)
+    asked.cancel()
+    network.free.set()
+    assert (await batcher(images(2)))[0].item() == 2
+
+
+async def test_a_full_queue_refuses_and_recovers():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=2, max_queue=3)
+    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3, 4)]
+    await until(lambda: batcher.queued == 3)
+    with pytest.raises(QueueFull):
+        await batcher(images(5))
+    network.free.set()
+    assert [(await one)[0].item() for one in asked] == [1, 2, 3, 4]
+    assert (await batcher(images(6)))[0].item() == 6

@@ -1,0 +1,144 @@
+"""The zoo folder changes while the service runs: real files, real requests."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from helpers import error, serve
+
+from cnnzoo.serve.contract import CARD_KEY, ModelCard
+
+PIXELS = bytes(64)
+TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "data": [0] * 64}
+RAW = {"Inference-Header-Content-Length": "0"}
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, trained: Path) -> Path:
+    """One model, version 1."""
+    shutil.copytree(trained / "zoo/digits_cnn/1", tmp_path / "zoo/digits_cnn/1")
+    return tmp_path / "zoo"
+
+
+@pytest.fixture
+def running(zoo: Path) -> Iterator[httpx.Client]:
+    with serve(zoo, CNNZOO_RESCAN="0.1") as client:
+        yield client
+
+
+def place(zoo: Path, version: int, source: Path, name: str = "digits_cnn", spoil: Callable | None = None) -> Path:
+    """The model in `source` as another version, put there in one step as `cnnzoo export` does."""
+    proto = onnx.load(source)
+    for entry in proto.metadata_props:
+        if entry.key == CARD_KEY:
+            card = ModelCard.from_json(entry.value)
+            entry.value = ModelCard(**{**card.__dict__, "version": version, "name": name}).to_json()
+    if spoil:
+        spoil(proto)
+    path = zoo / name / str(version) / "model.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    onnx.save(proto, temporary)
+    os.replace(temporary, path)
+    return path
+
+
+def versions(client: httpx.Client) -> list[int]:
+    return [m["version"] for m in client.get("/models").json()["models"]]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_versions_come_and_go_without_a_dropped_request(running: httpx.Client, zoo: Path):
+    """Four clients ask all the time; every answer is right for the version that it names."""
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=running.base_url, timeout=20) as own:
+            while not stop.is_set():
+                response = own.post("/v2/models/digits_cnn/infer", json={"inputs": [TENSOR]})
+                answers.append((response.status_code, response.json().get("model_version", response.text)))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        first = zoo / "digits_cnn/1/model.onnx"
+        place(zoo, 2, first)
+        until(lambda: versions(running) == [2, 1])
+        until(lambda: answers[-1:] == [(200, "2")])
+        place(zoo, 3, first)
+        until(lambda: answers[-1:] == [(200, "3")])
+        shutil.rmtree(zoo / "digits_cnn/3")
+        until(lambda: answers[-1:] == [(200, "2")])
+        shutil.rmtree(zoo / "digits_cnn/2")
+        until(lambda: answers[-1:] == [(200, "1")])
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {status for status, _ in answers} == {200}, [a for a in answers if a[0] != 200][:3]
+    assert {version for _, version in answers} == {"1", "2", "3"}
+    assert "has no version '3'" in error(running.get("/v2/models/digits_cnn/versions/3"), 404)
+
+
+def other_input(proto: onnx.ModelProto) -> None:
+    proto.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 9
+
+
+def test_a_bad_new_version_is_refused_and_the_old_one_stays(running: httpx.Client, zoo: Path):
+    place(zoo, 2, zoo / "digits_cnn/1/model.onnx", spoil=other_input)
+    broken = zoo / "digits_cnn/3/model.onnx"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no model")
+    until(lambda: len(running.get("/models").json()["refused"]) == 2)
+    assert versions(running) == [1]
+    assert running.post("/v2/models/digits_cnn/infer", content=PIXELS, headers=RAW).status_code == 200
+    shutil.rmtree(zoo / "digits_cnn/2")
+    place(zoo, 3, zoo / "digits_cnn/1/model.onnx")
+    until(lambda: versions(running) == [3, 1])
+    assert running.get("/models").json()["refused"] == {}
+
+
+def test_a_changed_file_is_taken_in_if_it_is_good(running: httpx.Client, zoo: Path, trained: Path):
+    path = zoo / "digits_cnn/1/model.onnx"
+    before = running.get("/models/digits_cnn.onnx").headers["etag"]
+    logits = running.post("/v2/models/digits_cnn/infer", content=PIXELS, headers=RAW).content
+
+    def brighter(proto: onnx.ModelProto) -> None:
+        bias = next(i for i in proto.graph.initializer if i.name.endswith("bias") and list(i.dims) == [10])
+        values = onnx.numpy_helper.to_array(bias) + np.arange(10, dtype=np.float32)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+
+    place(zoo, 1, path, spoil=brighter)
+    until(lambda: running.get("/models/digits_cnn.onnx").headers.get("etag", before) != before)
+    assert running.post("/v2/models/digits_cnn/infer", content=PIXELS, headers=RAW).content != logits
+    assert running.get("/models/digits_cnn.onnx").content == path.read_bytes()
+
+
+def test_more_models_than_may_be_loaded(zoo: Path):
+    """Each is answered all the same, and one that is bad is found out though nobody asked it."""
+    first = zoo / "digits_cnn/1/model.onnx"
+    for n in range(2, 8):
+        place(zoo, 1, first, name=f"digits_{n}")
+    place(zoo, 1, first, name="zzz", spoil=other_input)
+    with serve(zoo, CNNZOO_MAX_LOADED="2") as client:
+        until(lambda: len(client.get("/models").json()["refused"]) == 1)
+        names = [m["name"] for m in client.get("/models").json()["models"]]
+        assert names == ["digits_2", "digits_3", "digits_4", "digits_5", "digits_6", "digits_7", "digits_cnn"]
+        for name in [*names, *names]:
+            answer = client.post(f"/v2/models/{name}/infer", content=PIXELS, headers=RAW)
+            assert answer.status_code == 200, answer.text
