@@ -1,0 +1,141 @@
+"""A peer of benchmarks/serving.py as an environment and as a process."""
+
+import contextlib
+import http.client
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+from peers import Peer
+from wires import Request
+
+PEERS_DIR = Path(__file__).parent / "peers"
+SAME = ("bentoml", "onnxruntime")  # every peer has the project's own release of these
+QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
+
+
+class PeerError(Exception):
+    """The peer cannot be measured; the message says why."""
+
+
+def install(requirements: str, cache: Path) -> Path:
+    """The bin folder of the environment with these requirements; made where it is missing or they have changed."""
+    found = importlib.metadata.packages_distributions()
+    packages = (PEERS_DIR / f"{requirements}.txt").read_text().split()
+    packages = [f"{p}=={importlib.metadata.version(found[p][0])}" if p in SAME else p for p in packages]
+    venv, stamp = cache / requirements, cache / requirements / "installed.txt"
+    if not stamp.is_file() or stamp.read_text().split() != packages:
+        print(f"Installing {' '.join(packages)} into {venv}", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        pip = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *packages], check=True)
+        stamp.write_text("\n".join(packages) + "\n")
+    return venv / "bin"
+
+
+def versions(binaries: Path) -> dict[str, str]:
+    """What is installed there."""
+    done = subprocess.run(
+        [binaries / "pip", "list", "--format", "json", "--disable-pip-version-check"],
+        stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    return {package["name"].lower(): package["version"] for package in json.loads(done.stdout)}
+
+
+class Server:
+    """The peer's server on a free loopback port, started on entering and ended, whatever happened, on leaving."""
+
+    def __init__(self, peer: Peer, binaries: Path, cache: Path, log: Path, values: Mapping[str, object]) -> None:
+        self.port, second, third = _free_ports(3)
+        ports = {"port": self.port, "second_port": second, "third_port": third}
+        values = {**values, **ports, "bin": binaries, "peers": PEERS_DIR}
+        self.command = [word.format(**values) for word in peer.command.split()]
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "CNNZOO"))}
+        own = {key: value.format(**values) for key, value in peer.env.items()}
+        said = {"MODEL": values["model"], "PORT": self.port, "WORKERS": values["workers"], "PYTHONPATH": PEERS_DIR}
+        self.env = inherited | QUIET | {"BENTOML_HOME": str(cache / "home")} | own
+        self.env |= {key: str(value) for key, value in said.items()}
+        self.folder = cache / "run"
+        self.log = log
+
+    def __enter__(self) -> "Server":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.started = time.perf_counter()
+        with self.log.open("w") as log:
+            self.popen = subprocess.Popen(
+                self.command, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        self.process = psutil.Process(self.popen.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        processes = self._processes()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(10)
+        for process in psutil.wait_procs(processes, timeout=5)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def wait(self, request: Request, deadline: float = 120) -> float:
+        """Seconds from the start of the process to its first good answer."""
+        while time.perf_counter() < self.started + deadline:
+            if self.popen.poll() is not None:
+                raise PeerError(f"it ended with status {self.popen.returncode}:\n{self.tail()}")
+            with contextlib.suppress(OSError, http.client.HTTPException, PeerError):
+                self.ask(request)
+                return time.perf_counter() - self.started
+            time.sleep(0.01)
+        raise PeerError(f"no good answer within {deadline:g} s:\n{self.tail()}")
+
+    def ask(self, request: Request) -> tuple[Mapping[str, str], bytes]:
+        """Headers and body of the answer; PeerError for any other status than 200."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request("POST", request.path, request.body, request.headers)
+            response = connection.getresponse()
+            body = response.read()
+        if response.status != 200:
+            raise PeerError(f"status {response.status}: {body[:300].decode(errors='replace')}\n{self.tail()}")
+        return response.headers, body
+
+    def settle(self, deadline: float = 60) -> None:
+        """Returns when the server is idle: requests whose client has gone may keep it busy."""
+        end, last = time.perf_counter() + deadline, self.cpu_seconds()
+        while time.perf_counter() < end:
+            time.sleep(0.2)
+            before, last = last, self.cpu_seconds()
+            if last - before < 0.04:  # a fifth of a core: some servers poll
+                return
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the server's processes, and of children that have ended."""
+        return sum(sum(process.cpu_times()[:4]) for process in self._processes())
+
+    def megabytes(self) -> float:
+        """PSS of the server's processes: memory that several share counts once."""
+        return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-1500:]
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            return [self.process, *self.process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+def _free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
+        return [each.getsockname()[1] for each in sockets]
