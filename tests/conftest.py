@@ -13,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 import torch
-from helpers import serve
+from helpers import CHROMIUM, serve
 
 DATA = os.environ.get("CNNZOO_DATA")
 CLI = [sys.executable, "-m", "cnnzoo.train"]
@@ -25,6 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
         "data": None if DATA else "set CNNZOO_DATA to a folder with MNIST and CIFAR-10",
+        "browser": None if CHROMIUM else "no Chromium: apt-get install chromium",
         "gpu": None if torch.cuda.is_available() else "no NVIDIA GPU",
     }
     for item in items:

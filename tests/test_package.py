@@ -71,6 +71,9 @@ def test_the_wheel_holds_the_configs_and_types(installed: Path):
     assert {p.name for p in (package / "configs").glob("*.yaml")} == {p.name for p in (ROOT / "configs").glob("*.yaml")}
     assert (package / "serve/routes/predict.py").is_file()
     assert (package / "models/py.typed").is_file()
+    pages = [p.relative_to(ROOT) for p in (ROOT / "serve/page").rglob("*") if p.is_file()]
+    assert len(pages) > 10
+    assert all((package / page).read_bytes() == (ROOT / page).read_bytes() for page in pages)
     assert not (package / "tests").exists()
 
 
@@ -146,3 +149,6 @@ def test_the_bento_answers_without_torch(bento: str, digits):
     right = sum(p["classes"][0]["class"] == labels[i] for i, p in enumerate(answer["predictions"]))
     assert right > 85
     assert [m["version"] for m in httpx.get(f"{bento}/models").json()["models"]] == [2, 1]
+    assert "<title>cnnzoo</title>" in httpx.get(bento).text
+    for name in ("page.js", "examples/frog.png"):
+        assert httpx.get(f"{bento}/page/{name}").content == (ROOT / "serve/page" / name).read_bytes()

@@ -8,6 +8,7 @@ import { fill } from "./words.js";
 
 const QUIET = 800; // milliseconds without a new answer before a screen reader is told
 const $ = (selector) => document.querySelector(selector);
+const untold = new Set(); // readings with something new
 let timer = 0;
 
 try {
@@ -32,9 +33,14 @@ function showZoo({ models, refused }) {
   $("#models").hidden = zoo.length === 0 && $(".refused").hidden;
 }
 
+/** Tells a screen reader what these read, once nothing has moved for a while. */
 function announce(readings) {
+  for (const reading of readings) untold.add(reading);
   clearTimeout(timer);
-  timer = setTimeout(() => say(readings.map((reading) => reading.summary()).filter(Boolean).join("; ")), QUIET);
+  timer = setTimeout(() => {
+    say([...untold].map((reading) => reading.summary()).filter(Boolean).join("; "));
+    untold.clear();
+  }, QUIET);
 }
 
 function say(text) {

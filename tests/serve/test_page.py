@@ -1,0 +1,496 @@
+"""The page as people meet it: a real service, a real browser, and a hand that draws."""
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from helpers import CHROMIUM, png, serve
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cnnzoo.models import create_model
+from cnnzoo.models.export import to_onnx, write
+from cnnzoo.serve.contract import ModelCard
+
+pytestmark = pytest.mark.browser
+
+DIGITS = tuple("0123456789")
+PHOTOS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "has_touch": True, "is_mobile": True
+}  # fmt: skip
+
+# A hand's digits, as corners in percent of the pad. They are not those that the page writes itself.
+HAND = {
+    "0": [[(50, 10), (34, 18), (26, 36), (25, 62), (33, 82), (50, 90), (67, 82), (75, 62), (74, 36), (50, 10)]],
+    "2": [[(28, 28), (36, 14), (52, 10), (68, 18), (70, 34), (60, 52), (40, 72), (26, 88), (76, 88)]],
+    "3": [[(28, 16), (48, 10), (68, 20), (68, 36), (48, 47), (70, 58), (74, 74), (56, 90), (26, 84)]],
+    "4": [[(52, 10), (24, 58), (78, 58)], [(64, 36), (60, 90)]],
+    "5": [[(72, 12), (36, 12), (32, 46), (56, 42), (72, 54), (74, 72), (60, 88), (42, 90), (26, 84)]],
+    "6": [[(64, 10), (42, 28), (29, 54), (31, 78), (48, 91), (68, 84), (72, 66), (58, 54), (40, 60), (31, 74)]],
+    "7": [[(24, 14), (76, 14), (54, 90)], [(38, 52), (72, 52)]],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A trained digits network in two versions, and untrained ones of MNIST's and CIFAR-10's size."""
+    zoo = tmp_path_factory.mktemp("page") / "zoo"
+    shutil.copytree(trained / "zoo", zoo)
+    write(to_onnx(create_model("mnist_cnn")), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
+    cifar10 = {"name": "CIFAR-10", "variant": "JPEG q75"}
+    card = ModelCard("cifar10_cnn", 1, PHOTOS, (3, 32, 32), dataset=cifar10, metrics={"accuracy": 0.8, "n": 10_000})
+    write(to_onnx(create_model("cifar10_cnn")), card, zoo)
+    with serve(zoo) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+Visit = Callable[..., contextlib.AbstractContextManager[Page]]
+
+
+@pytest.fixture
+def visit(browser: Browser, service: httpx.Client) -> Visit:
+    """Opens the page; in the end nothing was asked of another address, and the console has no error."""
+
+    @contextlib.contextmanager
+    def visit(
+        at: httpx.Client = service, errors: str = "", script: str = "", listing: str = "", **options: Any
+    ) -> Iterator[Page]:
+        """`errors`: a pattern of those that the browser is to log. `script` runs before the page's own.
+        `listing`: what `/models` answers, in place of the service's own."""
+        context = browser.new_context(**{**DESKTOP, **options})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        said: list[str] = []
+        asked: set[str] = set()
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        context.on("request", lambda request: asked.add(request.url))
+        if script:
+            page.add_init_script(script)
+        if listing:
+            page.route("**/models", lambda route: route.fulfill(body=listing))
+        page.goto(str(at.base_url))
+        yield page
+        assert [text for text in said if not (errors and re.search(errors, text))] == []
+        own = str(at.base_url).rstrip("/") + "/"
+        assert [url for url in asked if not url.startswith((own, "data:", f"blob:{own}"))] == []
+        context.close()
+
+    return visit
+
+
+def reading(page: Page, model: str) -> Any:
+    return page.locator(".reading", has=page.get_by_role("heading", name=model, exact=True))
+
+
+def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
+    """With the mouse, as a hand would: pressed, moved and let go."""
+    pad = page.locator(".pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    assert box
+    for corners in strokes:
+        points = [(box["x"] + x * box["width"] / 100, box["y"] + y * box["height"] / 100) for x, y in corners]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=6)
+        page.mouse.up()
+
+
+@pytest.mark.parametrize("digit", HAND)
+def test_a_drawn_digit_is_read(visit: Visit, digit: str):
+    with visit() as page:
+        draw(page, HAND[digit])
+        # What is read out comes once the answers have come to rest.
+        expect(page.get_by_role("status")).to_contain_text(re.compile(rf"digits_cnn: {digit}, \d+\.\d%; mnist_cnn: "))
+        digits = reading(page, "digits_cnn")
+        assert digits.locator(".answer").text_content() == digit
+        assert digits.locator(".best .label").text_content() == digit
+        values = [float(text.rstrip("%")) for text in digits.locator(".value").all_text_contents()]
+        assert len(values) == 10
+        assert sum(values) == pytest.approx(100, abs=0.6)
+        assert values.index(max(values)) == int(digit)
+        for model, side in (("digits_cnn", 8), ("mnist_cnn", 28)):
+            seen = reading(page, model).locator(".seen")
+            assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [side, side]
+            assert f"{side} by {side} pixels" in str(seen.get_attribute("alt"))
+            assert re.fullmatch(r"[\d.]+ ms .*", str(reading(page, model).locator(".time").text_content()))
+
+
+def test_answers_come_while_the_pen_is_still_down(visit: Visit):
+    with visit() as page:
+        page.keyboard.press("Escape")
+        expect(reading(page, "digits_cnn").locator(".answer")).to_be_empty()
+        page.locator(".pad").hover()
+        page.mouse.down()
+        page.mouse.move(640, 400, steps=5)
+        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+        expect(reading(page, "mnist_cnn").locator(".answer")).not_to_be_empty()
+        page.mouse.up()
+
+
+def test_undo_clear_and_escape(visit: Visit):
+    def ink(page: Page) -> int:
+        return page.locator(".pad").evaluate(
+            "pad => pad.getContext('2d').getImageData(0, 0, pad.width, pad.height).data.filter(v => v).length"
+        )
+
+    with visit(errors="willReadFrequently") as page:  # of ink()'s own reading
+        answer = reading(page, "digits_cnn").locator(".answer")
+        for clear in (lambda: page.keyboard.press("Escape"), page.get_by_role("button", name="Clear").click):
+            draw(page, HAND["7"])
+            expect(answer).to_have_text("7")
+            clear()
+            expect(answer).to_be_empty()
+            assert ink(page) == 0
+        draw(page, HAND["4"])
+        both = ink(page)
+        page.get_by_role("button", name="Undo").click()
+        assert 0 < ink(page) < both
+        page.keyboard.press("Control+z")
+        assert ink(page) == 0
+        expect(answer).to_be_empty()
+
+
+# Makes the service slow, as the page sees it, and counts.
+SLOW = """
+window.flights = {now: {}, most: 0, sent: 0, last: {}};
+const fetch = window.fetch;
+window.fetch = async (path, options) => {
+  if (!String(path).includes("/predict")) return fetch(path, options);
+  const f = window.flights;
+  f.now[path] = (f.now[path] ?? 0) + 1;
+  f.most = Math.max(f.most, f.now[path]);
+  f.sent += 1;
+  f.last[path] = await options.body.arrayBuffer();
+  const answer = await fetch(path, options);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  f.now[path] -= 1;
+  return answer;
+};
+"""
+
+
+def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: Visit, tmp_path: Path):
+    with visit(script=SLOW) as page:
+        draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]])
+        page.keyboard.press("Escape")
+        draw(page, HAND["7"])
+        expect(page.get_by_role("status")).to_contain_text("digits_cnn: 7")
+        flights = page.evaluate("({...flights, last: Object.values(flights.last).map((b) => [...new Uint8Array(b)])})")
+        assert flights["most"] == 1
+        assert flights["sent"] < 40  # of more than a hundred moves
+        with page.expect_download() as download:
+            page.locator("#draw").get_by_role("button", name="Save picture").click()
+        drawing = list(download.value.path().read_bytes())
+        assert flights["last"].count(drawing) == 2  # the two grey networks'
+
+
+def test_what_was_cleared_gets_no_late_answer(visit: Visit):
+    with visit(script=SLOW) as page:
+        draw(page, HAND["7"])
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(700)
+        expect(reading(page, "digits_cnn").locator(".answer")).to_be_empty()
+
+
+def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Path):
+    """Chosen, dropped and pasted; as PNG, as JPEG, and as what the browser has to convert."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    contents = [png(pixels[0]), png(pixels[1], "JPEG"), png(pixels[2], "WEBP")]
+    give = """([bytes, type, kind]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], "given", {type}));
+      const event = kind === "drop" ? new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})
+                                    : new ClipboardEvent("paste", {clipboardData: data, bubbles: true});
+      document.querySelector("footer").dispatchEvent(event);
+    }"""
+    with visit() as page:
+        photo = page.locator("#photo")
+        expect(photo.locator(".answered")).to_be_visible()
+        for content, kind in zip(contents, ("choose", "drop", "paste"), strict=True):
+            before = photo.locator(".seen").get_attribute("src")
+            suffix = {"choose": "png", "drop": "jpeg", "paste": "webp"}[kind]
+            if kind == "choose":
+                path = tmp_path / "it's mine.png"
+                path.write_bytes(content)
+                photo.locator("input").set_input_files(path)
+            else:
+                page.evaluate(give, [list(content), f"image/{suffix}", kind])
+            expect(photo.locator(".seen")).not_to_have_attribute("src", str(before))
+            expect(photo.locator(".preview")).to_be_visible()
+            sent = content if suffix != "webp" else png(np.asarray(Image.open(io.BytesIO(content))))
+            asked = {"content": sent, "headers": {"Content-Type": "image/jpeg" if suffix == "jpeg" else "image/png"}}
+            answer = service.post("/v1/models/cifar10_cnn/predict", **asked).json()["predictions"][0]["classes"][0]
+            assert photo.locator(".answer").text_content() == answer["label"]
+            assert photo.locator(".sure").text_content() == f"{answer['probability']:.1%}"
+        assert "@given.png" in str(photo.locator("code").text_content())
+
+
+def test_every_example_can_be_clicked(visit: Visit):
+    with visit() as page:
+        photos = page.get_by_role("group", name="Example photos").get_by_role("button")
+        for name in photos.all():
+            before = page.locator("#photo .seen").get_attribute("src")
+            if name.get_attribute("aria-pressed") == "true":
+                continue
+            name.click()
+            expect(name).to_have_attribute("aria-pressed", "true")
+            expect(page.locator("#photo .seen")).not_to_have_attribute("src", str(before))
+        assert photos.count() == 8
+        for digit in "052":
+            page.get_by_role("group", name="Digits").get_by_role("button", name=digit).click()
+            expect(page.get_by_role("status")).to_contain_text(f"digits_cnn: {digit}")
+
+
+def test_cards_say_what_each_model_is(visit: Visit):
+    with visit() as page:
+        card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))
+        for fact in ("80.00%", "of 10,000 test images", "CIFAR-10 (JPEG q75)", "32 × 32 RGB", "airplane, auto", "kB"):
+            expect(card).to_contain_text(fact)
+        expect(reading(page, "cifar10_cnn")).to_contain_text("CIFAR-10 (JPEG q75)")
+        expect(reading(page, "digits_cnn")).to_have_count(1)  # the newest version alone
+        expect(page.locator(".card")).to_have_count(3)
+
+
+def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
+    listed = {(m["name"], m["version"]): m["sha256"] for m in service.get("/models").json()["models"]}
+    with visit() as page:
+        card = page.locator(".card", has=page.get_by_role("heading", name="digits_cnn"))
+        card.get_by_text("Older versions").click()
+        for version in (2, 1):
+            with page.expect_download() as download:
+                card.get_by_role("link", name=f"digits_cnn-{version}.onnx").click()
+            assert download.value.suggested_filename == f"digits_cnn-{version}.onnx"
+            digest = hashlib.sha256(download.value.path().read_bytes()).hexdigest()
+            assert digest == listed["digits_cnn", version]
+            assert version == 1 or digest in str(card.text_content())
+
+
+def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
+    """With a file name that a shell has to be told of."""
+    photo = tmp_path / "it's $HOME.png"
+    photo.write_bytes(png(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)))
+    with visit() as page:
+        draw(page, HAND["2"])
+        expect(page.get_by_role("status")).to_contain_text("digits_cnn: 2")
+        before = page.locator("#photo .seen").get_attribute("src")
+        page.locator("#photo input").set_input_files(photo)
+        expect(page.locator("#photo .seen")).not_to_have_attribute("src", str(before))
+        for panel in (page.locator("#draw"), page.locator("#photo")):
+            with page.expect_download() as download:
+                panel.get_by_role("button", name="Save picture").click()
+            download.value.save_as(tmp_path / download.value.suggested_filename)
+            panel.get_by_role("button", name="Copy").click()
+            expect(panel.get_by_role("button", name="Copied")).to_be_visible()
+            line = page.evaluate("navigator.clipboard.readText()")
+            printed = subprocess.check_output(["sh", "-c", line], cwd=tmp_path, text=True, timeout=30)
+            answers = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+            shown = panel.locator(".reading").all()
+            assert len(answers) == len(shown)
+            for answer, element in zip(answers, shown, strict=True):
+                assert element.locator(".name").text_content() == answer["model"]
+                best = answer["predictions"][0]["classes"][0]
+                assert element.locator(".answer").text_content() == best["label"]
+                assert element.locator(".sure").text_content() == f"{best['probability']:.1%}"
+        assert download.value.suggested_filename.startswith("it")
+
+
+def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
+    fake = tmp_path / "holiday.png"
+    fake.write_text("hello")
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    with visit(errors="status of (422|415)|ERR_INTERNET_DISCONNECTED") as page:
+        photo = page.locator("#photo")
+        photo.locator("input").set_input_files(fake)
+        expect(photo.locator(".error")).to_contain_text("not a PNG or JPEG image")
+        expect(page.get_by_role("status")).to_contain_text("not a PNG or JPEG image")
+        photo.locator("input").set_input_files(text)
+        expect(photo.locator(".error")).to_contain_text("send image/png or image/jpeg")
+        page.context.set_offline(True)
+        draw(page, HAND["7"])
+        expect(reading(page, "digits_cnn").locator(".error")).to_contain_text("The service does not answer")
+        page.context.set_offline(False)
+        draw(page, HAND["7"])
+        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+        expect(reading(page, "digits_cnn").locator(".error")).to_be_empty()
+
+
+def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
+    shutil.copytree(trained / "zoo", tmp_path / "zoo")
+    key = "a-very-secret-key"
+    with serve(tmp_path / "zoo", CNNZOO_API_KEY=key) as locked:
+        assert locked.get("/models").status_code == 401
+        with visit(locked, errors="status of 401") as page:
+            dialog = page.get_by_role("dialog", name="An API key, please")
+            expect(dialog).to_be_visible()
+            expect(page.locator("#draw")).to_be_hidden()
+            assert serious(page) == []
+            dialog.get_by_label("API key").fill("wrong")
+            page.keyboard.press("Enter")
+            expect(dialog).to_contain_text("did not accept that key")
+            dialog.get_by_label("API key").fill(key)
+            dialog.get_by_role("button", name="Continue").click()
+            draw(page, HAND["7"])
+            expect(page.get_by_role("status")).to_contain_text("digits_cnn: 7")
+            expect(page.locator("#draw code")).to_contain_text('-H "Authorization: Bearer $KEY"')
+            with page.expect_download() as download:
+                page.get_by_role("link", name="digits_cnn-2.onnx").click()
+            assert download.value.path().read_bytes() == (tmp_path / "zoo/digits_cnn/2/model.onnx").read_bytes()
+            assert key not in page.content() + page.url
+            page.reload()
+            expect(page.locator("#draw")).to_be_visible()
+            expect(dialog).to_be_hidden()
+        with visit(locked, errors="status of 401") as page:
+            expect(dialog := page.get_by_role("dialog")).to_be_visible()
+            page.keyboard.press("Escape")
+            expect(dialog).to_be_hidden()
+            expect(page.get_by_role("alert")).to_contain_text("wants an API key")
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds that keeps people out."""
+    found = Axe().run(page).response
+    assert found["passes"] or found["violations"]
+    return [
+        f"{v['id']}: {node['target']} {node['failureSummary']}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_keeps_people_out(visit: Visit, scheme: str, device: dict, tmp_path: Path):
+    fake = tmp_path / "holiday.png"
+    fake.write_text("hello")
+    with visit(errors="status of 422", color_scheme=scheme, reduced_motion="reduce", **device) as page:
+        expect(page.locator(".answered")).to_have_count(3)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", ground)[0]) > 128) == (scheme == "light")
+        assert serious(page) == []
+        page.keyboard.press("Escape")
+        page.locator("#photo input").set_input_files(fake)
+        expect(page.locator(".failed")).to_have_count(1)
+        assert serious(page) == []
+
+
+def test_with_a_finger_on_a_phone(visit: Visit):
+    """The page stays where it is, and the answer is in sight while the finger draws."""
+    with visit(**PHONE) as page:
+        expect(page.locator(".answered")).to_have_count(3)
+        box = page.locator(".pad").bounding_box()
+        assert box
+        touch = page.context.new_cdp_session(page)
+        for i, (x, y) in enumerate(HAND["5"][0]):
+            point = {"x": box["x"] + x * box["width"] / 100, "y": box["y"] + y * box["height"] / 100}
+            kind = "touchMove" if i else "touchStart"
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        expect(reading(page, "digits_cnn").locator(".answer")).to_have_text("5")
+        expect(reading(page, "digits_cnn").locator(".answer")).to_be_in_viewport()
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert page.evaluate("scrollY") == 0
+
+
+def test_with_the_keyboard_alone(visit: Visit):
+    with visit() as page:
+        expect(page.locator(".answered")).to_have_count(3)
+
+        def focused(selector: str) -> bool:
+            return page.evaluate("selector => document.activeElement.matches(selector)", selector)
+
+        def go_to(selector: str) -> None:
+            for _ in range(60):
+                page.keyboard.press("Tab")
+                if focused(selector):
+                    return
+            raise AssertionError(f"no number of tabs leads to {selector}")
+
+        go_to(".pad")
+        page.keyboard.press("Escape")
+        answer = reading(page, "digits_cnn").locator(".answer")
+        expect(answer).to_be_empty()
+
+        def press(key: str, times: int = 1) -> None:
+            for _ in range(times):
+                page.keyboard.press(key)
+
+        press("ArrowUp", 14)
+        press(" ")
+        page.keyboard.down("ArrowDown")
+        press("ArrowLeft", 9)  # together: askew
+        page.keyboard.up("ArrowDown")
+        press("ArrowDown", 7)
+        press("ArrowRight", 19)
+        press(" ")
+        press("ArrowLeft", 5)
+        press("ArrowUp", 8)
+        press(" ")
+        press("ArrowDown", 19)
+        page.keyboard.press(" ")
+        expect(page.get_by_role("status")).to_contain_text("digits_cnn: 4")
+        assert page.evaluate("scrollY") == 0
+
+        go_to(".clear")
+        page.keyboard.press("Enter")
+        expect(answer).to_be_empty()
+        go_to(".digits button:nth-child(3)")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("digits_cnn: 2")
+        go_to("#draw .copy")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("Copied")
+        go_to("#photo input")
+        with page.expect_file_chooser():
+            page.keyboard.press(" ")
+        go_to(".photos button:nth-child(2)")
+        page.keyboard.press(" ")
+        expect(page.locator(".photos button:nth-child(2)")).to_have_attribute("aria-pressed", "true")
+        go_to(".download")
+        with page.expect_download():
+            page.keyboard.press("Enter")
+
+
+def test_panels_are_those_of_the_models_there(visit: Visit, client: httpx.Client, service: httpx.Client):
+    with visit(client) as page:  # digits alone
+        expect(page.locator("#draw")).to_be_visible()
+        expect(page.locator("#photo")).to_be_hidden()
+    listing = service.get("/models").json()
+    colour = [model for model in listing["models"] if model["name"] == "cifar10_cnn"]
+    for models, refused, shown in (
+        (colour, {"bad/1/model.onnx": "it has no model card"}, {"photo", "models"}),
+        ([], {}, {"empty"}),
+    ):
+        with visit(listing=json.dumps({"models": models, "refused": refused})) as page:
+            for panel in ("draw", "photo", "models", "empty"):
+                expect(page.locator(f"#{panel}")).to_be_visible(visible=panel in shown)
+            expect(page.locator(".refused")).to_be_visible(visible=bool(refused))
+            for path, reason in refused.items():
+                expect(page.locator(".refused")).to_contain_text(f"{path}: {reason}")
+            assert serious(page) == []

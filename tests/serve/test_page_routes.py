@@ -1,0 +1,115 @@
+"""What the page is made of, as files over HTTP, and the pixels that it shows."""
+
+import base64
+import http.client
+import io
+import re
+
+import httpx
+import numpy as np
+import pytest
+from helpers import error, png
+from PIL import Image
+
+from cnnzoo.serve.images import decode, to_input
+from cnnzoo.serve.routes.page import FOLDER
+
+PREDICT = "/v1/models/digits_cnn/predict"
+FILES = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.is_file())
+
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png"}
+
+
+def test_the_page_is_html_under_strict_rules(client: httpx.Client):
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.text.startswith("<!doctype html>")
+    policy = dict(rule.split(" ", 1) for rule in response.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["form-action"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' data: blob:"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_served_as_it_is(client: httpx.Client, name: str):
+    content = (FOLDER / name).read_bytes()
+    response = client.get(f"/page/{name}")
+    assert response.content == content
+    assert response.headers["content-type"].split(";")[0] == KINDS[name.rsplit(".", 1)[1]]
+    assert response.headers["cache-control"] == "no-cache"
+    head = client.head(f"/page/{name}")
+    assert (head.content, int(head.headers["content-length"])) == (b"", len(content))
+    again = client.get(f"/page/{name}", headers={"If-None-Match": response.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", response.headers["etag"])
+    assert client.get(f"/page/{name}", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/page/", "/page/nothing.js", "/page/../service.py", "/page/..%2fservice.py", "/page/%2e%2e/service.py",
+     "/page//etc/passwd", "/page/%2fetc%2fpasswd", "/page/examples/../../zoo.py", "/page/style.css%00"],
+)  # fmt: skip
+def test_no_path_leads_anywhere_else(client: httpx.Client, path: str):
+    """Sent as it stands, without the tidying that HTTP clients do."""
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port or 80)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    assert response.status == 404
+    assert body.startswith(b"{")
+    assert b"import" not in body
+    connection.close()
+
+
+def test_the_page_refers_to_its_own_files_only():
+    for path in (FOLDER / name for name in FILES if not name.endswith(".png")):
+        text = path.read_text()
+        for reference in re.findall(r'(?:src|href)="(/page/[^"]+)"', text):
+            assert (FOLDER / reference.removeprefix("/page/")).is_file(), reference
+        for reference in re.findall(r'from "\./([^"]+)"', text):
+            assert (FOLDER / reference).is_file(), reference
+        assert set(re.findall(r"https?://[\w./]+", text)) <= {"http://www.w3.org/2000/svg"}, path
+
+
+def test_the_page_stays_small():
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 80_000
+
+
+def pixels_of(data_url: str) -> np.ndarray:
+    head, _, body = data_url.partition(",")
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))
+
+
+def test_the_input_shown_is_what_the_network_got(client: httpx.Client, digits):
+    framed = digits[0][0, 0].numpy()
+    page = np.full((100, 120), 255, np.uint8)
+    page[20:80, 40:50] = 30
+    files = [("file", ("framed.png", png(framed))), ("file", ("page.png", png(page)))]
+    predictions = client.post(f"{PREDICT}?show_input=true", files=files).json()["predictions"]
+    shown = [pixels_of(prediction["input"]) for prediction in predictions]
+    np.testing.assert_array_equal(shown[0], framed)
+    np.testing.assert_array_equal(shown[1], to_input(decode(png(page)), (1, 8, 8), "digits")[0])
+
+
+def test_the_input_is_shown_to_those_who_ask(client: httpx.Client, digits):
+    body, headers = png(digits[0][0, 0].numpy()), {"Content-Type": "image/png"}
+    for query in ("", "?show_input=false"):
+        assert "input" not in client.post(f"{PREDICT}{query}", content=body, headers=headers).json()["predictions"][0]
+    assert "show_input" in error(client.post(f"{PREDICT}?show_input=1", content=body, headers=headers), 400)
+
+
+def test_an_rgb_input_keeps_its_colours():
+    from cnnzoo.serve.routes.predict import to_data_url
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(pixels_of(to_data_url(pixels)), pixels.transpose(1, 2, 0))
+
+
+def test_the_example_photos_are_those_that_the_page_offers():
+    names = re.findall(r'"(\w+)"', (FOLDER / "photo.js").read_text().partition("EXAMPLES = [")[2].partition("]")[0])
+    assert {f"examples/{name}.png" for name in names} == {name for name in FILES if name.startswith("examples/")}
+    for name in names:
+        assert Image.open(FOLDER / f"examples/{name}.png").size == (32, 32)
