@@ -10,7 +10,8 @@ idle otherwise. Latencies are those of connections that each send a request as s
 
 payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG, a batch of 64 as a binary tensor; and none,
 for servers that do nothing. A peer without a way to take a payload is not in its rows. `onnxruntime` is the network
-alone, in a loop: one image a call on one thread, 64 on all cores.
+alone, in a loop: one image a call on one thread, 64 on all cores. THREADS=1 in the environment gives the sessions of
+all peers that many threads, for who wants to see whether a peer's own choice holds it back.
 
 Prints medians over the rounds, lowest and highest in brackets: requests a second, latencies, and the server's CPU time
 for a thousand requests; then each server's seconds from its start to the first good answer, and its memory after all
@@ -183,6 +184,7 @@ def main() -> None:
         "load_average_before": busy,
         "model": material.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
+        "threads": os.environ.get("THREADS"),
         "versions": {name: _versions(name, binaries[name]) for name in args.peers},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],

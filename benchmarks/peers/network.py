@@ -14,11 +14,12 @@ class Network:
     Args:
         threads: that one call uses; 0 is ONNX Runtime's own choice, every core, shared out among the workers. A server
             that runs several calls at once gives each one thread; one that runs a call at a time gives it all.
+            THREADS in the environment overrules it.
         model: the ONNX file; the environment says which.
     """
 
     def __init__(self, threads: int = 0, model: str | None = None) -> None:
-        workers = int(os.environ.get("WORKERS", 1))
+        threads, workers = int(os.environ.get("THREADS", threads)), int(os.environ.get("WORKERS", 1))
         if threads == 0 and workers > 1:
             threads = max(1, (os.cpu_count() or 1) // workers)
         options = ort.SessionOptions()
