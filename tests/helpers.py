@@ -14,17 +14,33 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def started(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Waits until the service answers."""
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
 @contextlib.contextmanager
 def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
     """The real service over `zoo`, as a process of its own on a free loopback port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = zoo.parent / f"serve-{port}.log"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -35,18 +51,20 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            for _ in range(600):
-                assert process.poll() is None, log.read_text()
-                with contextlib.suppress(httpx.TransportError):
-                    if client.get("/readyz").status_code == 200:
-                        break
-                time.sleep(0.1)
-            else:
-                raise AssertionError(log.read_text())
+            started(client, process, log)
             yield client
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+def server_processes(client: httpx.Client) -> list[psutil.Process]:
+    """The processes that listen on the client's port: BentoML's supervisor and its workers."""
+    port = client.base_url.port
+    listening = {
+        c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
+    }
+    return [psutil.Process(pid) for pid in listening if pid]
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:

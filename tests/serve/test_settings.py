@@ -1,0 +1,187 @@
+"""What can be set: the variables, what they do in a running service, and what is said to wrong ones."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from helpers import error, png, serve
+
+from cnnzoo.serve.settings import ServeSettings
+
+PNG = {"Content-Type": "image/png"}
+PREDICT = "/v1/models/digits_cnn/predict"
+KEY = {"Authorization": "Bearer open-sesame"}
+ORIGIN = "https://zoo.example"
+
+
+@pytest.fixture(scope="module")
+def guarded(trained: Path) -> Iterator[httpx.Client]:
+    """A service with a key, an origin, small limits, two workers and a log."""
+    with serve(
+        trained / "zoo",
+        CNNZOO_API_KEY="open-sesame",
+        CNNZOO_ORIGINS=f"{ORIGIN}, http://localhost:8080",
+        CNNZOO_MAX_BODY="100000",
+        CNNZOO_MAX_PIXELS="10000",
+        CNNZOO_WORKERS="2",
+        CNNZOO_LOG="json",
+    ) as client:
+        yield client
+
+
+def test_the_page_of_docs_lists_them_all():
+    page = (Path(__file__).parents[2] / "docs/service.md").read_text()
+    rows = dict(re.findall(r"^\| `(CNNZOO_[A-Z_]+)` \| (.+?) \|$", page, re.M))
+    for name, field in ServeSettings.model_fields.items():
+        row = rows.pop(f"CNNZOO_{name.upper()}")
+        assert row.endswith(f"| {field.description}"), name
+    assert not [name for name in rows if name != "CNNZOO_DATA"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("CNNZOO_PORT", "http", "valid integer"),
+        ("CNNZOO_PORT", "70000", "less than or equal to 65535"),
+        ("CNNZOO_WORKERS", "0", "greater than or equal to 1"),
+        ("CNNZOO_MAX_BODY", "32 MiB", "valid integer"),
+        ("CNNZOO_ORIGINS", "example.org", "write it as https://example.org"),
+        ("CNNZOO_ORIGINS", "https://example.org/page", "without a path"),
+        ("CNNZOO_LOG", "yes", "'off' or 'json'"),
+        ("CNNZOO_TIMEOUT", "-1", "greater than 0"),
+    ],
+)
+def test_a_wrong_value_ends_the_start(variable: str, value: str, says: str, trained: Path):
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(trained / "zoo")],
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"{variable} is {value!r}" in done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_key_there_is_health_and_the_page(guarded: httpx.Client):
+    for path in ("/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
+        assert guarded.get(path).status_code == 200, path
+    closed = [
+        ("GET", "/models"),
+        ("GET", "/models/digits_cnn.onnx"),
+        ("HEAD", "/models/digits_cnn.onnx"),
+        ("POST", PREDICT),
+        ("POST", "/v2/models/digits_cnn/infer"),
+        ("POST", "/classify"),
+        ("GET", "/metrics"),
+        ("GET", "/nothing"),
+        ("GET", "/schema.json"),
+        ("GET", "//models"),
+        ("POST", "/v2/repository/index"),
+    ]
+    wrong = [
+        {},
+        {"Authorization": "Bearer open-sesam"},
+        {"Authorization": "Basic open-sesame"},
+        {"Authorization": "open-sesame"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer \xff"},
+    ]
+    for method, path in closed:
+        for headers in wrong:
+            response = guarded.request(method, path, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            assert response.status_code == 401, (method, path, headers)
+            assert response.headers["www-authenticate"] == "Bearer"
+    assert "send it as 'Authorization: Bearer <key>'" in error(guarded.get("/models"), 401)
+
+
+def test_with_the_key_all_is_as_without_one(guarded: httpx.Client):
+    assert guarded.get("/models", headers=KEY).status_code == 200
+    assert guarded.get("/models", headers={"Authorization": "bearer  open-sesame "}).status_code == 200
+    content = png(np.zeros((8, 8), np.uint8))
+    assert guarded.post(PREDICT, content=content, headers={**KEY, **PNG}).status_code == 200
+    assert guarded.get("/nothing", headers=KEY).status_code == 404
+
+
+def test_pages_of_the_origins_may_ask_and_download(guarded: httpx.Client):
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    preflight = guarded.options("/models/digits_cnn.onnx", headers=asked)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    got = guarded.get("/models/digits_cnn.onnx", headers={**KEY, "Origin": ORIGIN})
+    assert got.headers["access-control-allow-origin"] == ORIGIN
+    assert "etag" in got.headers["access-control-expose-headers"].lower()
+    refused = guarded.get("/models", headers={"Origin": ORIGIN})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)
+    assert (
+        "access-control-allow-origin" not in guarded.get("/livez", headers={"Origin": "https://evil.example"}).headers
+    )
+
+
+def test_no_origin_is_allowed_by_default(client: httpx.Client):
+    assert "access-control-allow-origin" not in client.get("/models", headers={"Origin": ORIGIN}).headers
+
+
+def test_limits_are_as_set(guarded: httpx.Client):
+    headers = {**KEY, **PNG}
+    assert "larger than 100,000 bytes" in error(guarded.post(PREDICT, content=bytes(100_001), headers=headers), 413)
+    picture = png(np.zeros((101, 100), np.uint8))
+    assert "at most 10,000" in error(guarded.post(PREDICT, content=picture, headers=headers), 413)
+
+
+def test_metrics_count_by_route_and_model_over_all_workers(guarded: httpx.Client):
+    content = png(np.zeros((8, 8), np.uint8))
+
+    def count(name: str, **labels: str) -> float:
+        total = 0.0
+        for line in guarded.get("/metrics", headers=KEY).text.splitlines():
+            if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    route = "/v1/models/{model}/predict"
+    before = count("cnnzoo_requests_total", route=route, status="200")
+    images = count("cnnzoo_batch_images_sum", model="digits_cnn")
+    for _ in range(20):
+        with httpx.Client(base_url=guarded.base_url) as other:  # a new connection may go to the other worker
+            assert other.post(PREDICT, content=content, headers={**KEY, **PNG}).status_code == 200
+    assert count("cnnzoo_requests_total", route=route, model="digits_cnn", status="200") >= before + 20
+    assert count("cnnzoo_request_seconds_count", route=route, model="digits_cnn") >= before + 20
+    assert count("cnnzoo_batch_images_sum", model="digits_cnn") == images + 20
+    for i in range(20):
+        guarded.get(f"/made-up-{i}", headers=KEY)
+    exposed = guarded.get("/metrics", headers=KEY)
+    assert "made-up" not in exposed.text
+    assert count("cnnzoo_requests_total", route="other", status="404") >= 20
+    assert exposed.headers["content-type"].startswith("text/plain; version=")
+    for name in ("cnnzoo_requests_in_flight", "cnnzoo_queued_images"):
+        assert f"# TYPE {name} gauge" in exposed.text
+
+
+def test_the_log_has_a_line_for_each_request(guarded: httpx.Client, trained: Path):
+    guarded.get("/models/digits_cnn.onnx", headers={**KEY, "X-Request-ID": "look-for-me"})
+    log = trained / f"serve-{guarded.base_url.port}.log"
+    deadline = time.monotonic() + 10
+    while not (found := [line for line in log.read_text().splitlines() if "look-for-me" in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    line = json.loads(found[0])
+    assert (line["status"], line["method"], line["route"]) == (200, "GET", "/models/{model}.onnx")
+    assert (line["model"], line["request_id"]) == ("digits_cnn", "look-for-me")
+    assert line["bytes"] > 10_000
+    assert "sesame" not in log.read_text()
