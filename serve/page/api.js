@@ -45,7 +45,7 @@ async function send(path, options, key) {
 
 async function explain(response) {
   const body = await response.json().catch(() => ({}));
-  const said = body.error ?? `it answered ${response.status} ${response.statusText}`;
+  const said = body.error?.replace(/^body: /, "") ?? `it answered ${response.status} ${response.statusText}`;
   const wait = response.headers.get("Retry-After");
   return `The service says: ${said}${wait ? ` (try again in ${wait} s)` : ""}.`;
 }

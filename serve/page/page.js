@@ -24,13 +24,13 @@ function showZoo({ models, refused }) {
   const grey = newest.filter((model) => model.input.mode === "L");
   const colour = newest.filter((model) => model.input.mode === "RGB");
 
-  $("#empty").hidden = zoo.length > 0;
   if (grey.length) createDrawPanel($("#draw"), grey, announce, say);
   if (colour.length) createPhotoPanel($("#photo"), colour, announce, say);
   $(".cards").append(...zoo.map(createCard));
-  for (const [path, reason] of Object.entries(refused)) $(".refused ul").append(fill("#refusal", { path, reason }));
-  $(".refused").hidden = Object.keys(refused).length === 0;
-  $("#models").hidden = zoo.length === 0 && $(".refused").hidden;
+  for (const [path, reason] of Object.entries(refused)) $("#refused ul").append(fill("#refusal", { path, reason }));
+  $("#models").hidden = zoo.length === 0;
+  $("#empty").hidden = zoo.length > 0;
+  $("#refused").hidden = Object.keys(refused).length === 0;
 }
 
 /** Tells a screen reader what these read, once nothing has moved for a while. */

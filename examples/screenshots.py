@@ -1,0 +1,70 @@
+"""Take the page's pictures for the README: serves zoo/ (or CNNZOO_ZOO) and writes docs/pictures/page-*.png.
+
+Needs Chromium and the `dev` extra. The page writes the digit itself, so the pictures come out alike each time.
+"""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+PICTURES = Path(__file__).parent.parent / "docs/pictures"
+ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
+URL = "http://127.0.0.1:3000"  # the default, since it is in the pictures
+SHOTS = {
+    "page-desktop": {"viewport": {"width": 1280, "height": 960}},
+    "page-dark": {"viewport": {"width": 1280, "height": 960}, "color_scheme": "dark"},
+    "page-phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True},
+}
+
+
+def main() -> None:
+    service = subprocess.Popen([sys.executable, "-m", "cnnzoo.serve", "--zoo", str(ZOO), "--port", "3000"])
+    try:
+        wait_for(f"{URL}/readyz", service)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            for name, options in SHOTS.items():
+                page = browser.new_context(reduced_motion="reduce", **options).new_page()
+                page.goto(URL)
+                page.locator(".answered").first.wait_for()
+                page.get_by_role("group", name="Digits").get_by_role("button", name="5").click()
+                page.mouse.move(0, 0)
+                page.wait_for_timeout(2000)  # until the answers have come to rest
+                save(page.screenshot(), PICTURES / f"{name}.png")
+            browser.close()
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.wait(30)
+
+
+def save(screenshot: bytes, path: Path) -> None:
+    """With a palette: a third of the size, and nothing to be seen of it."""
+    image = Image.open(io.BytesIO(screenshot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def wait_for(url: str, service: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        if service.poll() is not None:
+            sys.exit("the service did not start")
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    sys.exit("the service was not ready within a minute")
+
+
+if __name__ == "__main__":
+    main()
