@@ -1,16 +1,35 @@
 """What Prometheus is told, by model and by route template: never by an address that a stranger chose.
 
-The workers of a service keep their numbers in files that BentoML makes a folder for; each worker answers for all.
+The workers of a service keep their numbers in files; each worker answers for all of them.
 """
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def _own_folder() -> str | None:
+    """A folder for the workers of this service. BentoML's is one for all services of a user, and each empties it."""
+    if FOLDER not in os.environ:
+        return None  # no worker, but a process that only looks at the service
+    beside = Path(os.environ[FOLDER])
+    folder = beside.with_name(f"cnnzoo-metrics-{os.getppid()}")
+    for other in beside.parent.glob("cnnzoo-metrics-*"):
+        if other != folder and not psutil.pid_exists(int(other.name.rsplit("-", 1)[1])):
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[FOLDER] = str(folder)
+    return str(folder)
+
+
+_folder = _own_folder()
 _registry = CollectorRegistry()
 
 requests = Counter("cnnzoo_requests", "Requests answered.", ["route", "model", "status"], registry=_registry)
@@ -31,11 +50,11 @@ batch_images = Histogram(
 
 def exposition() -> bytes:
     """Everything in Prometheus' text format, of all workers."""
-    if not _FOLDER:
+    if not _folder:
         return generate_latest(_registry)
-    _forget_dead_workers(Path(_FOLDER))
+    _forget_dead_workers(Path(_folder))
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=_FOLDER)
+    MultiProcessCollector(registry, path=_folder)
     return generate_latest(registry)
 
 
@@ -43,6 +62,6 @@ def _forget_dead_workers(folder: Path) -> None:
     """What a killed worker had in hand or waiting is not in hand any more."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rsplit("_", 1)[1])
-        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        if not psutil.pid_exists(pid):
             with suppress(OSError):
                 mark_process_dead(pid, str(folder))
