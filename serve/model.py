@@ -77,27 +77,24 @@ class Sessions:
 
     def __init__(self, max_loaded: int = 16, threads: int = 0, max_batch: int = 64, max_queue: int = 4096) -> None:
         self.max_loaded, self.threads, self.max_batch, self.max_queue = max_loaded, threads, max_batch, max_queue
-        self._loaded: OrderedDict[Model, Session] = OrderedDict()
+        self.loaded: OrderedDict[Model, Session] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, model: Model) -> Session:
         with self._lock:
-            if session := self._loaded.get(model):
-                self._loaded.move_to_end(model)
+            if session := self.loaded.get(model):
+                self.loaded.move_to_end(model)
                 return session
         session = model.load()
         with self._lock:
-            self._loaded[model] = session
-            while len(self._loaded) > self.max_loaded:
-                self._loaded.popitem(last=False)
+            self.loaded[model] = session
+            while len(self.loaded) > self.max_loaded:
+                self.loaded.popitem(last=False)
         return session
 
     def drop(self, model: Model) -> Session | None:
         with self._lock:
-            return self._loaded.pop(model, None)
-
-    def __len__(self) -> int:
-        return len(self._loaded)
+            return self.loaded.pop(model, None)
 
 
 def identity(path: Path) -> tuple[int, int, int]:

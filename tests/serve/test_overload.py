@@ -162,7 +162,7 @@ def test_sigterm_under_load_loses_nothing(zoo: Path, asked: list[tuple[bytes, np
         process.terminate()
         await asyncio.gather(*tasks)
 
-    with service(zoo) as (process, client, log):
+    with service(zoo, CNNZOO_MAX_QUEUE="100000") as (process, client, log):
         asyncio.run(load(client.base_url, process))
         assert process.wait(30) == 0, log.read_text()[-2000:]
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]

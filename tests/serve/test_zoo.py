@@ -11,6 +11,7 @@ import pytest
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
 from cnnzoo.serve.contract import ModelCard
+from cnnzoo.serve.model import Sessions
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
@@ -108,6 +109,17 @@ def test_names_are_looked_up(zoo: Path):
     assert loaded.get("digits_cnn", 2) is None
     assert loaded.get("../digits_cnn") is None
     assert loaded.versions("nothing") == []
+
+
+def test_no_more_are_loaded_than_may_be(zoo: Path, good: Path):
+    for n in range(4):
+        write(to_onnx(create_model("digits_cnn")), ModelCard(**{**CARD.__dict__, "name": f"digits_{n}"}), zoo)
+    sessions = Sessions(max_loaded=2)
+    loaded = Zoo(zoo, sessions)
+    for model in loaded.models * 2:
+        assert model.run(np.zeros((1, 1, 8, 8), np.uint8))[0].shape == (1, 10)
+        assert len(sessions.loaded) == 2
+        assert model in sessions.loaded
 
 
 def test_it_answers(zoo: Path):
