@@ -50,8 +50,7 @@ class Batcher:
         self._waiting: deque[_Item] = deque()
         self._busy = False
         self.queued = 0  # images
-        self._depth = metrics.queued_images.labels(name)
-        self._sizes = metrics.batch_images.labels(name)
+        self._sizes = metrics.batches(name)
 
     async def __call__(self, images: np.ndarray) -> Outputs:
         """Logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
@@ -62,7 +61,7 @@ class Batcher:
             raise QueueFull
         item = _Item(images, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
-        self._count(len(images))
+        self.queued += len(images)
         if not self._busy:
             self._start()
         try:
@@ -70,7 +69,7 @@ class Batcher:
         except asyncio.CancelledError:
             if item in self._waiting:
                 self._waiting.remove(item)
-                self._count(-len(images))
+                self.queued -= len(images)
             raise
 
     def _start(self) -> None:
@@ -81,7 +80,7 @@ class Batcher:
             size += len(batch[-1].images)
         self._busy = bool(batch)
         if batch:
-            self._count(-size)
+            self.queued -= size
             self._sizes.observe(size)
             loop = asyncio.get_running_loop()
             work = loop.run_in_executor(_threads, self._compute, [item.images for item in batch])
@@ -107,7 +106,3 @@ class Batcher:
             else:
                 item.outputs.set_result(result)
         self._start()
-
-    def _count(self, images: int) -> None:
-        self.queued += images
-        self._depth.set(self.queued)

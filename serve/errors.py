@@ -2,10 +2,11 @@
 
 import json
 import logging
-import uuid
+import random
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,21 +45,6 @@ class ApiError(Exception):
         return ApiError(self.status, self.code, f"{name}: {self}", self.retry_after)
 
 
-async def api_error(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's exception handler for ApiError; ErrorFormat adds the request's id."""
-    assert isinstance(error, ApiError)
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return AsciiJSONResponse({"error": str(error), "code": error.code}, error.status, headers)
-
-
-async def not_found(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's exception handler for an address that is none."""
-    path = request.url.path[:128]
-    return AsciiJSONResponse(
-        {"error": f"there is nothing at {path}: /docs lists what there is", "code": "not_found"}, 404
-    )
-
-
 class ErrorFormat:
     """Middleware that gives every request an id and every error, whoever made it, the one form.
 
@@ -74,30 +60,46 @@ class ErrorFormat:
             return await self.app(scope, receive, send)
         request_id = scope[REQUEST_ID] = _request_id(scope)
         start: Message = {}
-        body = bytearray()
+        body = b""
 
         async def formatted(message: Message) -> None:
-            nonlocal start
+            nonlocal start, body
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (_ID_HEADER, request_id.encode())]
                 start = message
                 if message["status"] < 400:
                     await send(message)
             elif message["type"] == "http.response.body" and start.get("status", 200) >= 400:
-                body.extend(message.get("body", b""))
+                body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    await _send_error(scope, send, start, bytes(body), request_id)
+                    await _send_error(scope, send, start, body, request_id)
             else:
                 await send(message)
 
         try:
             await self.app(scope, receive, formatted)
-        except Exception:
-            logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+        except Exception as error:
+            status, headers, body = _raised(error)
+            if status == 500:
+                logger.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
             if start:
                 raise  # the answer is under way: all that is left is to break it off
-            start = {"status": 500, "headers": [(_ID_HEADER, request_id.encode())]}
-            await _send_error(scope, send, start, b"", request_id)
+            start = {"status": status, "headers": [*headers, (_ID_HEADER, request_id.encode())]}
+            await _send_error(scope, send, start, body, request_id)
+
+
+def _raised(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer to a request that raised `error`."""
+    if isinstance(error, ApiError):
+        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+        return error.status, _encoded(headers), json.dumps({"error": str(error), "code": error.code}).encode("ascii")
+    if isinstance(error, HTTPException):  # Starlette's, of a wrong method or a broken form
+        return error.status_code, _encoded(error.headers or {}), json.dumps({"error": error.detail}).encode("ascii")
+    return 500, [], b""
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in headers.items()]
 
 
 async def _send_error(scope: Scope, send: Send, start: Message, body: bytes, request_id: str) -> None:
@@ -144,4 +146,4 @@ def _request_id(scope: Scope) -> str:
             text = value.decode("latin-1")
             if all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
                 return text
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(64):016x}"

@@ -1,10 +1,13 @@
 """Which application answers: this project's, or BentoML's behind it."""
 
-from starlette.applications import Starlette
+from collections.abc import Callable
+
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .routes.docs import SWAGGER
-from .scope import ROUTE
+from .scope import ROUTE, ZOO
+from .zoo import Zoo
 
 BENTOML = ("/classify", "/schema.json", "/livez", "/readyz", "/healthz")  # its clients read the schema
 SWAGGER_FILES = (f"{SWAGGER}.css", f"{SWAGGER}-bundle.js")
@@ -17,9 +20,10 @@ class Front:
     else BentoML has, among it a start page that loads a tracker, cannot be reached.
     """
 
-    def __init__(self, app: ASGIApp, routes: Starlette) -> None:
+    def __init__(self, app: ASGIApp, routes: Router, zoo: Callable[[], Zoo]) -> None:
         self.app = app
         self.routes = routes
+        self.zoo = zoo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -27,6 +31,7 @@ class Front:
         if scope["path"] in BENTOML or scope["path"] in SWAGGER_FILES:
             scope[ROUTE] = scope["path"]
             return await self.app(scope, receive, send)
+        scope[ZOO] = self.zoo()
         try:
             await self.routes(scope, receive, send)
         finally:

@@ -1,6 +1,7 @@
 """Limits on what a stranger can send."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,11 +10,7 @@ MAX_IMAGES = 1024  # images in one request
 MAX_FILES = 256  # picture files in one request
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _Overloaded(Exception):
+class _Refused(Exception):
     pass
 
 
@@ -36,53 +33,73 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
+        declared = _declared(scope)
+        self._requests += 1
+        try:
+            if declared is None:
+                await self._count(scope, receive, send)
+            elif declared > self.limit:
+                await self._too_large(scope, receive, send)
+            elif self._full(declared):
+                await self._overloaded(scope, receive, send)
+            else:  # the HTTP server lets no more through than is declared
+                self._bytes += declared
+                try:
+                    await self.app(scope, receive, send)
+                finally:
+                    self._bytes -= declared
+        finally:
+            self._requests -= 1
+
+    def _full(self, more: int) -> bool:
+        return self._requests > self.requests or self._bytes + more > self.held
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For a body of unknown length."""
         received = 0
-        answered = False
+        refused = answered = False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, refused
             message = await receive()
             size = len(message.get("body", b""))
             received += size
             self._bytes += size
-            if received > self.limit:
-                raise _TooLarge
-            if self._bytes > self.held:
-                raise _Overloaded
+            if received > self.limit or self._full(0):
+                refused = True
+                raise _Refused
             return message
 
         async def guarded(message: Message) -> None:
             nonlocal answered
-            if received <= self.limit:  # past it, whatever the app made of the broken body is not the answer
+            if not refused:  # after that, whatever the app made of the broken body is not the answer
                 answered = True
                 await send(message)
 
-        declared = _declared(scope)
         try:
-            self._requests += 1
-            if declared > self.limit:
-                raise _TooLarge
-            if self._requests > self.requests or self._bytes + declared > self.held:
-                raise _Overloaded
-            await self.app(scope, counted, guarded)
-            if received > self.limit:
-                raise _TooLarge
-        except _TooLarge:
-            message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
-            await _refuse(413, "body_too_large", message, scope, receive, send)
-        except _Overloaded:
-            if not answered:
-                message = "the service has as much in hand as it can hold: try again in a second"
-                await _refuse(503, "overloaded", message, scope, receive, send)
+            with suppress(_Refused):
+                await self.app(scope, counted, guarded)
+            if refused and not answered:
+                refuse = self._too_large if received > self.limit else self._overloaded
+                await refuse(scope, receive, send)
         finally:
-            self._requests -= 1
             self._bytes -= received
 
+    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = f"the body is larger than {self.limit:,} bytes: send fewer or smaller images in one request"
+        await _refuse(413, "body_too_large", message, scope, receive, send)
 
-def _declared(scope: Scope) -> int:
+    async def _overloaded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = "the service has as much in hand as it can hold: try again in a second"
+        await _refuse(503, "overloaded", message, scope, receive, send)
+
+
+def _declared(scope: Scope) -> int | None:
     for key, value in scope["headers"]:
         if key == b"content-length":
-            return int(value) if value.isdigit() else 0
+            return int(value)
+        if key == b"transfer-encoding":
+            return None
     return 0
 
 
@@ -122,7 +139,16 @@ class Deadline:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        begun = reading = False
+        begun = reading = expired = False
+        task = asyncio.current_task()
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            if task:
+                task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(self.seconds, expire)
 
         async def watched_receive() -> Message:
             nonlocal reading
@@ -135,18 +161,21 @@ class Deadline:
             nonlocal begun
             if not begun:
                 begun = True
-                timer.reschedule(None)
+                timer.cancel()
             await send(message)
 
         try:
-            async with asyncio.timeout(self.seconds) as timer:
-                await self.app(scope, watched_receive, watched_send)
-        except TimeoutError:
-            if begun:
+            await self.app(scope, watched_receive, watched_send)
+        except asyncio.CancelledError:
+            if not expired or begun:
                 raise
+            if task:
+                task.uncancel()
             if reading:
                 status, code, message = 408, "slow_body", f"the body did not arrive within {self.seconds:g} seconds"
             else:
                 status, code, message = 504, "deadline", f"no answer within {self.seconds:g} seconds"
             message += ": send fewer images in one request, or try again"
             await JSONResponse({"error": message, "code": code}, status, {"Connection": "close"})(scope, receive, send)
+        finally:
+            timer.cancel()

@@ -6,10 +6,11 @@ The workers of a service keep their numbers in files; each worker answers for al
 import os
 import shutil
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,22 +31,36 @@ def _own_folder() -> str | None:
 
 
 _folder = _own_folder()
+if _folder:
+    _pid = os.getpid()  # a worker never forks: asking each time is a system call for every number
+    values.ValueClass = values.MultiProcessValue(lambda: _pid)
 _registry = CollectorRegistry()
-
-requests = Counter("cnnzoo_requests", "Requests answered.", ["route", "model", "status"], registry=_registry)
-seconds = Histogram(
+_requests = Counter("cnnzoo_requests", "Requests answered.", ["route", "model", "status"], registry=_registry)
+_seconds = Histogram(
     "cnnzoo_request_seconds", "From a request's first line to its answer's last byte.", ["route", "model"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30), registry=_registry,
 )  # fmt: skip
-in_flight = Gauge("cnnzoo_requests_in_flight", "Requests in hand.", registry=_registry, multiprocess_mode="livesum")
-queued_images = Gauge(
+_in_flight = Gauge("cnnzoo_requests_in_flight", "Requests in flight.", registry=_registry, multiprocess_mode="livesum")
+_queued = Gauge(
     "cnnzoo_queued_images", "Images that wait for a network.", ["model"], registry=_registry,
     multiprocess_mode="livesum",
 )  # fmt: skip
-batch_images = Histogram(
+_batches = Histogram(
     "cnnzoo_batch_images", "Images that a network was given at once.", ["model"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=_registry,
 )  # fmt: skip
+
+# Looking a labelled number up takes longer than adding to it. There are few: routes, models and statuses.
+count = cache(_requests.labels)
+seconds = cache(_seconds.labels)
+batches = cache(_batches.labels)
+
+
+def sample(in_flight: int, queued: dict[str, int]) -> None:
+    """Sets the gauges, which are looked at now and then rather than kept with every request."""
+    _in_flight.set(in_flight)
+    for model, images in queued.items():
+        _queued.labels(model).set(images)
 
 
 def exposition() -> bytes:

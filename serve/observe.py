@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,11 +14,29 @@ from .scope import MODEL, REQUEST_ID, ROUTE
 OTHER = "other"  # the route of all addresses that are none
 
 
-class Observe:
-    """Middleware around all others. `log`: a line of JSON for each request, on standard output."""
+@dataclass
+class Load:
+    """What the worker has in hand."""
 
-    def __init__(self, app: ASGIApp, log: bool = False) -> None:
+    requests: int = 0
+    last: float = 0.0  # when the last one was answered, on time.perf_counter's clock
+
+    def idle(self) -> bool:
+        """Whether nobody has asked anything for a second."""
+        return self.requests == 0 and time.perf_counter() - self.last > 1
+
+
+class Observe:
+    """Middleware around all others.
+
+    Args:
+        load: is kept up to date.
+        log: a line of JSON for each request, on standard output.
+    """
+
+    def __init__(self, app: ASGIApp, load: Load, log: bool = False) -> None:
         self.app = app
+        self.load = load
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,15 +55,16 @@ class Observe:
             await send(message)
 
         scope[ROUTE] = OTHER
-        metrics.in_flight.inc()
+        self.load.requests += 1
         try:
             await self.app(scope, receive, watched)
         finally:
-            metrics.in_flight.dec()
-            seconds = time.perf_counter() - start
+            self.load.requests -= 1
+            self.load.last = time.perf_counter()
+            seconds = self.load.last - start
             route, model = scope[ROUTE], scope.get(MODEL, "")
-            metrics.requests.labels(route, model, status).inc()
-            metrics.seconds.labels(route, model).observe(seconds)
+            metrics.count(route, model, status).inc()
+            metrics.seconds(route, model).observe(seconds)
             if self.log:
                 _write_line(scope, route, model, status, seconds, sent)
 

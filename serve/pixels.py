@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from .contract import ModelCard
 from .limits import MAX_IMAGES
 
 
@@ -21,16 +20,12 @@ class PixelError(ValueError):
         self.code = code
 
 
-def expected_shape(card: ModelCard) -> str:
-    """For people: the shapes that the network of `card` takes."""
-    return f"[N, {', '.join(map(str, card.input_shape))}] with N from 1 to {MAX_IMAGES}"
-
-
-def check_shape(shape: Any, card: ModelCard) -> list[int]:
-    """`shape`, if it is a list that describes N images for the network of `card`; else raises PixelError."""
+def check_shape(shape: Any, image: tuple[int, int, int]) -> list[int]:
+    """`shape`, if it is a list that describes N images of the shape `image`; else raises PixelError."""
     right = isinstance(shape, list) and all(type(n) is int for n in shape)
-    if not right or shape[1:] != list(card.input_shape) or not 1 <= shape[0] <= MAX_IMAGES:
-        raise PixelError("shape", f"the shape is {shape!r:.64}: expected {expected_shape(card)}")
+    if not right or shape[1:] != list(image) or not 1 <= shape[0] <= MAX_IMAGES:
+        expected = f"[N, {', '.join(map(str, image))}] with N from 1 to {MAX_IMAGES}"
+        raise PixelError("shape", f"the shape is {shape!r:.64}: expected {expected}")
     return shape
 
 

@@ -10,14 +10,16 @@ from bentoml.exceptions import InvalidArgument, NotFound
 from pydantic import Field
 from starlette.middleware.cors import CORSMiddleware
 
+from . import metrics
 from .access import ApiKey
 from .errors import ApiError, ErrorFormat
 from .front import Front
+from .garbage import keep_collecting
 from .limits import BodyLimit, Deadline, OnlyJSON
 from .model import Sessions
-from .observe import Observe
+from .observe import Load, Observe
 from .pixels import PixelError, check_shape, to_uint8
-from .routes import create_app
+from .routes import create_router
 from .routes.find import find
 from .routes.predict import top_classes
 from .settings import settings
@@ -27,7 +29,9 @@ from .zoo import Zoo
 logger = logging.getLogger("cnnzoo.serve")
 
 options = settings()
-app = create_app()
+load = Load()
+_zoo: Zoo  # made by the worker, which alone serves it
+logging.getLogger("uvicorn.access").propagate = False  # it would put lines together that nobody prints
 
 
 # BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose. So is its
@@ -37,7 +41,7 @@ app = create_app()
     name="cnnzoo",
     workers=options.workers,
     http={"host": options.host, "port": options.port},
-    traffic={"timeout": options.timeout + 5},
+    traffic={"timeout": options.timeout + 1},
     metrics={"enabled": False},
     tracing={"excluded_urls": [".*"]},
     logging={"access": {"enabled": False}},
@@ -47,15 +51,18 @@ class ZooService:
 
     def __init__(self) -> None:
         sessions = Sessions(options.max_loaded, options.threads_a_worker, options.max_batch, options.max_queue)
-        self.zoo = app.state.zoo = Zoo(options.zoo, sessions)
+        global _zoo
+        self.zoo = _zoo = Zoo(options.zoo, sessions)
 
     @bentoml.on_startup
-    async def watch(self) -> None:
-        self._watch = asyncio.create_task(_follow(self.zoo))
+    async def begin(self) -> None:
+        work = (_follow(self.zoo), _sample(self.zoo), keep_collecting(load.idle))
+        self._tasks = [asyncio.create_task(one) for one in work]
 
     @bentoml.on_shutdown
-    async def stop(self) -> None:
-        self._watch.cancel()
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def __is_ready__(self) -> bool:
         return bool(self.zoo.models)
@@ -74,7 +81,7 @@ class ZooService:
         except ApiError as error:
             raise NotFound(str(error)) from None
         try:
-            check_shape(list(images.shape), chosen.card)
+            check_shape(list(images.shape), chosen.card.input_shape)
             pixels = to_uint8(images)
         except PixelError as error:
             raise InvalidArgument(str(error)) from None
@@ -94,9 +101,18 @@ async def _follow(zoo: Zoo) -> None:
             logger.exception("The zoo folder could not be looked at; its models are served as they were.")
 
 
+async def _sample(zoo: Zoo) -> None:
+    while True:
+        queued: dict[str, int] = {}
+        for model in zoo.models:
+            queued[model.card.name] = queued.get(model.card.name, 0) + model.infer.queued
+        metrics.sample(load.requests, queued)
+        await asyncio.sleep(0.5)
+
+
 service: Any = ZooService  # the decorator made it a bentoml.Service, which its types do not say
 # In this order from the outside in.
-service.add_asgi_middleware(Observe, log=options.log == "json")
+service.add_asgi_middleware(Observe, load=load, log=options.log == "json")
 service.add_asgi_middleware(ErrorFormat)
 if options.origins:
     service.add_asgi_middleware(
@@ -107,5 +123,5 @@ if options.api_key:
     service.add_asgi_middleware(ApiKey, key=options.api_key.get_secret_value())
 service.add_asgi_middleware(Deadline, seconds=options.timeout)
 service.add_asgi_middleware(BodyLimit, limit=options.max_body, held=options.max_held, requests=options.max_requests)
-service.add_asgi_middleware(OnlyJSON, path="/classify")
-service.add_asgi_middleware(Front, routes=app)
+service.add_asgi_middleware(Front, routes=create_router(), zoo=lambda: _zoo)
+service.add_asgi_middleware(OnlyJSON, path="/classify")  # of what is left for BentoML

@@ -43,7 +43,7 @@ class ServeSettings(BaseSettings):
     max_loaded: Annotated[int, Field(ge=1)] = Field(
         16, description="versions of models in memory at once; the least recently used one is let go"
     )
-    timeout: Annotated[float, Field(gt=0, le=3600)] = Field(30.0, description="seconds until an answer must have begun")
+    timeout: Annotated[float, Field(gt=0, le=3600)] = Field(10.0, description="seconds until an answer must have begun")
     rescan: Annotated[float, Field(ge=0)] = Field(
         1.0, description="seconds between looks at the zoo folder for new and removed versions; 0: never"
     )

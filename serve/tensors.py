@@ -8,6 +8,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,25 +45,33 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
     Args:
         header_length: the header's value: None for JSON alone, "0" for raw pixels alone.
     """
+    if header_length == "0":
+        return _raw(body, card.input_shape)
     if header_length is None:
-        head, rest = body, b""
-    elif header_length == "0":
-        return _raw(body, card)
+        call = _json(body)
+        shape, size, outputs, name = _asked(call, card.input_shape)
+        if size is None:
+            return Call(_json_images(call["inputs"][0], shape), outputs, name)
+        return Call(_binary_images(b"", shape, size), outputs, name)
+    length = _length(header_length, len(body))
+    head, rest = body[:length], memoryview(body)[length:]
+    if length <= 4096:
+        shape, size, outputs, name = _asked_before(head, card.input_shape)
     else:
-        length = _length(header_length, len(body))
-        head, rest = body[:length], memoryview(body)[length:]  # type: ignore[assignment]
-    try:
-        call = json.loads(head)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "json", f"the body is not JSON ({error}): send an inference request object") from None
-    images = _images(call, rest, card)
-    name = call.get("id")
-    return Call(images, _outputs(call), name if isinstance(name, str) else None)
+        shape, size, outputs, name = _asked(_json(head), card.input_shape)
+    if size is None:
+        if len(rest):
+            raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
+        return Call(_json_images(_json(head)["inputs"][0], shape), outputs, name)
+    return Call(_binary_images(rest, shape, size), outputs, name)
 
 
 def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.ndarray) -> tuple[bytes, int | None]:
     """The answer's body, and the value of the header: the length of the JSON where tensors follow it, or None."""
     results = dict(zip(OUTPUTS, (logits, probabilities), strict=True))
+    if all(output.binary and not output.classes for output in call.outputs):
+        head = _binary_head(card.name, card.version, logits.shape, call.outputs, call.id)
+        return b"".join([head, *(results[output.name].tobytes() for output in call.outputs)]), len(head)
     described, tensors = [], []
     for output in call.outputs:
         values = results[output.name]
@@ -76,21 +85,73 @@ def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.nda
         else:
             entry["data"] = texts if output.classes else values.ravel().tolist()
         described.append(entry)
-    answer: dict[str, Any] = {"model_name": card.name, "model_version": str(card.version), "outputs": described}
-    if call.id is not None:
-        answer["id"] = call.id
-    head = json.dumps(answer).encode("ascii")
+    head = _head(card.name, card.version, described, call.id)
     return (b"".join([head, *tensors]), len(head)) if tensors else (head, None)
 
 
-def _raw(body: bytes, card: ModelCard) -> Call:
-    size = math.prod(card.input_shape)
-    if len(body) % size:
+@lru_cache(1024)
+def _binary_head(name: str, version: int, shape: tuple[int, ...], outputs: tuple[Output, ...], id: str | None) -> bytes:
+    parameters = {"binary_data_size": 4 * math.prod(shape)}
+    described = [
+        {"name": output.name, "datatype": "FP32", "shape": list(shape), "parameters": parameters} for output in outputs
+    ]
+    return _head(name, version, described, id)
+
+
+def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None) -> bytes:
+    answer: dict[str, Any] = {"model_name": name, "model_version": str(version), "outputs": outputs}
+    if id is not None:
+        answer["id"] = id
+    return json.dumps(answer).encode("ascii")
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "json", f"the body is not JSON ({error}): send an inference request object") from None
+
+
+_Asked = tuple[list[int], int | None, tuple[Output, ...], str | None]
+
+
+@lru_cache(1024)
+def _asked_before(head: bytes, image: tuple[int, int, int]) -> _Asked:
+    """`_asked`, once for clients that send the same JSON before each of their tensors."""
+    return _asked(_json(head), image)
+
+
+def _asked(call: Any, image: tuple[int, int, int]) -> _Asked:
+    """The shape, the binary size if there is one, the outputs and the id that a request's JSON names."""
+    tensors = call.get("inputs") if isinstance(call, dict) else None
+    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
+        raise ApiError(400, "inputs", f"'inputs' is a list of one tensor, named {INPUT!r}")
+    tensor = tensors[0]
+    if tensor.get("name") != INPUT:
+        raise ApiError(400, "inputs", f"the input is named {str(tensor.get('name'))[:64]!r}: it is called {INPUT!r}")
+    if tensor.get("datatype") != "UINT8":
         raise ApiError(
-            400, "shape", f"the body holds {len(body)} bytes: an image of {list(card.input_shape)} has {size} of them"
+            400, "dtype", f"the datatype is {str(tensor.get('datatype'))[:32]!r}: it is UINT8, raw pixels 0-255"
         )
-    images = np.frombuffer(body, np.uint8).reshape(-1, *card.input_shape)
-    _check_shape(list(images.shape), card)
+    shape = _check_shape(tensor.get("shape"), image)
+    parameters = _parameters(tensor)
+    if "shared_memory_region" in parameters:
+        raise ApiError(400, "shared_memory", "shared memory is not served: send the pixels in the body")
+    size = parameters.get("binary_data_size")
+    if size is not None and type(size) is not int:
+        raise ApiError(400, "binary_size", f"binary_data_size is {str(size)[:32]}: it is a number of bytes")
+    if size is not None and "data" in tensor:
+        raise ApiError(400, "inputs", "the tensor has both 'data' and binary_data_size: send one of them")
+    name = call.get("id")
+    return shape, size, _outputs(call), name if isinstance(name, str) else None
+
+
+def _raw(body: bytes, image: tuple[int, int, int]) -> Call:
+    size = math.prod(image)
+    if len(body) % size:
+        raise ApiError(400, "shape", f"the body holds {len(body)} bytes: an image of {list(image)} has {size} of them")
+    images = np.frombuffer(body, np.uint8).reshape(-1, *image)
+    _check_shape(list(images.shape), image)
     return Call(images, tuple(Output(name, binary=True) for name in OUTPUTS))
 
 
@@ -104,30 +165,9 @@ def _length(text: str, available: int) -> int:
     return int(text)
 
 
-def _images(call: Any, rest: bytes, card: ModelCard) -> np.ndarray:
-    """The request's tensor, uint8 [N, C, H, W]."""
-    tensors = call.get("inputs") if isinstance(call, dict) else None
-    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
-        raise ApiError(400, "inputs", f"'inputs' is a list of one tensor, named {INPUT!r}")
-    tensor = tensors[0]
-    if tensor.get("name") != INPUT:
-        raise ApiError(400, "inputs", f"the input is named {str(tensor.get('name'))[:64]!r}: it is called {INPUT!r}")
-    if tensor.get("datatype") != "UINT8":
-        raise ApiError(
-            400, "dtype", f"the datatype is {str(tensor.get('datatype'))[:32]!r}: it is UINT8, raw pixels 0-255"
-        )
-    shape = _check_shape(tensor.get("shape"), card)
-    parameters = _parameters(tensor)
-    if "shared_memory_region" in parameters:
-        raise ApiError(400, "shared_memory", "shared memory is not served: send the pixels in the body")
-    if (size := parameters.get("binary_data_size")) is None:
-        if len(rest):
-            raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
-        return _json_images(tensor, shape)
-    if "data" in tensor:
-        raise ApiError(400, "inputs", "the tensor has both 'data' and binary_data_size: send one of them")
+def _binary_images(rest: bytes | memoryview, shape: list[int], size: int) -> np.ndarray:
     expected = math.prod(shape)
-    if type(size) is not int or size != expected or len(rest) != expected:
+    if size != expected or len(rest) != expected:
         raise ApiError(
             400, "binary_size",
             f"binary_data_size is {str(size)[:32]} and {len(rest)} bytes follow the JSON: {shape} has {expected}",
@@ -154,9 +194,9 @@ def _json_images(tensor: dict[str, Any], shape: list[int]) -> np.ndarray:
         ) from None
 
 
-def _check_shape(shape: Any, card: ModelCard) -> list[int]:
+def _check_shape(shape: Any, image: tuple[int, int, int]) -> list[int]:
     try:
-        return check_shape(shape, card)
+        return check_shape(shape, image)
     except PixelError as error:
         raise ApiError(400, error.code, str(error)) from None
 

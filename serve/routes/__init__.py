@@ -1,15 +1,20 @@
 """The HTTP routes, one file for each thing a client comes for."""
 
-from starlette.applications import Starlette
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
-from ..errors import ApiError, api_error, not_found
+from ..errors import ApiError
 from . import docs, download, infer, models, operations, page, predict, protocol
 
+ROOMS = (infer, predict, page, models, download, protocol, operations, docs)  # the busiest first
 
-def create_app() -> Starlette:
-    """The application; whoever serves it sets `app.state.zoo` to a Zoo first."""
-    rooms = (infer, predict, page, models, download, protocol, operations, docs)  # the busiest first
-    routes = [route for room in rooms for route in room.routes]
-    app = Starlette(routes=routes, exception_handlers={ApiError: api_error, 404: not_found})
-    app.router.redirect_slashes = False
-    return app
+
+def create_router() -> Router:
+    """All routes. They find the models in the scope, under scope.ZOO, and leave errors to ErrorFormat."""
+    routes = [route for room in ROOMS for route in room.routes]
+    return Router(routes, redirect_slashes=False, default=_nothing)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope["path"][:128]
+    raise ApiError(404, "not_found", f"there is nothing at {path!r}: /docs lists what there is")

@@ -16,7 +16,7 @@ async def download(request: Request) -> Response:
 
     The ETag is the file's SHA-256 in hex; Repr-Digest (RFC 9530) is the same in base64.
     """
-    model = model_of(request)
+    model = model_of(request.scope)
     if not model.unchanged():
         message = f"{model.card.name} has just changed on disk: try again in a second"
         raise ApiError(503, "changed_on_disk", message, retry_after=1)

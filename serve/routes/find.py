@@ -2,24 +2,26 @@
 
 import difflib
 
-from starlette.requests import Request
+from starlette.types import Scope
 
 from ..errors import ApiError
 from ..model import Model
-from ..scope import MODEL
+from ..scope import MODEL, ZOO
 from ..zoo import Zoo
 
 
-def model_of(request: Request) -> Model:
+def model_of(scope: Scope) -> Model:
     """The model and version in the path; the newest version where none is named. ApiError 404 otherwise."""
-    zoo: Zoo = request.app.state.zoo
-    model = find(zoo, request.path_params["model"], request.path_params.get("version"))
-    request.scope[MODEL] = model.card.name
+    named = scope["path_params"]
+    model = find(scope[ZOO], named["model"], named.get("version"))
+    scope[MODEL] = model.card.name
     return model
 
 
 def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
     """The model of that name and version; ApiError 404, with the names there are, otherwise."""
+    if version is None and (newest := zoo.get(name)):
+        return newest
     versions = zoo.versions(name)
     if not versions:
         names = sorted({model.card.name for model in zoo.models})

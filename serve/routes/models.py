@@ -8,13 +8,14 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ..model import Model
+from ..scope import ZOO
 from ..session import provider
 from ..work import in_thread
 from ..zoo import Zoo
 
 
 async def list_models(request: Request) -> JSONResponse:
-    zoo: Zoo = request.app.state.zoo
+    zoo: Zoo = request.scope[ZOO]
     return JSONResponse({"models": await in_thread(_describe_all, zoo.models), "refused": zoo.refused})
 
 

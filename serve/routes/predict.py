@@ -31,7 +31,7 @@ async def predict(request: Request) -> JSONResponse:
     In a form, a picture that cannot be used has its error in place of classes, and the others are answered.
     """
     start = time.perf_counter()
-    model = model_of(request)
+    model = model_of(request.scope)
     top_k = _top_k(request)
     prepare = model.card.prepare if _one_of(request, "prepare", "auto", "none") == "auto" else "photo"
     show_input = _one_of(request, "show_input", "false", "true") == "true"
@@ -42,7 +42,7 @@ async def predict(request: Request) -> JSONResponse:
     right = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not right and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])
-    _, probabilities = await compute(request, model, np.stack(right))
+    _, probabilities = await compute(request.receive, model, np.stack(right))
     answers = iter(top_classes(model.card, probabilities, top_k))
     predictions = [
         _prediction(i, name, pixels, answers, show_input)

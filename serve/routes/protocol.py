@@ -9,6 +9,7 @@ from starlette.routing import Route
 from .. import __version__
 from ..contract import INPUT
 from ..errors import ApiError
+from ..scope import ZOO
 from ..tensors import OUTPUTS
 from ..zoo import Zoo
 from .find import model_of
@@ -25,20 +26,20 @@ async def live(request: Request) -> JSONResponse:
 
 
 async def ready(request: Request) -> JSONResponse:
-    zoo: Zoo = request.app.state.zoo
+    zoo: Zoo = request.scope[ZOO]
     if not zoo.models:
         raise ApiError(503, "empty_zoo", f"no model could be loaded from {zoo.folder}")
     return JSONResponse({"ready": True})
 
 
 async def model_ready(request: Request) -> JSONResponse:
-    card = model_of(request).card
+    card = model_of(request.scope).card
     return JSONResponse({"name": card.name, "ready": True})
 
 
 async def metadata(request: Request) -> JSONResponse:
-    card = model_of(request).card
-    zoo: Zoo = request.app.state.zoo
+    card = model_of(request.scope).card
+    zoo: Zoo = request.scope[ZOO]
     classes = len(card.classes)
     return JSONResponse(
         {
@@ -52,7 +53,7 @@ async def metadata(request: Request) -> JSONResponse:
 
 
 async def index(request: Request) -> JSONResponse:
-    zoo: Zoo = request.app.state.zoo
+    zoo: Zoo = request.scope[ZOO]
     return JSONResponse(
         [{"name": m.card.name, "version": str(m.card.version), "state": "READY", "reason": ""} for m in zoo.models]
     )

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from cnnzoo.serve.front import BENTOML
 from cnnzoo.serve.openapi import description
-from cnnzoo.serve.routes import create_app
+from cnnzoo.serve.routes import create_router
 
 
 def test_it_is_valid_and_served(client: httpx.Client):
@@ -33,7 +33,7 @@ def test_every_route_is_described_and_every_description_is_of_a_route():
     }
     routed = {
         (route.path.replace(":path", ""), method)
-        for route in create_app().routes
+        for route in create_router().routes
         if isinstance(route, Route) and route.include_in_schema
         for method in route.methods or ()
     }
