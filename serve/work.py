@@ -33,6 +33,7 @@ async def in_thread(function: Callable[..., T], *args: object) -> T:
 
 
 def check() -> None:
-    """Called on such a thread now and then. Raises GivenUp if the request was cancelled."""
-    if _own.given_up.is_set():
+    """Called now and then. Raises GivenUp on such a thread if the request was cancelled."""
+    given_up = getattr(_own, "given_up", None)
+    if given_up and given_up.is_set():
         raise GivenUp
