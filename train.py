@@ -210,6 +210,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
     warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
+    warnings.filterwarnings("ignore", ".*Total length of .list. across ranks is zero.*")  # val_fraction: 0
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     # An advertisement, and what devices there are not.
     noise = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")

@@ -55,4 +55,4 @@ def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any
         return network(**{**defaults, **kwargs})
     from .pretrained import load
 
-    return load(network, name, None if pretrained is True else Path(pretrained), kwargs)
+    return load(network, name, None if pretrained is True else Path(pretrained), kwargs, others=_NETWORKS)

@@ -1,6 +1,7 @@
 """Weights back out of an exported file: the zoo's one artefact serves training too."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from ..serve.contract import CARD_KEY, FILE_NAME, ContractError, ModelCard
 from .classifier import ImageClassifier
 
 
-def load(network: type[ImageClassifier], name: str, path: Path | None, kwargs: dict[str, Any]) -> ImageClassifier:
+def load(
+    network: type[ImageClassifier], name: str, path: Path | None, kwargs: dict[str, Any], others: Collection[str] = ()
+) -> ImageClassifier:
     """`network` with the weights in the file at `path`, or in the newest version under `name` in the zoo.
 
     Raises FileNotFoundError for no such file, ContractError for one without a card, and ValueError for
-    weights that do not fit.
+    weights that do not fit, or are those of one of the `others`.
     """
     path = path.expanduser() if path else _newest(name)
     if not path.is_file():
@@ -28,10 +31,13 @@ def load(network: type[ImageClassifier], name: str, path: Path | None, kwargs: d
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     if CARD_KEY not in metadata:
         raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
-    recipe = ModelCard.from_json(metadata[CARD_KEY]).config.get("model", {})
+    card = ModelCard.from_json(metadata[CARD_KEY])
+    recipe = card.config.get("model", {})
     made_of = str(recipe.get("class_path", network.__name__)).rsplit(".", 1)[-1]
     if made_of != network.__name__:
         raise ValueError(f"{path} holds a {made_of}, {name} is a {network.__name__}")
+    if card.name != name and card.name in others:
+        raise ValueError(f"{path} holds {card.name}, not {name}")
     trained = recipe.get("init_args", {})
     model = network(**{**trained, **kwargs})
     weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}

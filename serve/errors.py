@@ -106,6 +106,8 @@ async def _send_error(scope: Scope, send: Send, start: Message, body: bytes, req
     status = start["status"]
     content = {**_read_error(status, body), "request_id": request_id}
     kept = [(k, v) for k, v in start["headers"] if k not in (b"content-length", b"content-type")]
+    if status in (429, 503) and b"retry-after" not in dict(kept):
+        kept.append((b"retry-after", b"1"))
     if scope["method"] == "HEAD":
         payload, headers = b"", kept
     else:

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from bentoml.exceptions import InvalidArgument, NotFound
+from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound
 from pydantic import Field
 from starlette.middleware.cors import CORSMiddleware
 
 from . import metrics
 from .access import ApiKey
+from .batcher import QueueFull
 from .errors import ApiError, ErrorFormat
 from .front import Front
 from .garbage import keep_collecting
@@ -32,6 +34,10 @@ options = settings()
 load = Load()
 _zoo: Zoo  # made by the worker, which alone serves it
 logging.getLogger("uvicorn.access").propagate = False  # it would put lines together that nobody prints
+
+
+class TooManyRequests(BentoMLException):
+    error_code = HTTPStatus.TOO_MANY_REQUESTS
 
 
 # BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose. So is its
@@ -85,7 +91,10 @@ class ZooService:
             pixels = to_uint8(images)
         except PixelError as error:
             raise InvalidArgument(str(error)) from None
-        _, probabilities = await chosen.infer(pixels)
+        try:
+            _, probabilities = await chosen.infer(pixels)
+        except QueueFull:
+            raise TooManyRequests(f"many images wait for {model} already: try again in a second") from None
         return top_classes(chosen.card, probabilities, top_k)
 
 

@@ -91,6 +91,8 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(model: Sp
     card = ModelCard("cifar10_speednet", 1, tuple("abcd"), (3, 16, 16), config=recipe)
     again = create_model("cifar10_speednet", pretrained=write(proto, card, tmp_path))
     assert torch.equal(torch_logits(again, x), expected)
+    with pytest.raises(ValueError, match="holds cifar10_speednet, not mnist_speednet"):
+        create_model("mnist_speednet", pretrained=tmp_path / "cifar10_speednet/1/model.onnx")
 
 
 def test_training_leaves_the_whitening_and_the_norms_scales_alone():

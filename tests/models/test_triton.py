@@ -1,0 +1,53 @@
+"""The zoo folder is a Triton model repository: held against Triton's documented rules.
+
+docs/user_guide/model_repository.md and model_configuration.md ("Auto-Generated Model Configuration") of
+github.com/triton-inference-server/server, and the ONNX Runtime backend's README.
+"""
+
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+
+from cnnzoo.models import create_model, list_models
+from cnnzoo.models.export import to_onnx, write
+from cnnzoo.serve.contract import ModelCard
+
+# ONNX types that the ONNX Runtime backend maps to Triton's; others cannot be served.
+TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE",
+         "STRING"}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list_models())
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = create_model(request.param)
+    classes = tuple(map(str, range(10)))
+    card = ModelCard(request.param, 1, classes, model.input_shape)
+    return write(to_onnx(model), card, tmp_path_factory.mktemp("zoo"))
+
+
+def test_the_layout_is_model_version_file(path: Path):
+    assert path.name == "model.onnx"
+    assert re.fullmatch(r"[1-9]\d*", path.parent.name), "versions whose names begin with 0 are ignored"
+    assert re.fullmatch(r"[\w.-]+", path.parent.parent.name)
+    assert [p.name for p in path.parent.parent.iterdir()] == [path.parent.name]
+
+
+def test_the_configuration_completes_itself(path: Path):
+    """Batching is completed where the first dimension of every input and output is dynamic, the others fixed."""
+    graph = onnx.load(path).graph
+    weights = {i.name for i in graph.initializer}
+    for value in [*(i for i in graph.input if i.name not in weights), *graph.output]:
+        tensor = value.type.tensor_type
+        assert onnx.TensorProto.DataType.Name(tensor.elem_type) in TYPES
+        batch, *rest = tensor.shape.dim
+        assert batch.dim_param
+        assert all(d.dim_value > 0 for d in rest)
+
+
+def test_nothing_in_it_needs_more_than_onnx_runtime(path: Path):
+    proto = onnx.load(path)
+    assert {i.domain for i in proto.opset_import} == {""}
+    assert {node.domain for node in proto.graph.node} <= {""}
+    assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
