@@ -5,11 +5,11 @@ No timer: an idle network starts at once, a busy one gathers what arrives meanwh
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -48,6 +48,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._waiting: deque[_Item] = deque()
+        self._lock = threading.Lock()  # of what waits
         self._busy = False
         self.queued = 0  # images
         self._sizes = metrics.batches(name)
@@ -57,34 +58,55 @@ class Batcher:
 
         Raises QueueFull, and whatever `run` raises for these images alone.
         """
-        if self.queued + len(images) > self._max_queue:
-            raise QueueFull
-        item = _Item(images, asyncio.get_running_loop().create_future())
-        self._waiting.append(item)
-        self.queued += len(images)
+        loop = asyncio.get_running_loop()
+        item = _Item(images, loop.create_future())
+        with self._lock:
+            if self.queued + len(images) > self._max_queue:
+                raise QueueFull
+            self._waiting.append(item)
+            self.queued += len(images)
         if not self._busy:
-            self._start()
+            self._start(loop)
         try:
             return await item.outputs
         except asyncio.CancelledError:
-            if item in self._waiting:
-                self._waiting.remove(item)
-                self.queued -= len(images)
+            with self._lock:
+                if item in self._waiting:
+                    self._waiting.remove(item)
+                    self.queued -= len(images)
             raise
 
-    def _start(self) -> None:
-        batch: list[_Item] = []
-        size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
-            batch.append(self._waiting.popleft())
-            size += len(batch[-1].images)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._take()
         self._busy = bool(batch)
         if batch:
+            _threads.submit(self._work, batch, loop)
+
+    def _take(self, least: int = 1) -> list[_Item]:
+        """The next batch, if at least so many images wait."""
+        batch: list[_Item] = []
+        size = 0
+        with self._lock:
+            if self.queued < least:
+                return batch
+            while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].images)
             self.queued -= size
+        if batch:
             self._sizes.observe(size)
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(_threads, self._compute, [item.images for item in batch])
-            work.add_done_callback(partial(self._finish, batch))
+        return batch
+
+    def _work(self, batch: list[_Item], loop: asyncio.AbstractEventLoop) -> None:
+        """On a thread: computes a batch, and goes on without asking the event loop while whole batches wait.
+
+        The loop may be busy refusing requests then, and would take long to send the next one.
+        """
+        while batch:
+            results = self._compute([item.images for item in batch])
+            following = self._take(self._max_batch)
+            loop.call_soon_threadsafe(self._finish, batch, results, None if following else loop)
+            batch = following
 
     def _compute(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
         """The outputs of each part. If the whole batch fails each is tried alone: one never fails its neighbours."""
@@ -97,12 +119,15 @@ class Batcher:
         ends = list(accumulate(len(part) for part in parts))
         return [(logits[a:b], probabilities[a:b]) for a, b in pairwise([0, *ends])]
 
-    def _finish(self, batch: list[_Item], work: "asyncio.Future[list[Outputs | Exception]]") -> None:
-        for item, result in zip(batch, work.result(), strict=True):
+    def _finish(
+        self, batch: list[_Item], results: list[Outputs | Exception], idle: asyncio.AbstractEventLoop | None
+    ) -> None:
+        for item, result in zip(batch, results, strict=True):
             if item.outputs.done():  # cancelled meanwhile
                 continue
             if isinstance(result, Exception):
                 item.outputs.set_exception(result)
             else:
                 item.outputs.set_result(result)
-        self._start()
+        if idle:
+            self._start(idle)
