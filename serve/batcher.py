@@ -26,7 +26,9 @@ class QueueFull(Exception):
 
 
 @dataclass(eq=False)
-class _Item:
+class Item:
+    """Images, and their outputs once they are there."""
+
     images: np.ndarray
     outputs: asyncio.Future[Outputs]
 
@@ -47,7 +49,7 @@ class Batcher:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()  # of what waits
         self._busy = False
         self.queued = 0  # images
@@ -58,8 +60,12 @@ class Batcher:
 
         Raises QueueFull, and whatever `run` raises for these images alone.
         """
+        return await self.wait(self.submit(images))
+
+    def submit(self, images: np.ndarray) -> Item:
+        """Puts images into the queue; raises QueueFull."""
         loop = asyncio.get_running_loop()
-        item = _Item(images, loop.create_future())
+        item = Item(images, loop.create_future())
         with self._lock:
             if self.queued + len(images) > self._max_queue:
                 raise QueueFull
@@ -67,13 +73,17 @@ class Batcher:
             self.queued += len(images)
         if not self._busy:
             self._start(loop)
+        return item
+
+    async def wait(self, item: Item) -> Outputs:
+        """The outputs of what was submitted. If this is cancelled, or they are, it leaves the queue."""
         try:
             return await item.outputs
         except asyncio.CancelledError:
             with self._lock:
                 if item in self._waiting:
                     self._waiting.remove(item)
-                    self.queued -= len(images)
+                    self.queued -= len(item.images)
             raise
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,9 +92,9 @@ class Batcher:
         if batch:
             _threads.submit(self._work, batch, loop)
 
-    def _take(self, least: int = 1) -> list[_Item]:
+    def _take(self, least: int = 1) -> list[Item]:
         """The next batch, if at least so many images wait."""
-        batch: list[_Item] = []
+        batch: list[Item] = []
         size = 0
         with self._lock:
             if self.queued < least:
@@ -97,7 +107,7 @@ class Batcher:
             self._sizes.observe(size)
         return batch
 
-    def _work(self, batch: list[_Item], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, batch: list[Item], loop: asyncio.AbstractEventLoop) -> None:
         """On a thread: computes a batch, and goes on without asking the event loop while whole batches wait.
 
         The loop may be busy refusing requests then, and would take long to send the next one.
@@ -120,7 +130,7 @@ class Batcher:
         return [(logits[a:b], probabilities[a:b]) for a, b in pairwise([0, *ends])]
 
     def _finish(
-        self, batch: list[_Item], results: list[Outputs | Exception], idle: asyncio.AbstractEventLoop | None
+        self, batch: list[Item], results: list[Outputs | Exception], idle: asyncio.AbstractEventLoop | None
     ) -> None:
         for item, result in zip(batch, results, strict=True):
             if item.outputs.done():  # cancelled meanwhile

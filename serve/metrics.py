@@ -1,6 +1,6 @@
 """What Prometheus is told, by model and by route template: never by an address that a stranger chose.
 
-The workers of a service keep their numbers in files; each worker answers for all of them.
+Several workers of a service keep their numbers in files; each answers for all of them.
 """
 
 import os
@@ -13,13 +13,15 @@ import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from .settings import settings
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _own_folder() -> str | None:
     """A folder for the workers of this service. BentoML's is one for all services of a user, and each empties it."""
-    if FOLDER not in os.environ:
-        return None  # no worker, but a process that only looks at the service
+    if FOLDER not in os.environ or settings().workers == 1:
+        return None
     beside = Path(os.environ[FOLDER])
     folder = beside.with_name(f"cnnzoo-metrics-{os.getppid()}")
     for other in beside.parent.glob("cnnzoo-metrics-*"):
@@ -31,9 +33,8 @@ def _own_folder() -> str | None:
 
 
 _folder = _own_folder()
-if _folder:
-    _pid = os.getpid()  # a worker never forks: asking each time is a system call for every number
-    values.ValueClass = values.MultiProcessValue(lambda: _pid)
+_pid = os.getpid()  # a worker never forks: asking each time is a system call for every number
+values.ValueClass = values.MultiProcessValue(lambda: _pid) if _folder else values.MutexValue
 _registry = CollectorRegistry()
 _requests = Counter("cnnzoo_requests", "Requests answered.", ["route", "model", "status"], registry=_registry)
 _seconds = Histogram(
