@@ -108,13 +108,10 @@ async def _send_error(scope: Scope, send: Send, start: Message, body: bytes, req
     kept = [(k, v) for k, v in start["headers"] if k not in (b"content-length", b"content-type")]
     if status in (429, 503) and b"retry-after" not in dict(kept):
         kept.append((b"retry-after", b"1"))
-    if scope["method"] == "HEAD":
-        payload, headers = b"", kept
-    else:
-        payload = json.dumps(content).encode("ascii")
-        headers = [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
+    payload = json.dumps(content).encode("ascii")
+    headers = [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": payload})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else payload})
 
 
 def _read_error(status: int, body: bytes) -> dict[str, str]:

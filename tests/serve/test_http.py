@@ -70,6 +70,12 @@ def test_head_says_what_get_would_without_a_body(client: httpx.Client):
         assert head.headers[name] == get.headers[name]
 
 
+def test_head_of_what_is_not_there_says_so_without_a_body(client: httpx.Client):
+    head, get = client.head("/models/nothing.onnx"), client.get("/models/nothing.onnx")
+    assert (head.status_code, head.content) == (404, b"")
+    assert head.headers["content-type"] == get.headers["content-type"] == "application/json"
+
+
 def test_a_file_that_the_client_has_is_not_sent_again(client: httpx.Client):
     etag = client.head("/models/digits_cnn.onnx").headers["etag"]
     for value in (etag, f'"other", {etag}', f"W/{etag}", "*"):
