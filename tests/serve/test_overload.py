@@ -185,3 +185,11 @@ def test_a_killed_worker_is_replaced(zoo: Path, asked: list[tuple[bytes, np.ndar
             time.sleep(0.1)
         assert process.poll() is None
         assert worker.pid not in {p.pid for p in server_processes(client)}
+
+
+def test_in_a_container_a_killed_worker_ends_the_service(zoo: Path):
+    """BentoML leaves starting it anew to the container's supervisor; for that it must end, and not with 0."""
+    with service(zoo, BENTOML_CONTAINERIZED="1") as (process, client, log):
+        (worker,) = (p for p in server_processes(client) if p.pid != process.pid)
+        worker.kill()
+        assert process.wait(60) != 0, log.read_text()[-2000:]
