@@ -1,7 +1,7 @@
 """Python's cyclic garbage collector, kept from stopping the service in the middle of requests.
 
 BentoML's timeout starts a timer for every request and never cancels it, so that thousands of small objects are alive
-at any time. A full collection looks at each of them: a tenth of a second and more, during which nobody is answered.
+at any time. A full collection looks at each of them, and nobody is answered meanwhile.
 Young garbage is collected as always; all of it once in a while, if possible when nobody asks anything.
 """
 

@@ -1,5 +1,6 @@
 """What can be set about the service: environment variables CNNZOO_…, read and checked once at start."""
 
+import ipaddress
 import os
 import sys
 from functools import cache
@@ -60,6 +61,15 @@ class ServeSettings(BaseSettings):
         for origin in value:
             if origin != "*" and not (origin.startswith(("http://", "https://")) and origin.count("/") == 2):
                 raise ValueError(f"{origin!r} is no origin: write it as https://example.org, without a path")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("give an IP address: 127.0.0.1 is this machine, 0.0.0.0 every interface") from None
         return value
 
     @field_validator("zoo")

@@ -69,8 +69,8 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
 def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.ndarray) -> tuple[bytes, int | None]:
     """The answer's body, and the value of the header: the length of the JSON where tensors follow it, or None."""
     results = dict(zip(OUTPUTS, (logits, probabilities), strict=True))
-    if all(output.binary and not output.classes for output in call.outputs):
-        head = _binary_head(card.name, card.version, logits.shape, call.outputs, call.id)
+    if call.id is None and all(output.binary and not output.classes for output in call.outputs):
+        head = _binary_head(card.name, card.version, logits.shape, call.outputs)
         return b"".join([head, *(results[output.name].tobytes() for output in call.outputs)]), len(head)
     described, tensors = [], []
     for output in call.outputs:
@@ -90,12 +90,13 @@ def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.nda
 
 
 @lru_cache(1024)
-def _binary_head(name: str, version: int, shape: tuple[int, ...], outputs: tuple[Output, ...], id: str | None) -> bytes:
+def _binary_head(name: str, version: int, shape: tuple[int, ...], outputs: tuple[Output, ...]) -> bytes:
+    """The same for many answers; never one with an id, which may be as long as a client likes."""
     parameters = {"binary_data_size": 4 * math.prod(shape)}
     described = [
         {"name": output.name, "datatype": "FP32", "shape": list(shape), "parameters": parameters} for output in outputs
     ]
-    return _head(name, version, described, id)
+    return _head(name, version, described, None)
 
 
 def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None) -> bytes:

@@ -31,13 +31,14 @@ async def download(request: Request) -> Response:
         "Cache-Control": "public, max-age=31536000, immutable" if "version" in request.path_params else "no-cache",
         "X-Content-Type-Options": "nosniff",
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     file_name = f"{model.card.name}-{model.card.version}.onnx"
     return FileResponse(model.path, headers=headers, media_type="application/octet-stream", filename=file_name)
 
 
-def _matches(if_none_match: str | None, etag: str) -> bool:
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether a client that sends this If-None-Match has the file already."""
     if if_none_match is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]

@@ -16,7 +16,7 @@ SMALL = 2**16  # bytes of a body that is read on the event loop: going to a thre
 class Infer:
     """The outputs asked for, as JSON, or as JSON with binary tensors after it.
 
-    An ASGI application of its own: Starlette's Request and Response take as long as a small network.
+    An ASGI application of its own, without Starlette's Request and Response around it: the busiest address.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..errors import ApiError
-from .download import _matches
+from .download import matches
 
 FOLDER = Path(__file__).parent.parent / "page"
 TYPES = {
@@ -51,7 +51,7 @@ async def page(request: Request) -> Response:
     if file is None:
         raise ApiError(404, "not_found", f"the page has no file {name[:64]!r}; it begins at /")
     headers = {**HEADERS, "ETag": file.etag}
-    if _matches(request.headers.get("if-none-match"), file.etag):
+    if matches(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=file.media_type, headers=headers)
 

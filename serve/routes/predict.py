@@ -3,7 +3,7 @@
 import base64
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,9 @@ async def predict(request: Request) -> JSONResponse:
     show_input = _one_of(request, "show_input", "false", "true") == "true"
     files = await _files(request)
     received = time.perf_counter()
-    inputs = await _in_place_if_small(_inputs, [data for _, data in files], model.card.input_shape, prepare)
+    pictures = [data for _, data in files], model.card.input_shape, prepare
+    in_place = len(files) == 1 and is_small(files[0][1])
+    inputs = _inputs(*pictures) if in_place else await in_thread(_inputs, *pictures)
     decoded = time.perf_counter()
     right = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not right and isinstance(inputs[0], ApiError):
@@ -78,14 +80,6 @@ def to_data_url(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-async def _in_place_if_small(
-    function: Callable[..., list[np.ndarray | ApiError]], files: list[bytes], *rest: object
-) -> list[np.ndarray | ApiError]:
-    if len(files) == 1 and is_small(files[0]):
-        return function(files, *rest)
-    return await in_thread(function, files, *rest)
 
 
 def _inputs(files: list[bytes], shape: tuple[int, int, int], prepare: str) -> list[np.ndarray | ApiError]:

@@ -50,6 +50,7 @@ def test_the_page_of_docs_lists_them_all():
     [
         ("CNNZOO_PORT", "http", "valid integer"),
         ("CNNZOO_PORT", "70000", "less than or equal to 65535"),
+        ("CNNZOO_HOST", "localhost", "127.0.0.1 is this machine"),
         ("CNNZOO_WORKERS", "0", "greater than or equal to 1"),
         ("CNNZOO_MAX_BODY", "32 MiB", "valid integer"),
         ("CNNZOO_ORIGINS", "example.org", "write it as https://example.org"),
