@@ -29,7 +29,7 @@ from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
 from cnnzoo.commands.trainer import Trainer, console, say
 from cnnzoo.datamodules import ImageDataModule
-from cnnzoo.models import ImageClassifier
+from cnnzoo.models import ImageClassifier, pretrained
 from cnnzoo.serve.contract import check_name
 
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
@@ -55,6 +55,8 @@ class ZooCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", default="model", help="the model's name in run folders and in the zoo")
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+        start = "begin with these weights: a model of the zoo by its name, or an exported file"
+        parser.add_argument("--pretrained", type=str | None, help=start)
         every = "steps between checkpoints within an epoch; none by default"
         parser.add_argument("--checkpoint_every", type=int | None, help=every)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -130,7 +132,7 @@ class ZooCLI(LightningCLI):
         return checkpoints.loggers(self.run)
 
     def _report(self, options: Namespace) -> Report:
-        folder, last = self.run or Path(options.ckpt_path).parent, Path(options.ckpt_path).with_name("last.ckpt")
+        folder = self.run or Path(options.ckpt_path).parent
         details = {
             "model": options.name,
             "dataset": self.datamodule.describe(),
@@ -138,7 +140,7 @@ class ZooCLI(LightningCLI):
             "checkpoint": os.path.relpath(options.ckpt_path, folder),
             "command": command(),
             "commit": commit(),
-            "training": made(last if last.is_file() else options.ckpt_path),  # the best one is not the end
+            "training": made(options.ckpt_path),
         }
         self.report = Report(folder, details, folder / "metrics.csv")
         return self.report
@@ -162,6 +164,9 @@ class ZooCLI(LightningCLI):
                 runs.remove_unless_begun(self.run)
 
     def before_fit(self) -> None:
+        if start := self.config[self.subcommand].pretrained:
+            path = Path(start) if start.endswith(".onnx") else pretrained.newest(start)
+            pretrained.fill(self.model, *pretrained.read(path))
         if self.trainer.is_global_zero:
             console.print(summary_table(self.model))
 

@@ -18,6 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cnnzoo.serve.contract import dataset_title
+
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
 WHERE = ("--config", "--ckpt_path", "--runs", "--data.data_dir")  # of `test`: which run, not what was measured
@@ -64,10 +66,9 @@ def table() -> str:
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
         minutes = statistics.median(run["training"]["seconds"] for run in runs) / 60
         dataset, training = runs[0]["dataset"], runs[0]["training"]
-        variant = f" ({dataset['variant']})" if "JPEG" in dataset.get("variant", "") else ""
         tested = f", tested with `{test.removeprefix('cnnzoo test ')}`" if test != "cnnzoo test" else ""
         accuracy = f"{statistics.mean(accuracies):.2f}%{spread}"
-        cells = [f"`{fit}`{tested}", f"{dataset['name']}{variant}", accuracy, str(len(runs))]
+        cells = [f"`{fit}`{tested}", dataset_title(dataset), accuracy, str(len(runs))]
         cells += [str(training["epochs"]), f"{minutes:.1f}", training["hardware"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

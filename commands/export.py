@@ -1,70 +1,135 @@
-"""A checkpoint becomes a file in the zoo, through the parity gate."""
+"""A checkpoint becomes a file in the zoo: calibrated, through the parity gate, measured."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+import onnx
+import torch
 
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
-from ..models.export import check_parity, next_version, to_onnx, torch_logits, write
-from ..models.metrics import classification_metrics
+from ..models.export import OnnxFile, check_parity, next_version, to_onnx, torch_answers, write
 from ..models.summary import summarize
-from ..serve.contract import ModelCard, check_name
-from .provenance import command, commit
+from ..models.variants import to_fp16, to_int8
+from ..serve.contract import ModelCard, check_name, dataset_title
+from .calibrate import held_out_temperature
+from .measure import measure, robustness
+from .provenance import command, commit, recipe
 
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
+LOSS_ALLOWED = 0.003  # of validation accuracy, for fewer bits
+RANGED_BY = 512  # training images that int8's ranges are taken from
+
+Weights = Literal["fp32", "fp16", "int8"]
+
+
+class GateError(ValueError):
+    """A variant that answers too much worse than the network it was made from."""
+
+
+class Exported(NamedTuple):
+    path: Path
+    card: ModelCard
+    gate: str  # what was compared, in words
 
 
 def export(
-    model: ImageClassifier, data: ImageDataModule, name: str, zoo: Path, config: dict[str, Any]
-) -> tuple[Path, ModelCard, float]:
-    """Exports a trained model, compares it with torch on the whole test set and puts it into the zoo.
+    model: ImageClassifier,
+    data: ImageDataModule,
+    name: str,
+    zoo: Path,
+    config: dict[str, Any],
+    training: dict[str, Any],
+    weights: Weights = "fp32",
+    corruption_images: int = 2000,
+) -> Exported:
+    """Calibrates a trained model, exports it, compares it with torch on the whole test set and puts it into the zoo.
 
     Args:
         config: the resolved configuration it was trained with.
-
-    Returns:
-        the file, its card, and the largest difference of a probability from torch's.
+        training: command, commit, hardware, epochs and seconds of the run.
+        weights: int8 and fp16 are further compared with the full network on the validation part.
+        corruption_images: of the test set, for the table of corruptions; 0 leaves it out.
 
     Raises:
-        ParityError, ContractError (the name), or what the data raises; nothing is written then.
+        ParityError, GateError, ContractError (the name), or what the data raises; nothing is written then.
     """
     check_name(name)
     data.prepare_data()
-    images, labels = data.load(train=False)
-    logits = torch_logits(model, images)
+    temperature = held_out_temperature(model, data)
+    model.temperature.fill_(temperature or 1.0)
     proto = to_onnx(model)
-    difference = check_parity(proto, images, logits)
+    file = OnnxFile(proto)
+    images, labels = data.load(train=False)
+    answers = file.answers(images)
+    difference = check_parity(answers, torch_answers(model, images))
+    n = f"{len(labels):,}"
+    gate = f"Parity: {n} of {n} classes as torch gives them, probabilities within {difference:.1e}"
+    if weights != "fp32":
+        smaller, gate = _variant(proto, file, data, weights)
+        proto, file, name = smaller, OnnxFile(smaller), f"{name}_{weights}"
+        answers = file.answers(images)
 
     layers = summarize(model)
-    metrics = classification_metrics(logits, labels)
     dataset = data.describe()
+    figures = measure(answers, labels)
+    accuracy = figures["metrics"]["accuracy"]
     card = ModelCard(
         name=name,
         version=next_version(zoo, name),
         classes=data.classes,
         input_shape=data.image_shape,
         prepare=data.prepare_picture,
-        summary=f"{type(model).__name__}, {dataset['name']}: {metrics['accuracy']:.2%} of {metrics['n']:,} test images",
+        summary=f"{type(model).__name__}, {dataset_title(dataset)}: {accuracy:.2%} of {n} test images",
+        intended_use=data.intended_use,
+        limits=data.limits,
         dataset=dataset,
-        metrics=metrics,
+        temperature=float(model.temperature),
+        robustness=robustness(file, data, corruption_images),
+        weights=weights,
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
+        training=training,
         command=command(),
-        config=config,
+        config=recipe(config),
         seed=config.get("seed_everything"),
         commit=commit(),
         libraries=_libraries(),
         licence="Apache-2.0",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        **figures,
     )
     while True:
         try:
-            return write(proto, card, zoo), card, difference
+            return Exported(write(proto, card, zoo), card, gate)
         except FileExistsError:  # another export took the number
             card = replace(card, version=next_version(zoo, name))
+
+
+def _variant(
+    proto: onnx.ModelProto, full: OnnxFile, data: ImageDataModule, weights: Weights
+) -> tuple[onnx.ModelProto, str]:
+    """The network in fewer bits, and how it compares. Raises GateError if it is too much worse."""
+    data.setup("validate")
+    train, held_out = data.parts["train"], data.parts["val"]
+    if not len(held_out):
+        raise GateError(f"{weights} is compared with fp32 on held-out images: there are none (data.val_fraction is 0)")
+    if weights == "int8":
+        spread = torch.linspace(0, len(train) - 1, min(RANGED_BY, len(train) // 64 * 64)).long()
+        smaller = to_int8(proto, train[spread][0])
+    else:
+        smaller = to_fp16(proto)
+    images, labels = held_out[torch.arange(len(held_out))]
+    before, after = (
+        (one.answers(images)[0].argmax(1) == labels).double().mean().item() for one in (full, OnnxFile(smaller))
+    )
+    compared = f"{weights} gets {after:.2%} of {len(labels):,} validation images right, fp32 {before:.2%}"
+    if after < before - LOSS_ALLOWED:
+        raise GateError(f"{compared}: more than {LOSS_ALLOWED:.1%} less. Nothing was written")
+    return smaller, f"Gate: {compared}"
 
 
 def _libraries() -> dict[str, str]:

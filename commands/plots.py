@@ -3,7 +3,7 @@
 import csv
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,29 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
+    ax.set_title(title, fontsize=11, parse_math=False)
+    _save(figure, path)
+
+
+def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
+    """How often a network is right (y) when it is so sure (x), and how often it is so sure (below).
+
+    curves: by name, the (mean confidence, accuracy, images) of each bin of confidence.
+    """
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    for number, (name, bins) in enumerate(curves.items()):
+        confidence, accuracy, images = zip(*bins, strict=True)
+        colour, style = f"C{number}", "o--" if number == 0 and len(curves) > 1 else "o-"
+        ax.plot(confidence, accuracy, style.replace("o", ""), color=colour, label=name)
+        ax.scatter(confidence, accuracy, 4 + 60 * np.divide(images, sum(images)), color=colour)  # few images, small dot
+        below.plot(confidence, np.divide(images, sum(images)), style, color=colour, markersize=4)
+    ax.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.04))
+    below.set(xlabel="confidence", ylabel="of images", ylim=(0, 1))
+    for axes in (ax, below):
+        axes.grid(alpha=0.3)
+    ax.legend(loc="lower right")
     ax.set_title(title, fontsize=11, parse_math=False)
     _save(figure, path)
 

@@ -12,6 +12,9 @@ from lightning import Callback, LightningModule, Trainer
 
 from .hardware import processor
 
+RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
+PLACES = ("--runs", "--zoo", "--data.data_dir")  # options that say where, not how
+
 
 class Provenance(Callback):
     """Keeps, over stops and resumptions, the first command and the seconds that training took in all."""
@@ -33,14 +36,34 @@ class Provenance(Callback):
 
 
 def made(checkpoint: str | Path) -> dict[str, Any]:
-    """What `Provenance` kept in a checkpoint: command, commit, hardware, precision, epochs, seconds."""
+    """What `Provenance` kept of a checkpoint's run: command, commit, hardware, precision, epochs, seconds."""
+    last = Path(checkpoint).with_name("last.ckpt")  # the best one is not the end
+    checkpoint = last if last.is_file() else checkpoint
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return {**content["callbacks"].get("Provenance", {}), "epochs": content["epoch"] + 1}
+    kept = content["callbacks"].get("Provenance", {})
+    if "command" in kept:
+        kept["command"] = _without_places(shlex.split(kept["command"]))
+    return {**kept, "epochs": content["epoch"] + 1}
 
 
 def command() -> str:
-    """The command line of this process, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line of this process, as one would type it, but for where it read and wrote."""
+    return _without_places([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def recipe(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration says how a network is made, but for where its data lay."""
+    kept: dict[str, Any] = {key: config[key] for key in RECIPE if config.get(key) is not None}
+    kept["trainer"] = {flag: value for flag, value in config.get("trainer", {}).items() if value is not None}
+    if folder := kept.get("data", {}).get("init_args", {}).get("data_dir"):
+        arguments = {**kept["data"]["init_args"], "data_dir": Path(folder).name}
+        kept["data"] = {**kept["data"], "init_args": arguments}
+    return kept
+
+
+def _without_places(words: list[str]) -> str:
+    pairs = zip(words, ["", *words], strict=False)
+    return shlex.join(word for word, before in pairs if not {word, before} & set(PLACES))
 
 
 def commit() -> str | None:

@@ -1,17 +1,21 @@
-"""What `test` leaves behind: metrics.json, a confusion matrix, the worst mistakes, the learning curves."""
+"""What `test` leaves behind: metrics.json, confusion matrix, reliability, the worst mistakes, learning curves."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from ..models.metrics import classification_metrics
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
+from ..models.calibration import reliability
+from ..models.metrics import classification_metrics, confusions
 from . import plots
+from .calibrate import held_out_temperature
 
 MISTAKES = 25  # images on the sheet of mistakes
 
@@ -45,17 +49,26 @@ class Report(Callback):
         if not trainer.is_global_zero:
             return
         logits, labels, wrong_images, wrong_logits, wrong_labels = parts
-        metrics = classification_metrics(logits, labels)
-        classes = trainer.datamodule.classes  # type: ignore[attr-defined]
-        counts = multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=len(classes)).numpy()
+        data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(module, ImageClassifier)
+        classes, temperature = data.classes, held_out_temperature(module, data)
+        raw, calibrated = logits.softmax(1), (logits / (temperature or 1)).softmax(1)
+        metrics = classification_metrics(calibrated, labels)
+        metrics["calibration_error_before"] = classification_metrics(raw, labels)["calibration_error"]
+        counts = np.array(confusions(logits.argmax(1), labels, len(classes)))
         per_class = {c: counts[i, i] / max(1, counts[i].sum()) for i, c in enumerate(classes)}
-        self._write_json({**metrics, "accuracy_per_class": per_class, **self.details})
+        more = {"temperature": temperature, "accuracy_per_class": per_class}
+        self._write_json({**metrics, **more, **self.details})
 
         title = f"{type(module).__name__}: {metrics['accuracy']:.2%} of {metrics['n']:,} test images"
         plots.confusion_matrix(counts, classes, self._path("confusion_matrix.png"), title)
+        curves = {"as trained": reliability(raw, labels)}
+        if temperature:
+            curves["calibrated"] = reliability(calibrated, labels)
+        plots.reliability(curves, self._path("reliability.png"), type(module).__name__)
         order = _most_confidently_wrong(wrong_logits, wrong_labels)
         if len(order):
-            probabilities = wrong_logits.softmax(1)
+            probabilities = (wrong_logits / (temperature or 1)).softmax(1)
             captions = [
                 f"{classes[p]} {probabilities[i, p]:.0%}\nis {classes[wrong_labels[i]]}"
                 for i in order

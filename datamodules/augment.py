@@ -71,7 +71,7 @@ class Augmentation:
             moved = rng.uniform(-self.shift, self.shift, size=(2, n))[:, mine]
             angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate, size=n))[mine]
             factor = (1 + rng.uniform(-self.zoom, self.zoom, size=n))[mine]
-            images = _warped(images, moved, flipped, angle, factor, self.fill)
+            images = warp(images, moved, flipped, angle, factor, self.fill)
         return _cut_out(images, rng.random((2, n))[:, mine], self.cutout) if self.cutout else images
 
     def _flipped(self, drawn: np.ndarray, images: Tensor, epoch: int) -> np.ndarray:
@@ -93,10 +93,13 @@ def _moved(images: Tensor, moved: np.ndarray, flipped: np.ndarray, fill: Fill) -
     return out
 
 
-def _warped(
+def warp(
     images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
 ) -> Tensor:
-    """By any distance, angle and factor, around the centre; pixels in between are interpolated."""
+    """Images uint8 [N, C, H, W] moved by pixels [2, N], mirrored, turned by radians and magnified, each its own way.
+
+    Around the centre; pixels in between are interpolated.
+    """
     height, width = images.shape[2:]
     y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
     cos, sin = (np.cos(angle) / factor)[:, None, None], (np.sin(angle) / factor)[:, None, None]

@@ -30,6 +30,9 @@ class ImageDataModule(LightningDataModule):
     # What an uploaded picture goes through before a network trained on this data sees it; the
     # service does it (serve/images.py), the card says which.
     prepare_picture = "photo"
+    # For the model card, too.
+    intended_use = "Pictures like those that it was trained on."
+    limits = "Whatever it is shown, it names one of its classes: it cannot say that a picture is none of them."
 
     def __init__(
         self,

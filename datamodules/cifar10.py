@@ -36,6 +36,12 @@ class CIFAR10DataModule(ImageDataModule):
     Features from Tiny Images", 2009.
     """
 
+    intended_use = "Photographs of one of its ten things, filling the picture, seen at 32×32 pixels."
+    limits = (
+        "Not for anything but its ten classes, of which it names one whatever it is shown, people among it; nor for "
+        "small things in large pictures. Its pictures are what the web gave for English words before 2009."
+    )
+
     @property
     def classes(self) -> tuple[str, ...]:
         return CLASSES

@@ -39,9 +39,10 @@ def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any
     Args:
         name: one of `list_models()`.
         pretrained: True for the weights of the newest version under this name in the zoo folder
-            (`CNNZOO_ZOO`, else `zoo/`), or the path of an exported model.onnx.
+            (`CNNZOO_ZOO`, else `zoo/`) or, if there is none, of those that cnnzoo ships; or the path of an
+            exported model.onnx.
         kwargs: the network's own arguments; with pretrained weights they default to those of the
-            run that made the file.
+            run that made the file. With another num_classes the last layer is new, and the rest loaded.
 
     Raises:
         ValueError: no such name, or weights that do not fit; FileNotFoundError: no such file.

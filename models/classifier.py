@@ -40,6 +40,7 @@ class ImageClassifier(LightningModule):
 
     mean: Tensor
     std: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -70,6 +71,8 @@ class ImageClassifier(LightningModule):
         # Not in the checkpoint: they are arguments, not something learned.
         self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
         self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
+        # Nor is this: `export` fits it, on images held out (calibration.py), and it is kept in the zoo's file.
+        self.register_buffer("temperature", torch.ones(()), persistent=False)
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -88,6 +91,10 @@ class ImageClassifier(LightningModule):
         """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
         x = (images.float() / 255 - self.mean) / self.std
         return self.network(x.contiguous(memory_format=torch.channels_last))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities [N, classes], calibrated where the network has a temperature, of raw images [N, C, H, W]."""
+        return (self(images) / self.temperature).softmax(dim=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -139,7 +146,7 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Probabilities [N, classes] of a batch of images without labels."""
-        return self(batch).softmax(dim=1)
+        return self.probabilities(batch)
 
     def _evaluate(self, batch: Batch, stage: Literal["val", "test"]) -> Tensor:
         images, labels = batch

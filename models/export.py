@@ -32,7 +32,7 @@ class _Served(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
-        return logits, logits.softmax(dim=1)
+        return logits, (logits / self.model.temperature).softmax(dim=1)
 
 
 def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
@@ -70,28 +70,50 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
 
 @torch.inference_mode()
 def torch_logits(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits float32 [N, classes] of uint8 images [N, C, H, W], on the CPU in eval mode."""
-    model = model.cpu().eval()
-    return torch.cat([model(batch) for batch in images.split(batch_size)])
+    """Logits float32 [N, classes], on the CPU, of uint8 images [N, C, H, W], in eval mode."""
+    model = model.eval()
+    return torch.cat([model(batch.to(model.device)).cpu() for batch in images.split(batch_size)])
 
 
-def check_parity(proto: onnx.ModelProto, images: Tensor, logits: Tensor, batch_size: int = 500) -> float:
-    """Compares the file with torch's `logits` on every image.
+Answers = tuple[Tensor, Tensor]
+"""Logits and probabilities, float32 [N, classes] each."""
+
+
+def torch_answers(model: ImageClassifier, images: Tensor) -> Answers:
+    """What the network itself gives for uint8 images [N, C, H, W], on the CPU."""
+    logits = torch_logits(model.cpu(), images)
+    return logits, (logits / model.temperature).softmax(1)
+
+
+class OnnxFile:
+    """An exported network in ONNX Runtime, on the CPU."""
+
+    def __init__(self, file: onnx.ModelProto | bytes) -> None:
+        content = file if isinstance(file, bytes) else file.SerializeToString()
+        self._session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def answers(self, images: Tensor, batch_size: int = 100) -> Answers:
+        """What it gives for uint8 images [N, C, H, W]."""
+        parts = [
+            self._session.run([LOGITS, PROBABILITIES], {INPUT: batch.numpy()}) for batch in images.split(batch_size)
+        ]
+        logits, probabilities = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        return logits, probabilities
+
+
+def check_parity(answers: Answers, expected: Answers) -> float:
+    """Compares ONNX Runtime's answers with torch's, image by image.
 
     Returns the largest difference of a probability. Raises ParityError if a class differs anywhere, or a
     probability by more than TOLERANCE.
     """
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    answers = [session.run([LOGITS, PROBABILITIES], {INPUT: batch.numpy()}) for batch in images.split(batch_size)]
-    onnx_logits = np.concatenate([a[0] for a in answers])
-    onnx_probabilities = np.concatenate([a[1] for a in answers])
-    differing = np.flatnonzero(onnx_logits.argmax(1) != logits.argmax(1).numpy())
-    difference = np.abs(onnx_probabilities - logits.softmax(1).numpy()).max(1)
+    differing = np.flatnonzero(answers[0].argmax(1) != expected[0].argmax(1))
+    difference = (answers[1] - expected[1]).abs().amax(1).numpy()
     worst = float(difference.max())
     if len(differing) or not worst <= TOLERANCE:  # written so that NaN fails
         images_over = np.flatnonzero(~(difference <= TOLERANCE))
         raise ParityError(
-            f"ONNX Runtime and torch differ: another class for {len(differing)} of {len(images)} images "
+            f"ONNX Runtime and torch differ: another class for {len(differing)} of {len(difference)} images "
             f"({_first(differing)}), a probability off by more than {TOLERANCE:g} for {len(images_over)} "
             f"({_first(images_over)}), by {worst:.2g} at most. Nothing was written."
         )

@@ -1,5 +1,6 @@
 """Weights back out of an exported file: the zoo's one artefact serves training too."""
 
+import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import onnx
 import onnx.numpy_helper
 import torch
+from torch import Tensor, nn
 
-from ..serve.contract import CARD_KEY, FILE_NAME, ContractError, ModelCard
+from ..serve.contract import CARD_KEY, FILE_NAME, SHIPPED, ContractError, ModelCard
 from .classifier import ImageClassifier
+
+logger = logging.getLogger("cnnzoo.models")
 
 
 def load(
@@ -21,7 +25,22 @@ def load(
     Raises FileNotFoundError for no such file, ContractError for one without a card, and ValueError for
     weights that do not fit, or are those of one of the `others`.
     """
-    path = path.expanduser() if path else _newest(name)
+    path = path.expanduser() if path else newest(name)
+    card, weights = read(path)
+    made_of = str(card.config.get("model", {}).get("class_path", network.__name__)).rsplit(".", 1)[-1]
+    if made_of != network.__name__:
+        raise ValueError(f"{path} holds a {made_of}, {name} is a {network.__name__}")
+    if card.name != name and card.name in others:
+        raise ValueError(f"{path} holds {card.name}, not {name}")
+    model = network(**{**card.config.get("model", {}).get("init_args", {}), **kwargs})
+    return fill(model, card, weights).eval()
+
+
+def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """The card and the weights, by their names, in an exported file.
+
+    Raises FileNotFoundError, or ContractError for anything but a whole file of a network as it was trained.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
@@ -32,33 +51,48 @@ def load(
     if CARD_KEY not in metadata:
         raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
     card = ModelCard.from_json(metadata[CARD_KEY])
-    recipe = card.config.get("model", {})
-    made_of = str(recipe.get("class_path", network.__name__)).rsplit(".", 1)[-1]
-    if made_of != network.__name__:
-        raise ValueError(f"{path} holds a {made_of}, {name} is a {network.__name__}")
-    if card.name != name and card.name in others:
-        raise ValueError(f"{path} holds {card.name}, not {name}")
-    trained = recipe.get("init_args", {})
-    model = network(**{**trained, **kwargs})
-    weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
+    if card.weights != "fp32":
+        raise ContractError(f"{path} holds {card.weights} weights, for answering only: take {card.name}'s fp32 file")
+    return card, {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
+
+
+def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
+    """`model` with `weights`. If it has another number of classes its last layer stays as it is, which is logged.
+
+    Raises ValueError, naming them, for weights that do not fit.
+    """
     # What batch norm counts is no weight, and not in the file.
     wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    missing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
-    if missing:
+    if len(card.classes) != model.num_classes:
+        head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+        wanted = {key: v for key, v in wanted.items() if not key.startswith(f"{head}.")}
+        logger.warning(
+            "The last layer (%s) is new, for %d classes in place of %d; the rest is %s's, version %d.",
+            head, model.num_classes, len(card.classes), card.name, card.version,
+        )  # fmt: skip
+    elif "temperature" in weights:
+        model.temperature.copy_(weights["temperature"])
+    differing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
+    if differing:
         raise ValueError(
-            f"the weights in {path} do not fit {network.__name__} as asked for: {', '.join(missing)} differ; "
-            "leave out the arguments that change its size"
+            f"the weights of {card.name} do not fit {type(model).__name__} as asked for: {', '.join(differing)} "
+            "differ; leave out the arguments that change its size"
         )
-    model.load_state_dict({key: weights[key] for key in wanted})
-    return model.eval()
+    model.load_state_dict({key: weights[key] for key in wanted}, strict=False)
+    return model
 
 
-def _newest(name: str) -> Path:
-    folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser() / name
-    versions = [int(p.parent.name) for p in folder.glob(f"*/{FILE_NAME}") if p.parent.name.isdecimal()]
-    if not versions:
-        raise FileNotFoundError(
-            f"no exported {name} in {folder.absolute()}: export one (cnnzoo export --help), "
-            "point CNNZOO_ZOO at a zoo folder, or give the file's path as pretrained"
-        )
-    return folder / str(max(versions)) / FILE_NAME
+def newest(name: str) -> Path:
+    """The file of the newest version under `name`: in the zoo folder, else among those that cnnzoo ships.
+
+    Raises FileNotFoundError, saying where it was looked for.
+    """
+    folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser()
+    for place in (folder, SHIPPED):
+        versions = [int(p.parent.name) for p in (place / name).glob(f"*/{FILE_NAME}") if p.parent.name.isdecimal()]
+        if versions:
+            return place / name / str(max(versions)) / FILE_NAME
+    raise FileNotFoundError(
+        f"no exported {name} in {folder.absolute()}: export one (cnnzoo export --help), "
+        "point CNNZOO_ZOO at a zoo folder, or give the file's path as pretrained"
+    )

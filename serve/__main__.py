@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from .contract import FILE_NAME, ContractError, read_card
+from .contract import FILE_NAME, ContractError, dataset_title, read_card
 from .settings import ServeSettings, settings
 
 EMPTY = """\
@@ -56,8 +56,9 @@ def _list_models(folder: Path) -> int:
         except (ContractError, OSError) as error:
             print(f"  {path.relative_to(folder)} cannot be served: {error}")
             continue
-        accuracy = f"{card.metrics['accuracy']:.2%} on {card.dataset.get('name')}" if "accuracy" in card.metrics else ""
-        print(f"  {card.name} {card.version}  {accuracy}")
+        accuracy = card.metrics.get("accuracy")
+        tested = "" if accuracy is None else f"{accuracy:.2%} on {dataset_title(card.dataset)}"
+        print(f"  {card.name} {card.version}  {tested}")
         count += 1
     return count
 

@@ -17,6 +17,7 @@ PROBABILITIES = "probabilities"  # float32 [batch, classes], softmax of the logi
 CARD_KEY = "cnnzoo.card"  # the metadata entry that holds the card as JSON
 FILE_NAME = "model.onnx"  # zoo/<model>/<version>/model.onnx
 SCHEMA = 1
+SHIPPED = Path(__file__).parent.parent / "zoo"  # the models that come with cnnzoo
 
 # How an uploaded picture becomes the network's input (serve/images.py): as a photo is, or as the
 # pictures of a dataset of handwritten digits were made.
@@ -44,10 +45,19 @@ class ModelCard:
         input_shape: (channels, height, width) of one image.
         prepare: how an uploaded picture becomes an input, one of PREPARATIONS.
         summary: one line for people.
+        intended_use: what it is for.
+        limits: what it is not for.
         dataset: name, variant, source and licence of the data.
-        metrics: on the test set: accuracy, n, loss, calibration_error.
+        metrics: on the test set: accuracy, accuracy_low and accuracy_high (Wilson's interval of 95%), n, loss,
+            calibration_error, calibration_error_before.
+        temperature: that the logits are divided by before they become probabilities.
+        confusion_matrix: of the test set; rows are the true classes, columns the predicted ones.
+        reliability: (mean confidence, accuracy, images) of each bin of confidence.
+        robustness: accuracy under corruptions: {"images": how many, "accuracy": {name: [at severity 1 to 5]}}.
+        weights: fp32, fp16 or int8.
         parameters: how many are trained.
         multiply_adds: for one image.
+        training: command, commit, hardware, precision, epochs and seconds of the run.
         command: the command line that wrote the file.
         config: the resolved configuration that trained it.
         seed: of the run.
@@ -63,10 +73,18 @@ class ModelCard:
     input_shape: tuple[int, int, int]
     prepare: str = "photo"
     summary: str = ""
+    intended_use: str = ""
+    limits: str = ""
     dataset: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+    confusion_matrix: list[list[int]] = field(default_factory=list)
+    reliability: list[list[float]] = field(default_factory=list)
+    robustness: dict[str, Any] = field(default_factory=dict)
+    weights: str = "fp32"
     parameters: int = 0
     multiply_adds: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
@@ -121,6 +139,12 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
+def dataset_title(dataset: dict[str, Any]) -> str:
+    """A dataset's name for people; it says so where the images are not the official ones: CIFAR-10 (JPEG q75)."""
+    name, variant = str(dataset.get("name", "")), str(dataset.get("variant", ""))
+    return f"{name} ({variant})" if "JPEG" in variant else name
+
+
 def check_name(name: str) -> str:
     """`name`, if it can be a model's; raises ContractError otherwise."""
     if not _NAME.fullmatch(name):
@@ -154,8 +178,10 @@ def _check(entries: dict[str, Any]) -> None:
         "[channels, height, width] with 1 or 3 channels",
     )
     require("prepare", entries.get("prepare", "photo") in PREPARATIONS, f"one of {', '.join(PREPARATIONS)}")
-    for key in ("dataset", "metrics", "config", "libraries"):
+    for key in ("dataset", "metrics", "robustness", "training", "config", "libraries"):
         require(key, isinstance(entries.get(key, {}), dict), "a JSON object")
+    for key in ("confusion_matrix", "reliability"):
+        require(key, isinstance(entries.get(key, []), list), "a list")
 
 
 def _short(value: object) -> str:

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from cnnzoo.models import create_model
-from cnnzoo.models.export import ParityError, check_parity, next_version, to_onnx, torch_logits, write
+from cnnzoo.models.export import (
+    OnnxFile,
+    ParityError,
+    check_parity,
+    next_version,
+    to_onnx,
+    torch_answers,
+    torch_logits,
+    write,
+)
 from cnnzoo.models.pretrained import load
 from cnnzoo.serve.contract import ContractError, ModelCard
 
@@ -42,7 +51,7 @@ def test_dropout_is_off_in_the_file_though_the_model_was_training():
     model = create_model("mnist_cnn", dropout=0.9).train()
     images = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8)
     proto = to_onnx(model)
-    assert check_parity(proto, images, torch_logits(model, images)) < 1e-5
+    assert check_parity(OnnxFile(proto).answers(images), torch_answers(model, images)) < 1e-5
 
 
 def test_the_gate_stops_a_file_with_one_changed_weight(images: torch.Tensor):
@@ -53,7 +62,7 @@ def test_the_gate_stops_a_file_with_one_changed_weight(images: torch.Tensor):
     changed[3] += 0.01
     last.CopyFrom(onnx.numpy_helper.from_array(changed, last.name))
     with pytest.raises(ParityError, match=r"a probability off by more than 1e-05 for \d+ \(numbers 0, "):
-        check_parity(proto, images, torch_logits(model, images))
+        check_parity(OnnxFile(proto).answers(images), torch_answers(model, images))
 
 
 def test_the_gate_stops_nan(images: torch.Tensor):
@@ -61,7 +70,7 @@ def test_the_gate_stops_nan(images: torch.Tensor):
     with torch.no_grad():
         model.network[6].bias[0] = float("nan")
     with pytest.raises(ParityError):
-        check_parity(to_onnx(model), images, torch_logits(model, images))
+        check_parity(OnnxFile(to_onnx(model)).answers(images), torch_answers(model, images))
 
 
 def test_versions_count_up_and_nothing_is_overwritten(tmp_path):

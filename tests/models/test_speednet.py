@@ -8,7 +8,7 @@ from torch import nn
 
 from cnnzoo.datamodules import Augmentation, DigitsDataModule
 from cnnzoo.models import SpeedNet, create_model
-from cnnzoo.models.export import check_parity, to_onnx, torch_logits, write
+from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers, torch_logits, write
 from cnnzoo.models.muon import Muon, orthogonalized
 from cnnzoo.serve.contract import ModelCard
 
@@ -86,7 +86,7 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(model: Sp
                 layer.running_var.uniform_(0.5, 2)
     proto, x = to_onnx(model), images(20, seed=2)
     expected = torch_logits(model, x)
-    assert check_parity(proto, x, expected) < 1e-5
+    assert check_parity(OnnxFile(proto).answers(x), torch_answers(model, x)) < 1e-5
     recipe = {"model": {"class_path": "SpeedNet", "init_args": {**TINY, "views": views}}}
     card = ModelCard("cifar10_speednet", 1, tuple("abcd"), (3, 16, 16), config=recipe)
     again = create_model("cifar10_speednet", pretrained=write(proto, card, tmp_path))
@@ -96,6 +96,7 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(model: Sp
 
 
 def test_training_leaves_the_whitening_and_the_norms_scales_alone():
+    torch.manual_seed(0)  # sixty steps of a network this narrow: some beginnings end at 60%
     model = SpeedNet(input_shape=(1, 8, 8), widths=[16], whitening_kernel=3, views="flip_shift")
     data = DigitsDataModule(batch_size=200)
     data.setup("fit")

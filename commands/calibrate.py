@@ -1,0 +1,18 @@
+"""The temperature of a network, from the images that its run held out."""
+
+import torch
+
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
+from ..models.calibration import fit_temperature
+from ..models.export import torch_logits
+
+
+def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float | None:
+    """Fitted on the validation part; None for a run that held nothing out (data.val_fraction 0)."""
+    data.setup("validate")
+    held_out = data.parts["val"]
+    if not len(held_out):
+        return None
+    images, labels = held_out[torch.arange(len(held_out))]
+    return fit_temperature(torch_logits(model, images), labels)

@@ -1,0 +1,74 @@
+"""What happens to pictures on the way to a network, each in five severities.
+
+In the manner of CIFAR-10-C (Hendrycks & Dietterich, arXiv 1903.12261) and MNIST-C (Mu & Gilmer, arXiv 1906.02337), at
+severities of this project's own: one table for images of any size. Nothing is left to chance: the same images come out
+the same.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as F
+from torch import Tensor
+
+from .augment import Fill, warp
+
+_SIGNS = np.array([1, -1])
+_DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # down, up, right, left: every fourth image each
+
+
+def noise(images: Tensor, sigma: float, fill: Fill) -> Tensor:
+    """Gaussian, `sigma` a share of white."""
+    drawn = np.random.default_rng(0).normal(0, 255 * sigma, images.shape).astype(np.float32)
+    return _pixels(images + torch.from_numpy(drawn))
+
+
+def blur(images: Tensor, sigma: float, fill: Fill) -> Tensor:
+    """Gaussian, `sigma` in pixels."""
+    return F.gaussian_blur(images, [2 * int(np.ceil(3 * sigma)) + 1] * 2, [sigma, sigma])
+
+
+def jpeg(images: Tensor, quality: float, fill: Fill) -> Tensor:
+    """Compressed and decompressed at libjpeg's `quality`."""
+    return torch.stack([F.jpeg(image, int(quality)) for image in images])
+
+
+def brightness(images: Tensor, more: float, fill: Fill) -> Tensor:
+    """Every pixel brighter by `more`, a share of white."""
+    return _pixels(images + 255 * more)
+
+
+def rotation(images: Tensor, degrees: float, fill: Fill) -> Tensor:
+    """Every other image turned by as many degrees to the left, the others to the right."""
+    n = len(images)
+    angles = np.deg2rad(degrees) * np.resize(_SIGNS, n)
+    return warp(images, np.zeros((2, n)), np.zeros(n, bool), angles, np.ones(n), fill)
+
+
+def translation(images: Tensor, share: float, fill: Fill) -> Tensor:
+    """Moved by a share of the width, in four directions by turns."""
+    n = len(images)
+    moved = images.shape[3] * share * np.resize(_DIRECTIONS, (2, 4))[:, np.arange(n) % 4]
+    return warp(images, moved, np.zeros(n, bool), np.zeros(n), np.ones(n), fill)
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill], Tensor], tuple[float, ...]]] = {
+    "noise": (noise, (0.04, 0.08, 0.12, 0.18, 0.26)),
+    "blur": (blur, (0.4, 0.6, 0.8, 1.0, 1.4)),
+    "jpeg": (jpeg, (80, 60, 40, 25, 15)),
+    "brightness": (brightness, (0.05, 0.1, 0.15, 0.2, 0.3)),
+    "rotation": (rotation, (6, 12, 18, 24, 30)),
+    "translation": (translation, (0.04, 0.08, 0.12, 0.16, 0.2)),
+}
+"""By name: what it does, uint8 [N, C, H, W] to the same, and how much of it at severities 1 to 5."""
+
+
+def corrupt(images: Tensor, name: str, severity: int, fill: Fill) -> Tensor:
+    """Images uint8 [N, C, H, W], corrupted; `fill` is what a move uncovers."""
+    change, amounts = CORRUPTIONS[name]
+    return change(images, amounts[severity - 1], fill)
+
+
+def _pixels(values: Tensor) -> Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,62 @@
+"""Smaller files of the same network: 8-bit integers or 16-bit floats, by ONNX Runtime's own tools."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import Tensor
+
+from ..serve.contract import INPUT
+
+# Wherever integers go in and out; what is not on this list is computed in float32 in between.
+INTEGER_OPS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]
+
+
+def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
+    """Weights and activations in 8 bits, but for the last layer: its logits keep their fine steps.
+
+    Args:
+        images: uint8 [N, C, H, W] of the training part, N a multiple of 64: the range of each activation is what
+            they span.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole, folded, quantized = (str(Path(folder) / f"{n}.onnx") for n in range(3))
+        onnx.save(proto, whole)
+        logging.disable(logging.WARNING)  # advice on how to call the two below
+        try:
+            quant_pre_process(whole, folded, skip_symbolic_shape=True)  # batch norms into convolutions
+            last = [node.name for node in onnx.load(folded).graph.node if node.op_type == "Gemm"][-1]
+            quantize_static(
+                folded,
+                quantized,
+                _Batches(images),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=INTEGER_OPS,
+                nodes_to_exclude=[last],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(quantized)
+
+
+def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and arithmetic in 16-bit floats; inputs and outputs stay as the contract has them."""
+    converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True)
+    return converted
+
+
+class _Batches(CalibrationDataReader):
+    def __init__(self, images: Tensor) -> None:
+        self._batches: Iterator[Tensor] = iter(images.split(64))
+
+    def get_next(self) -> dict[str, object] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}

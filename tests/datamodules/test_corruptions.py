@@ -1,0 +1,76 @@
+"""Corruptions: each does to pixels what it says, and no more."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from cnnzoo.datamodules import DigitsDataModule
+from cnnzoo.datamodules.corruptions import CORRUPTIONS, corrupt
+
+IMAGES = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+FLAT = torch.full((8, 3, 32, 32), 100, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_it_is_the_same_every_time_and_worse_with_severity(name: str):
+    digits, _ = DigitsDataModule().load(train=True)
+    before = digits.clone()
+    changes = []
+    for severity in range(1, 6):
+        after = corrupt(digits, name, severity, "black")
+        assert after.dtype == torch.uint8
+        assert after.shape == digits.shape
+        assert torch.equal(after, corrupt(digits, name, severity, "black"))
+        changes.append((after.float() - digits.float()).abs().mean().item())
+    assert torch.equal(digits, before)
+    assert changes == sorted(changes)
+    assert changes[-1] > changes[0] > 0
+
+
+def test_noise_has_the_spread_it_says():
+    flat = torch.full((100, 1, 32, 32), 128, dtype=torch.uint8)
+    for severity, sigma in enumerate(CORRUPTIONS["noise"][1], start=1):
+        assert corrupt(flat, "noise", severity, "black").float().std() / 255 == pytest.approx(sigma, rel=0.05)
+
+
+def test_brightness_adds():
+    assert (corrupt(FLAT, "brightness", 2, "black") == 126).all()  # 100 + 25.5, to the even neighbour
+    assert corrupt(IMAGES, "brightness", 5, "black").max() == 255
+
+
+def test_blur_is_gaussian():
+    sigma = CORRUPTIONS["blur"][1][4]
+    expected = gaussian_filter(IMAGES[0, 0].numpy().astype(float), sigma, mode="mirror")
+    blurred = corrupt(IMAGES, "blur", 5, "black")[0, 0].numpy().astype(float)
+    assert np.abs(blurred - expected).max() < 1.6
+    assert (corrupt(FLAT, "blur", 5, "black") == 100).all()
+
+
+def test_jpeg_is_pillows():
+    quality = int(CORRUPTIONS["jpeg"][1][0])
+    buffer = io.BytesIO()
+    Image.fromarray(IMAGES[0].permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
+    expected = np.asarray(Image.open(buffer)).transpose(2, 0, 1).astype(int)
+    assert np.abs(corrupt(IMAGES, "jpeg", 1, "black")[0].numpy() - expected).mean() < 2
+
+
+def test_translation_goes_four_ways_and_rotation_two():
+    point = torch.zeros((8, 1, 25, 25), dtype=torch.uint8)
+    point[:, :, 12, 12] = 255
+    moved = corrupt(point, "translation", 2, "black")  # 2 of 25 pixels
+    places = {tuple(int(i) for i in image[0].nonzero()[0]) for image in moved}
+    assert places == {(12, 14), (12, 10), (14, 12), (10, 12)}
+    line = torch.zeros((2, 1, 25, 25), dtype=torch.uint8)
+    line[:, :, 12, :] = 255
+    left, right = corrupt(line, "rotation", 5, "black")
+    assert torch.equal(left, right.flip(1))
+    assert not torch.equal(left, right)
+
+
+def test_what_a_move_uncovers_is_black_or_mirrored():
+    assert (corrupt(FLAT, "translation", 5, "mirror") == 100).all()
+    assert corrupt(FLAT, "translation", 5, "black").min() == 0

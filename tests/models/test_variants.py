@@ -1,0 +1,43 @@
+"""Smaller files of a network: still the contract, nearly the same answers."""
+
+import onnxruntime as ort
+import pytest
+import torch
+
+from cnnzoo.datamodules import DigitsDataModule
+from cnnzoo.models import create_model
+from cnnzoo.models.export import OnnxFile, to_onnx
+from cnnzoo.models.variants import to_fp16, to_int8
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple:
+    torch.manual_seed(0)
+    model = create_model("digits_cnn")
+    model.temperature.fill_(0.5)
+    images, _ = DigitsDataModule().load(train=True)
+    return to_onnx(model), images
+
+
+@pytest.mark.parametrize(("kind", "size", "close"), [("int8", 0.4, 0.05), ("fp16", 0.8, 0.005)])
+def test_a_variant_keeps_the_contract_and_is_smaller(network: tuple, kind: str, size: float, close: float):
+    proto, images = network
+    smaller = to_int8(proto, images[:256]) if kind == "int8" else to_fp16(proto)
+    assert smaller.ByteSize() < size * proto.ByteSize()
+    session = ort.InferenceSession(smaller.SerializeToString())
+    assert [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()] == [("images", "tensor(uint8)", [1, 8, 8])]
+    assert [(o.name, o.type) for o in session.get_outputs()] == [
+        ("logits", "tensor(float)"), ("probabilities", "tensor(float)"),
+    ]  # fmt: skip
+    (logits, probabilities), (expected, sure) = OnnxFile(smaller).answers(images), OnnxFile(proto).answers(images)
+    assert 0 < (logits - expected).abs().max() < close * expected.abs().max()
+    torch.testing.assert_close((logits / 0.5).softmax(1), probabilities)
+    assert (probabilities - sure).abs().max() < 2 * close
+
+
+def test_the_full_network_is_left_as_it_was(network: tuple):
+    proto, images = network
+    before = proto.SerializeToString()
+    to_int8(proto, images[:64])
+    to_fp16(proto)
+    assert proto.SerializeToString() == before
