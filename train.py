@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from cnnzoo.commands import checkpoints, runs
+from cnnzoo.commands import checkpoints, runs, zoo
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
 from cnnzoo.commands.hardware import has_bfloat16
 from cnnzoo.commands.memory import keep_freed_memory
@@ -185,6 +185,8 @@ class ZooCLI(LightningCLI):
 
 
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in zoo.COMMANDS:
+        return zoo.main()
     _quieten()
     keep_freed_memory()
     try:
@@ -196,7 +198,10 @@ def main() -> None:
             trainer_class=Trainer,
             trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
             seed_everything_default=0,
-            parser_kwargs={"description": "Train, test, export and look at small image classifiers."},
+            parser_kwargs={
+                "description": "Train, test, export and look at small image classifiers. What is in a "
+                "zoo folder: cnnzoo list, card, get and verify."
+            },
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,

@@ -5,11 +5,13 @@ severities of this project's own: one table for images of any size. Nothing is l
 the same.
 """
 
+import io
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as F
+from PIL import Image
 from torch import Tensor
 
 from .augment import Fill, warp
@@ -30,8 +32,15 @@ def blur(images: Tensor, sigma: float, fill: Fill) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: float, fill: Fill) -> Tensor:
-    """Compressed and decompressed at libjpeg's `quality`."""
-    return torch.stack([F.jpeg(image, int(quality)) for image in images])
+    """Compressed and decompressed by Pillow at this `quality`."""
+    after = []
+    for image in images:
+        pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.numpy()).save(buffer, "JPEG", quality=int(quality))
+        decoded = torch.from_numpy(np.array(Image.open(buffer)))
+        after.append(decoded[None] if decoded.ndim == 2 else decoded.permute(2, 0, 1))
+    return torch.stack(after)
 
 
 def brightness(images: Tensor, more: float, fill: Fill) -> Tensor:

@@ -15,6 +15,7 @@ from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
 from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
+from ..serve.sums import add_sum
 from .classifier import ImageClassifier
 
 OPSET = 18  # loaded by ONNX Runtime from 1.14 on
@@ -121,7 +122,7 @@ def check_parity(answers: Answers, expected: Answers) -> float:
 
 
 def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
-    """Puts the card into the file and the file into `zoo`/<name>/<version>/, whole or not at all.
+    """Puts the card into the file and the file into `zoo`/<name>/<version>/, whole or not at all; notes its SHA-256.
 
     Raises FileExistsError if that version is there already.
     """
@@ -145,6 +146,7 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    add_sum(target / FILE_NAME)
     return target / FILE_NAME
 
 

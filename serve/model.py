@@ -10,6 +10,7 @@ import numpy as np
 from .batcher import Batcher
 from .contract import ContractError, ModelCard, NoMetadata, read_card
 from .session import Session
+from .sums import SUMS, digest
 
 
 class Model:
@@ -18,13 +19,15 @@ class Model:
     Args:
         path: <model>/<version>/model.onnx.
         sessions: where its network is kept while it is in use.
+        expected: the SHA-256 that it should have, if that is known.
 
     Raises:
         ContractError, OSError: if it can be told from the card alone that the file is none of the zoo's.
     """
 
-    def __init__(self, path: Path, sessions: "Sessions") -> None:
+    def __init__(self, path: Path, sessions: "Sessions", expected: str | None = None) -> None:
         self.path = path
+        self.expected = expected
         self._identity = identity(path)
         self.card = _card(path)
         self._sessions = sessions
@@ -40,8 +43,7 @@ class Model:
     def sha256(self) -> str:
         """In hex. Reads the whole file the first time, unless the network is loaded already."""
         if self._sha256 is None:
-            with self.path.open("rb") as file:
-                self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self._sha256 = digest(self.path)
         return self._sha256
 
     def unchanged(self) -> bool:
@@ -61,10 +63,13 @@ class Model:
             data = self.path.read_bytes()
         except OSError as error:
             raise ContractError(f"it cannot be read ({error.strerror})") from None
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.expected not in (None, sha256):
+            raise ContractError(f"its SHA-256 is {sha256}, {SUMS} says {self.expected}: it is damaged or was changed")
         session = Session(data, self._sessions.threads, self._sessions.max_batch)
         if session.card != self.card:
             raise ContractError("it changed while it was read")
-        self._sha256 = hashlib.sha256(data).hexdigest()
+        self._sha256 = sha256
         return session
 
     def retire(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .contract import FILE_NAME, ContractError
 from .model import Model, Sessions, identity
+from .sums import place_of, read_sums
 
 logger = logging.getLogger("cnnzoo.serve")
 
@@ -21,7 +22,8 @@ class Zoo:
         self.refused: dict[str, str] = {}
         self._sessions = sessions or Sessions()
         self._models: dict[str, dict[int, Model]] = {}
-        self._refused_as: dict[Path, tuple[int, int, int]] = {}
+        self._refused_as: dict[Path, tuple[object, str | None]] = {}
+        self._sums = read_sums(folder)
         found = self._open(self._files())
         self._adopt(found)
         newest = sorted(found, key=lambda m: (self.versions(m.card.name).index(m.card.version), m.card.name))
@@ -50,15 +52,15 @@ class Zoo:
 
         A changed file that turns out bad leaves its predecessor in place.
         """
-        files = self._files()
+        files, self._sums = self._files(), read_sums(self.folder)
         known = {model.path: model for model in self.models}
         for path, model in known.items():
             if path not in files:
                 logger.info("Removed %s/%s: its file is gone.", model.card.name, model.card.version)
                 self._replace(model, None)
         self.refused = {place: why for place, why in self.refused.items() if self.folder / place in files}
-        changed = [path for path in files if path not in known or not known[path].unchanged()]
-        for model in self._open([p for p in changed if self._refused_as.get(p) != identity(p)]):
+        changed = [path for path in files if path not in known or not self._is_current(known[path])]
+        for model in self._open([p for p in changed if self._refused_as.get(p) != self._state(p)]):
             if self._check(model):
                 logger.info("Serving %s/%s.", model.card.name, model.card.version)
                 self._replace(known.get(model.path), model)
@@ -82,7 +84,7 @@ class Zoo:
         models = []
         for path in paths:
             try:
-                models.append(Model(path, self._sessions))
+                models.append(Model(path, self._sessions, self._sums.get(place_of(path))))
             except (ContractError, OSError) as error:
                 self._refuse(path, error)
         return models
@@ -101,7 +103,7 @@ class Zoo:
     def _refuse(self, path: Path, error: ContractError | OSError) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         self.refused[self._place(path)] = reason or "it cannot be read"
-        self._refused_as[path] = identity(path)
+        self._refused_as[path] = self._state(path)
         logger.error("Refused %s: %s. The other models are served.", path, error)
 
     def _adopt(self, models: list[Model]) -> None:
@@ -118,6 +120,12 @@ class Zoo:
         self._models = {name: versions for name, versions in table.items() if versions}
         if old:
             old.retire()
+
+    def _is_current(self, model: Model) -> bool:
+        return model.unchanged() and model.expected == self._sums.get(place_of(model.path))
+
+    def _state(self, path: Path) -> tuple[object, str | None]:
+        return identity(path), self._sums.get(place_of(path))
 
     def _place(self, path: Path) -> str:
         return str(path.relative_to(self.folder))

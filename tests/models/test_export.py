@@ -81,7 +81,7 @@ def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
     assert next_version(tmp_path, "digits_cnn") == 2
     with pytest.raises(FileExistsError):
         write(proto, CARD, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["digits_cnn"]  # no unfinished folder is left
+    assert {p.name for p in tmp_path.iterdir()} == {"digits_cnn", "SHA256SUMS"}  # no unfinished folder is left
 
 
 def test_the_card_inside_is_the_card(tmp_path):

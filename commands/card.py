@@ -1,0 +1,111 @@
+"""A model card for people, in the terminal."""
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ..serve.contract import CARD_KEY, ContractError, ModelCard, dataset_title
+from ..serve.onnx_header import read_metadata
+from .listing import MEGABYTE, interval, percent
+
+CONFUSIONS = 5  # that are shown
+BAR = 20  # characters
+
+
+def read(path: Path) -> ModelCard:
+    """The card in a file, wherever it lies. Raises ContractError for one without."""
+    try:
+        text = read_metadata(path).get(CARD_KEY)
+    except ValueError as error:
+        raise ContractError(f"{path}: {error}") from None
+    if text is None:
+        raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
+    return ModelCard.from_json(text)
+
+
+def page(card: ModelCard, size: int) -> Group:
+    """All that matters of a card; size in bytes."""
+    parts: list[Panel | Table | Text] = [
+        Panel(Text(card.summary), title=f"{card.name}@{card.version}", title_align="left"),
+        _facts({"For": card.intended_use, "Not for": card.limits}),
+        _facts({
+            "Test accuracy": f"{percent(card.metrics.get('accuracy'))} (95%: {interval(card)})",
+            "Data": ", ".join(filter(None, (dataset_title(card.dataset), card.dataset.get("source")))),
+            "Licences": f"weights {card.licence}; data {card.dataset.get('licence', 'not stated')}",
+            "Size": f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds an image, {card.weights}, "
+            f"{size / MEGABYTE:.2f} MB",
+            "Calibration": _calibration(card),
+            "Made by": _made(card),
+        }),
+    ]  # fmt: skip
+    if card.confusion_matrix:
+        parts += [_per_class(card), _confusions(card)]
+    if card.robustness:
+        parts.append(_robustness(card))
+    return Group(*parts)
+
+
+def worst_confusions(card: ModelCard, count: int = CONFUSIONS) -> list[tuple[str, str, int]]:
+    """(true class, taken for, how often), the most frequent first."""
+    pairs = [
+        (card.classes[i], card.classes[j], n)
+        for i, row in enumerate(card.confusion_matrix)
+        for j, n in enumerate(row)
+        if i != j and n
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:count]
+
+
+def _facts(facts: dict[str, str]) -> Table:
+    table = Table(show_header=False, box=None)
+    for name, text in facts.items():
+        if text:
+            table.add_row(Text(name, style="bold"), Text(text))
+    return table
+
+
+def _calibration(card: ModelCard) -> str:
+    after, before = (card.metrics.get(f"calibration_error{which}") for which in ("", "_before"))
+    if after is None:
+        return ""
+    was = f"; {before:.4f} before, at temperature 1" if before is not None else ""
+    return f"expected error {after:.4f} at temperature {card.temperature:.3f}{was}"
+
+
+def _made(card: ModelCard) -> str:
+    made = card.training
+    minutes = f"{made['epochs']} epochs, {made['seconds'] / 60:.1f} minutes" if "seconds" in made else ""
+    seed = f"seed {card.seed}" if card.seed is not None else ""
+    commit = f"commit {made['commit'][:12]}" if made.get("commit") else ""
+    parts = made.get("command") or card.command, seed, minutes, made.get("hardware"), commit, card.date[:10]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _per_class(card: ModelCard) -> Table:
+    table = Table("class", "right", "", title="Accuracy by class", title_justify="left")
+    for name, row, number in zip(card.classes, card.confusion_matrix, range(len(card.classes)), strict=True):
+        share = row[number] / max(1, sum(row))
+        table.add_row(Text(name), f"{share:.1%}", Text("█" * round(BAR * share), style="green"))
+    return table
+
+
+def _confusions(card: ModelCard) -> Table:
+    table = Table("is", "taken for", "times", title="Most often confused", title_justify="left")
+    for true, taken, times in worst_confusions(card):
+        table.add_row(Text(true), Text(taken), str(times))
+    return table
+
+
+def _robustness(card: ModelCard) -> Table:
+    images = card.robustness["images"]
+    table = Table(title=f"Accuracy on corrupted images ({images:,}), by severity", title_justify="left")
+    for heading in ("", "1", "2", "3", "4", "5"):
+        table.add_column(heading, justify="right" if heading else "left")
+    clean = card.metrics.get("accuracy", 1.0)
+    for name, shares in card.robustness["accuracy"].items():
+        cells = [Text(f"{share:.1%}", style="red" if share < clean - 0.1 else "") for share in shares]
+        table.add_row(Text(name), *cells)
+    return table

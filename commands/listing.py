@@ -1,0 +1,65 @@
+"""What is in a zoo folder, by the cards alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from ..serve.contract import FILE_NAME, ContractError, ModelCard, dataset_title, read_card
+
+MEGABYTE = 1_000_000
+
+
+class Entry(NamedTuple):
+    path: Path
+    card: ModelCard
+    size: int  # bytes
+
+
+def files(zoo: Path) -> list[Path]:
+    """Every file in a model's place, by name, newest version first."""
+    found = [path for path in zoo.glob(f"*/*/{FILE_NAME}") if path.parent.name.isdecimal()]
+    return sorted(found, key=lambda path: (path.parent.parent.name, -int(path.parent.name)))
+
+
+def entries(
+    zoo: Path, dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None
+) -> list[Entry]:
+    """The models that fit: part of the dataset's name, megabytes, test accuracy (0-1). Files without a card are not
+    among them: `verify` says what is wrong with these."""
+    found = []
+    for path in files(zoo):
+        try:
+            entry = Entry(path, read_card(path), path.stat().st_size)
+        except (ContractError, OSError):
+            continue
+        fits = dataset.lower() in dataset_title(entry.card.dataset).lower()
+        fits &= max_size is None or entry.size <= max_size * MEGABYTE
+        fits &= min_accuracy is None or entry.card.metrics.get("accuracy", 0.0) >= min_accuracy
+        if fits:
+            found.append(entry)
+    return found
+
+
+def table(found: Sequence[Entry]) -> Table:
+    """A line for each model."""
+    rows = Table(title=f"{len(found)} model{'' if len(found) == 1 else 's'}")
+    rows.add_column("model", no_wrap=True)
+    rows.add_column("tested on")
+    for heading in ("accuracy", "parameters", "weights", "MB"):
+        rows.add_column(heading, justify="right")
+    for _, card, size in found:
+        facts = (dataset_title(card.dataset), percent(card.metrics.get("accuracy")), f"{card.parameters:,}")
+        rows.add_row(f"{card.name}@{card.version}", *facts, card.weights, f"{size / MEGABYTE:.2f}")
+    return rows
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
+def interval(card: ModelCard) -> str:
+    """Wilson's interval of the test accuracy."""
+    low, high = card.metrics.get("accuracy_low"), card.metrics.get("accuracy_high")
+    return f"{low:.2%} to {high:.2%}" if low is not None and high is not None else ""

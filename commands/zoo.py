@@ -1,0 +1,134 @@
+"""`cnnzoo list`, `card`, `get` and `verify`: what one does with a zoo folder, without training."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from ..serve.contract import SHIPPED, check_name
+from . import card, get, listing, verify
+
+console = Console()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="cnnzoo", description="Look at, fetch and check the models of a zoo folder.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (declare, run) in COMMANDS.items():
+        words = (run.__doc__ or "").strip().split("\n")[0]
+        sub = subparsers.add_parser(name, help=words, description=words)
+        sub.add_argument("--zoo", type=Path, default=_zoo(), help="the zoo folder (default: %(default)s)")
+        declare(sub)
+        sub.set_defaults(run=run)
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except (ValueError, OSError, httpx.HTTPError) as error:
+        if os.environ.get("CNNZOO_DEBUG"):
+            raise
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _zoo() -> Path:
+    """CNNZOO_ZOO, else zoo/, else what cnnzoo ships."""
+    folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser()
+    return folder if folder.is_dir() or "CNNZOO_ZOO" in os.environ else SHIPPED
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="", help="only those whose dataset's name has this in it")
+    parser.add_argument("--max_size", type=float, help="only files of at most so many megabytes")
+    parser.add_argument("--min_accuracy", type=float, help="only those with at least this test accuracy (0-1)")
+
+
+def _list(options: argparse.Namespace) -> None:
+    """List the models."""
+    entries = listing.entries(options.zoo, options.dataset, options.max_size, options.min_accuracy)
+    console.print(listing.table(entries))
+
+
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="NAME, NAME@VERSION or a model.onnx file")
+    parser.add_argument("--json", action="store_true", help="all of the card, as it is in the file")
+
+
+def _card(options: argparse.Namespace) -> None:
+    """Show all that a model says of itself: what it is for, how good it is and how it was made."""
+    path = find(options.zoo, options.model)
+    if options.json:
+        print(card.read(path).to_json())
+    else:
+        console.print(card.page(card.read(path), path.stat().st_size))
+
+
+def _add_get(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="NAME or NAME@VERSION; the newest version by default")
+    parser.add_argument("--from", dest="source", required=True, help="a service's address, a zoo folder on any web "
+                        "server, or a zoo folder here")  # fmt: skip
+
+
+def _get(options: argparse.Namespace) -> None:
+    """Fetch a model into the zoo folder, if it is what it is said to be."""
+    zoo = Path("zoo") if options.zoo == SHIPPED else options.zoo
+    name, version = split(options.model)
+    path = get.get(name, version, options.source, zoo, os.environ.get("CNNZOO_API_KEY"))
+    console.print(f"{path} ({path.stat().st_size:,} bytes) is there and is what {options.source} says it is")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="*", help="NAME or NAME@VERSION; all by default")
+    parser.add_argument("--metrics", action="store_true", help="measure again what the cards say of accuracy")
+    parser.add_argument("--parity", action="store_true", help="compare again with torch, on the test set")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """Check every file: its SHA-256, the contract, and, with the data, its figures."""
+    paths = [find(options.zoo, model) for model in options.models] or listing.files(options.zoo)
+    if not paths:
+        raise FileNotFoundError(f"there is no model in {options.zoo.absolute()}")
+    bad = 0
+    for path in paths:
+        results = verify.verify(path, options.metrics, options.parity)
+        bad += any(result.wrong for result in results)
+        console.print(verify.lines(path, results))
+    if bad:
+        sys.exit(f"{bad} of {len(paths)} files failed")
+    console.print(f"All {len(paths)} files are what they should be")
+
+
+def split(model: str) -> tuple[str, int | None]:
+    """NAME@VERSION as (name, version); None for no version. Raises ValueError."""
+    name, at, version = model.partition("@")
+    if at and not version.isdecimal():
+        raise ValueError(f"{model!r}: write it as NAME@VERSION, such as digits_cnn@1")
+    return check_name(name), int(version) if at else None
+
+
+def find(zoo: Path, model: str) -> Path:
+    """The file of NAME or NAME@VERSION in a zoo folder. Raises FileNotFoundError with the names there are."""
+    if model.endswith(".onnx"):
+        if not Path(model).is_file():
+            raise FileNotFoundError(f"no such file: {model}")
+        return Path(model)
+    name, version = split(model)
+    there = listing.files(zoo)
+    for path in there:  # newest first
+        if path.parent.parent.name == name and version in (None, int(path.parent.name)):
+            return path
+    names = ", ".join(f"{path.parent.parent.name}@{path.parent.name}" for path in there) or "none"
+    raise FileNotFoundError(f"there is no {model} in {zoo.absolute()} (there are {names})")
+
+
+# Of each, what declares its arguments and what runs it.
+COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None]]] = {
+    "list": (_add_list, _list),
+    "card": (_add_card, _card),
+    "get": (_add_get, _get),
+    "verify": (_add_verify, _verify),
+}

@@ -1,0 +1,248 @@
+"""`cnnzoo list`, `card`, `get` and `verify`, as processes, over real files, a real service and a real web server."""
+
+import functools
+import hashlib
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from helpers import serve
+
+from cnnzoo.serve.sums import read_sums
+
+COMMAND = [sys.executable, "-m", "cnnzoo"]
+PLACE = "digits_cnn/2/model.onnx"
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def done(*words: str, cwd: Path) -> str:
+    process = run(*words, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def refused(*words: str, cwd: Path) -> str:
+    process = run(*words, cwd=cwd)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    return process.stdout + process.stderr
+
+
+def change_one_byte(path: Path) -> None:
+    """In the middle of the weights: the card and the graph stay readable."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, trained: Path) -> Path:
+    """A folder with a zoo/ of its own: digits_cnn, versions 1 and 2."""
+    shutil.copytree(trained / "zoo", tmp_path / "zoo")
+    return tmp_path
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Python's file server, which knows no ranges, and one that breaks off after `limit` bytes if it has one."""
+
+    limit: int | None = None
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(f"{self.path} {self.headers.get('Range', '')}".strip())
+        if self.limit is None or not self.path.endswith(".onnx"):
+            return super().do_GET()
+        content = Path(self.translate_path(self.path)).read_bytes()
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : start + self.limit])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
+    """The zoo folder on a plain web server: its address, and the handler's class."""
+    handler = type("Handler", (Ranges,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(copied / "zoo"))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+
+
+def test_export_notes_what_sha256sum_would(trained: Path):
+    listed = read_sums(trained / "zoo")
+    assert listed.keys() == {"digits_cnn/1/model.onnx", "digits_cnn/2/model.onnx"}
+    for place, digest in listed.items():
+        assert hashlib.sha256((trained / "zoo" / place).read_bytes()).hexdigest() == digest
+
+
+def test_list_shows_the_models_and_filters_them(trained: Path):
+    text = done("list", cwd=trained)
+    assert "digits_cnn@2" in text
+    assert "digits_cnn@1" in text
+    assert "2 models" in text
+    for words in (("--dataset", "mnist"), ("--max_size", "0.01"), ("--min_accuracy", "1.01")):
+        assert "0 models" in done("list", *words, cwd=trained)
+    assert "2 models" in done("list", "--dataset", "DIGITS", "--max_size", "1", "--min_accuracy", "0.5", cwd=trained)
+
+
+def test_a_card_says_what_is_in_the_file(trained: Path):
+    card = json.loads(done("card", "digits_cnn@1", "--json", cwd=trained))
+    assert card["version"] == 1
+    text = done("card", "digits_cnn", cwd=trained)
+    for words in (
+        "digits_cnn@2",
+        "Not for",
+        f"{card['metrics']['accuracy']:.2%}",
+        "translation",
+        "CC-BY-4.0",
+        "seed 0",
+    ):
+        assert words in text
+    counts = card["confusion_matrix"]
+    assert sum(map(sum, counts)) == card["metrics"]["n"] == 360
+    assert sum(counts[i][i] for i in range(10)) == round(card["metrics"]["accuracy"] * 360)
+    assert sum(images for _, _, images in card["reliability"]) == 360
+    assert card["metrics"]["accuracy_low"] < card["metrics"]["accuracy"] < card["metrics"]["accuracy_high"]
+    assert {len(shares) for shares in card["robustness"]["accuracy"].values()} == {5}
+    assert "--runs" not in card["command"]
+    assert card["training"]["epochs"] == 8
+    assert "there is no pets" in refused("card", "pets", cwd=trained)
+    assert "NAME@VERSION" in refused("card", "digits_cnn@new", cwd=trained)
+
+
+def test_verify_repeats_what_the_card_says(trained: Path):
+    text = done("verify", "--metrics", "--parity", cwd=trained)
+    assert text.count("✓ metrics") == text.count("✓ parity: 360 of 360") == 2
+    assert "All 2 files" in text
+
+
+def test_verify_finds_another_accuracy(copied: Path):
+    """A card that says more than is true, in a file whose SHA-256 is listed all the same."""
+    path = copied / "zoo" / PLACE
+    shutil.rmtree(copied / "zoo/digits_cnn/1")
+    said = json.loads(done("card", "digits_cnn", "--json", cwd=copied))["metrics"]["accuracy"]
+    content = path.read_bytes()
+    right, wrong = (f'"accuracy": {value}'.encode() for value in (said, "0." + "9" * (len(str(said)) - 2)))
+    assert content.count(right) == 1
+    path.write_bytes(content.replace(right, wrong))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (copied / "zoo/SHA256SUMS").write_text(f"{digest}  {PLACE}\n")
+    done("verify", cwd=copied)
+    assert "metrics: measured again, accuracy differ" in refused("verify", "--metrics", cwd=copied)
+
+
+def test_one_changed_byte_is_refused_by_verify(copied: Path):
+    change_one_byte(copied / "zoo" / PLACE)
+    text = refused("verify", cwd=copied)
+    assert "damaged or was changed" in text
+    assert "1 of 2 files failed" in text
+    assert "All 1 files" in done("verify", "digits_cnn@1", cwd=copied)
+
+
+def test_one_changed_byte_is_refused_by_the_service(copied: Path):
+    change_one_byte(copied / "zoo" / PLACE)
+    with serve(copied / "zoo") as client:
+        answer = client.get("/models").json()
+        assert [model["version"] for model in answer["models"]] == [1]
+        assert "SHA256SUMS says" in answer["refused"][PLACE]
+        assert client.get("/models/digits_cnn/versions/2.onnx").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["service", "web", "folder"])
+def test_one_changed_byte_is_refused_by_get(copied: Path, web: tuple, tmp_path: Path, kind: str):
+    other = tmp_path / "other"
+    other.mkdir()
+    if kind == "service":
+        with serve(copied / "zoo", CNNZOO_RESCAN="0") as client:
+            change_one_byte(copied / "zoo" / PLACE)  # after the service has looked at it
+            text = refused("get", "digits_cnn", "--from", str(client.base_url), cwd=other)
+            assert "503" in text
+    else:
+        change_one_byte(copied / "zoo" / PLACE)
+        text = refused("get", "digits_cnn", "--from", web[0] if kind == "web" else str(copied / "zoo"), cwd=other)
+        assert "nothing was kept" in text
+    assert not list(other.rglob("*.onnx"))
+    assert not list((other / "zoo").glob(".g*"))
+
+
+def test_get_from_a_service(client: httpx.Client, trained: Path, tmp_path: Path):
+    done("get", "digits_cnn@1", "--from", str(client.base_url), cwd=tmp_path)
+    fetched = tmp_path / "zoo/digits_cnn/1/model.onnx"
+    assert fetched.read_bytes() == (trained / "zoo/digits_cnn/1/model.onnx").read_bytes()
+    assert "All 1 files" in done("verify", cwd=tmp_path)
+    assert "has no version 7 of digits_cnn: it has 1, 2" in refused(
+        "get", "digits_cnn@7", "--from", str(client.base_url), cwd=tmp_path
+    )
+
+
+def test_get_from_any_web_server_takes_the_newest_and_nothing_twice(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == (copied / "zoo" / PLACE).read_bytes()
+    assert sorted(p.name for p in (other / "zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert [path for path in handler.asked if path.endswith(".onnx")] == [f"/{PLACE}"]
+    assert "has no model pets" in refused("get", "pets", "--from", address, cwd=other)
+
+
+def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    size = (copied / "zoo" / PLACE).stat().st_size
+    handler.limit = size // 8  # five tries do not get all of it
+    refused("get", "digits_cnn", "--from", address, cwd=other)
+    assert not list(other.rglob("*.onnx"))
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == (copied / "zoo" / PLACE).read_bytes()
+    starts = [int(path.split("=")[1][:-1]) for path in handler.asked if "=" in path]
+    assert starts == [handler.limit * n for n in range(1, len(starts) + 1)]
+
+
+def test_get_does_not_replace_another_file(web: tuple, copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(copied / "zoo", other / "zoo")
+    change_one_byte(other / "zoo" / PLACE)
+    before = (other / "zoo" / PLACE).read_bytes()
+    assert "is another file" in refused("get", "digits_cnn", "--from", web[0], cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == before
+
+
+def test_get_from_what_is_no_source(tmp_path: Path):
+    assert "has no SHA256SUMS" in refused("get", "digits_cnn", "--from", str(tmp_path), cwd=tmp_path)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = refused("get", "digits_cnn", "--from", f"http://127.0.0.1:{server.server_port}", cwd=tmp_path)
+    server.shutdown()
+    assert "neither a service of cnnzoo nor a zoo folder" in text
+
+
+def test_they_need_no_torch(trained: Path):
+    code = (
+        "import sys; sys.argv = ['cnnzoo', 'list']; import cnnzoo.__main__; cnnzoo.__main__.main(); "
+        "assert 'torch' not in sys.modules and 'lightning' not in sys.modules"
+    )
+    done_ = subprocess.run([sys.executable, "-c", code], cwd=trained, capture_output=True, text=True)
+    assert done_.returncode == 0, done_.stderr
