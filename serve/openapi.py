@@ -38,6 +38,7 @@ def description() -> Json:
     }
     for version, parameters in models.items():
         paths[f"/models/{{model}}{version}.onnx"] = {"parameters": parameters, "get": _download(), "head": _download()}
+        paths[f"/models/{{model}}{version}"] = {"parameters": parameters, "get": _card()}
         paths[f"/v1/models/{{model}}{version}/predict"] = {"parameters": parameters, "post": _predict()}
         paths[f"/v2/models/{{model}}{version}/infer"] = {"parameters": parameters, "post": _infer()}
         paths[f"/v2/models/{{model}}{version}/ready"] = {"parameters": parameters, "get": _model_ready()}
@@ -203,6 +204,11 @@ def _list_models() -> Json:
         "properties": {"models": models, "refused": {"type": "object", "additionalProperties": {"type": "string"}}},
     }
     return _operation("Every model and version, and why a file is not among them", "models", _answer("A list", schema))
+
+
+def _card() -> Json:
+    text = "What /models says of it, and how it was made, what it confuses and how it does on worse pictures"
+    return _operation("All that a model says of itself", "models", _answer(text, _ref("Model")), 404)
 
 
 def _download() -> Json:

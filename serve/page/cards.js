@@ -2,6 +2,7 @@
 
 import { call, hasKey } from "./api.js";
 import { save } from "./command.js";
+import { addMore } from "./more.js";
 import { bytes, count, datasetOf, fill, percent } from "./words.js";
 
 /** A model's card; `versions` are those of one name, newest first. */
@@ -17,18 +18,14 @@ export function createCard([newest, ...older]) {
     Dataset: datasetOf(newest),
     Input: `${input.shape[2]} × ${input.shape[1]} ${input.mode === "L" ? "grey" : "RGB"}`,
     Parameters: newest.parameters ? count(newest.parameters) : "",
-    Size: bytes(newest.size),
+    Size: `${bytes(newest.size)}${newest.weights === "fp32" ? "" : `, ${newest.weights}`}`,
     Licence: newest.licence,
     Exported: newest.date.slice(0, 10),
     Classes: newest.classes.join(", "),
     "SHA-256": newest.sha256,
   };
-  for (const [term, text] of Object.entries(facts)) {
-    if (!text) continue;
-    const fact = fill("#fact", { term, text });
-    fact.classList.toggle("hash", term === "SHA-256");
-    card.querySelector("dl").append(fact);
-  }
+  list(card.querySelector("dl"), facts);
+  addMore(card.querySelector(".more"), newest);
   setDownload(card.querySelector(".download"), newest, "Download");
   for (const model of older) {
     const item = fill("#older", { text: `${model.version}: ${accuracyOf(model)}` });
@@ -37,6 +34,15 @@ export function createCard([newest, ...older]) {
   }
   card.querySelector(".older").hidden = older.length === 0;
   return card;
+}
+
+function list(dl, facts) {
+  for (const [term, text] of Object.entries(facts)) {
+    if (!text) continue;
+    const fact = fill("#fact", { term, text });
+    fact.classList.toggle("hash", term === "SHA-256");
+    dl.append(fact);
+  }
 }
 
 const accuracyOf = ({ metrics }) => (metrics.accuracy === undefined ? "–" : percent(metrics.accuracy, 2));

@@ -20,7 +20,7 @@ try {
 function showZoo({ models, refused }) {
   const names = [...new Set(models.map((model) => model.name))];
   const zoo = names.map((name) => models.filter((model) => model.name === name)); // versions, newest first
-  const newest = zoo.map(([model]) => model);
+  const newest = zoo.map(([model]) => model).filter((model) => model.weights === "fp32"); // the others answer as these
   const grey = newest.filter((model) => model.input.mode === "L");
   const colour = newest.filter((model) => model.input.mode === "RGB");
 

@@ -6,7 +6,8 @@ from starlette.types import Receive, Scope, Send
 from ..errors import ApiError
 from . import docs, download, infer, models, operations, page, predict, protocol
 
-ROOMS = (infer, predict, page, models, download, protocol, operations, docs)  # the busiest first
+# The busiest first, and a file before the card of a model whose name would end in .onnx.
+ROOMS = (infer, predict, page, download, models, protocol, operations, docs)
 
 
 def create_router() -> Router:

@@ -1,4 +1,4 @@
-"""GET /models: what there is."""
+"""GET /models: what there is; GET /models/{m}: all that one says of itself."""
 
 from contextlib import suppress
 from typing import Any
@@ -12,11 +12,23 @@ from ..scope import ZOO
 from ..session import provider
 from ..work import in_thread
 from ..zoo import Zoo
+from .find import model_of
+
+MORE = (
+    "temperature", "confusion_matrix", "reliability", "robustness", "training", "command", "config", "seed", "commit",
+    "libraries",
+)  # fmt: skip
 
 
 async def list_models(request: Request) -> JSONResponse:
     zoo: Zoo = request.scope[ZOO]
     return JSONResponse({"models": await in_thread(_describe_all, zoo.models), "refused": zoo.refused})
+
+
+async def show_card(request: Request) -> JSONResponse:
+    model = model_of(request.scope)
+    rest = {name: getattr(model.card, name) for name in MORE}
+    return JSONResponse(await in_thread(describe, model) | rest)
 
 
 def _describe_all(models: list[Model]) -> list[dict[str, Any]]:
@@ -36,10 +48,13 @@ def describe(model: Model) -> dict[str, Any]:
         "name": card.name,
         "version": card.version,
         "summary": card.summary,
+        "intended_use": card.intended_use,
+        "limits": card.limits,
         "classes": card.classes,
         "input": {"shape": card.input_shape, "dtype": "uint8", "mode": card.mode, "prepare": card.prepare},
         "dataset": card.dataset,
         "metrics": card.metrics,
+        "weights": card.weights,
         "parameters": card.parameters,
         "multiply_adds": card.multiply_adds,
         "licence": card.licence,
@@ -48,6 +63,7 @@ def describe(model: Model) -> dict[str, Any]:
         "sha256": model.sha256,
         "provider": provider(),
         "links": {
+            "card": f"/models/{address}",
             "download": f"/models/{address}.onnx",
             "predict": f"/v1/models/{address}/predict",
             "infer": f"/v2/models/{address}/infer",
@@ -55,4 +71,8 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-routes = [Route("/models", list_models)]
+routes = [
+    Route("/models", list_models),
+    Route("/models/{model}", show_card),
+    Route("/models/{model}/versions/{version}", show_card),
+]

@@ -17,6 +17,8 @@ import torch
 from helpers import error, png, serve
 from PIL import Image
 
+from cnnzoo.serve.contract import read_card
+
 PREDICT = "/v1/models/digits_cnn/predict"
 
 
@@ -314,3 +316,16 @@ def test_an_empty_zoo_is_explained(tmp_path: Path):
     assert done.returncode == 1
     assert f"no model to serve in {tmp_path}" in done.stderr
     assert "cnnzoo export" in done.stderr
+
+
+def test_a_models_card_is_all_that_is_in_its_file(client: httpx.Client, trained: Path):
+    card = read_card(trained / "zoo/digits_cnn/1/model.onnx")
+    listed = next(m for m in client.get("/models").json()["models"] if m["version"] == 1)
+    shown = client.get(listed["links"]["card"]).json()
+    assert shown | listed == shown
+    assert shown["confusion_matrix"] == card.confusion_matrix
+    assert shown["robustness"] == card.robustness
+    assert shown["config"] == card.config
+    assert shown["training"]["epochs"] == 8
+    assert client.get("/models/digits_cnn").json()["version"] == 2
+    assert "no model is called 'pets'" in error(client.get("/models/pets"), 404)

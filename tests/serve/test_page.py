@@ -276,6 +276,37 @@ def test_cards_say_what_each_model_is(visit: Visit):
         expect(page.locator(".card")).to_have_count(3)
 
 
+def test_a_card_opens_to_all_that_it_says(visit: Visit, service: httpx.Client):
+    said = service.get("/models/digits_cnn").json()
+    counts = said["confusion_matrix"]
+    times = max(n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j)
+    with visit() as page:
+        card = page.locator(".card", has=page.get_by_role("heading", name="digits_cnn"))
+        card.get_by_text("More about it").click()
+        expect(card.locator(".worse tbody tr")).to_have_count(6)
+        for fact in (
+            "13 people",
+            f"seed {said['seed']}",
+            "CC-BY-4.0",
+            f"error {said['metrics']['calibration_error']:.2%}",
+        ):
+            expect(card).to_contain_text(fact)
+        worst = str(round(100 * said["robustness"]["accuracy"]["noise"][4]))
+        expect(card.locator(".worse tr", has_text="noise").locator("td").last).to_have_text(worst)
+        expect(card.locator(".bars li")).to_have_count(10)
+        expect(card.locator(".bars li").nth(3)).to_contain_text(f"{counts[3][3] / sum(counts[3]):.1%}")
+        expect(card.locator(".confused")).to_contain_text(f"{times} time")
+        assert serious(page) == []
+
+
+def test_a_card_that_says_little_opens_too(visit: Visit):
+    with visit() as page:
+        card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))
+        card.get_by_text("More about it").click()
+        expect(card.locator(".more h4").first).to_be_hidden()
+        expect(card.locator(".worse")).to_be_hidden()
+
+
 def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
     listed = {(m["name"], m["version"]): m["sha256"] for m in service.get("/models").json()["models"]}
     with visit() as page:
