@@ -1,0 +1,142 @@
+"""docs/anywhere.md and README's snippets, run as they stand; and what other runtimes ask of a file."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import CHROMIUM, png, serve
+from playwright.sync_api import sync_playwright
+
+from cnnzoo.models import create_model
+from cnnzoo.models.export import to_onnx
+from cnnzoo.models.variants import to_fp16, to_int8
+
+ROOT = Path(__file__).parent.parent
+WEB = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+
+
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def last_line(code: str, folder: Path) -> str:
+    """What a program prints at its end, in a Python that has no cnnzoo in sight."""
+    lines = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}
+    )
+    assert lines.returncode == 0, lines.stderr
+    return lines.stdout.splitlines()[-1]
+
+
+@pytest.fixture
+def downloaded(tmp_path: Path, trained: Path) -> Path:
+    shutil.copy(trained / "zoo/digits_cnn/1/model.onnx", tmp_path / "digits_cnn-1.onnx")
+    return tmp_path
+
+
+def test_python_with_numpy_and_pillow(downloaded: Path, digits):
+    run, card = snippets("docs/anywhere.md", "python")[:2]
+    right = 0
+    for image, label in list(zip(*digits, strict=True))[:5]:
+        (downloaded / "seven.png").write_bytes(png(image[0].numpy()))
+        found, accuracy = last_line(run + card, downloaded).split()
+        right += int(found) == label
+        assert 0.9 < float(accuracy) <= 1
+    assert right >= 4
+
+
+def test_readmes_snippet(downloaded: Path, digits):
+    (snippet,) = (code for code in snippets("README.md", "python") if "InferenceSession" in code)
+    np.save(downloaded / "pixels.npy", digits[0].numpy())
+    code = f"import numpy\npixels = numpy.load('pixels.npy')\n{snippet}\nprint(card['name'], logits.argmax(1).tolist())"
+    name, answers = last_line(code, downloaded).split(" ", 1)
+    assert name == "digits_cnn"
+    assert (torch.tensor(json.loads(answers)) == digits[1]).float().mean() > 0.9
+
+
+def test_back_into_torch(downloaded: Path, digits, monkeypatch):
+    monkeypatch.chdir(downloaded)
+    names: dict = {"images": digits[0]}
+    (code,) = (code for code in snippets("docs/anywhere.md", "python") if "create_model" in code)
+    with torch.inference_mode():
+        exec(code, names)
+    import onnxruntime
+
+    expected = onnxruntime.InferenceSession("digits_cnn-1.onnx").run(["probabilities"], {"images": digits[0].numpy()})
+    np.testing.assert_allclose(names["probabilities"], expected[0], atol=1e-5)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """onnxruntime-web on a web server of its own; its address."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm: apt-get install npm")
+    packed = subprocess.run(
+        [npm, "pack", "--silent", "onnxruntime-web@1"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert packed.returncode == 0, packed.stderr
+    shutil.unpack_archive(tmp_path / packed.stdout.split()[-1], tmp_path / "unpacked")
+    (tmp_path / "site").mkdir()
+    for name in WEB:
+        shutil.copy(tmp_path / "unpacked/package/dist" / name, tmp_path / "site")
+    (tmp_path / "site/index.html").write_text("<!doctype html><title>elsewhere</title>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    handler.func.extensions_map[".mjs"] = "text/javascript"  # type: ignore[attr-defined]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.browser
+def test_onnxruntime_web_answers_the_same(site: str, trained: Path, digits):
+    """In Chromium, on a page of another origin, which fetches the model from the service."""
+    (snippet,) = snippets("docs/anywhere.md", "js")
+    pixels = digits[0].numpy()
+    with serve(trained / "zoo", CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
+        expected = client.post(
+            "/v2/models/digits_cnn/infer", content=pixels.tobytes(), headers={"Inference-Header-Content-Length": "0"}
+        )
+        outputs = np.frombuffer(expected.content[int(expected.headers["inference-header-content-length"]) :], "<f4")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(site)
+        code = snippet.replace("http://127.0.0.1:3000", str(client.base_url).rstrip("/"))
+        page.evaluate("list => { window.pixels = new Uint8Array(list) }", pixels.ravel().tolist())
+        page.add_script_tag(type="module", content=f"{code}\nwindow.answers = Array.from(probabilities.data);")
+        page.wait_for_function("window.answers", timeout=60_000)
+        answers = np.array(page.evaluate("window.answers"), np.float32).reshape(-1, 10)
+        browser.close()
+    probabilities = outputs.reshape(2, -1, 10)[1]
+    np.testing.assert_allclose(answers, probabilities, atol=1e-4)
+    assert (answers.argmax(1) == probabilities.argmax(1)).all()
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn", "mnist_speednet", "cifar10_speednet"])
+def test_files_keep_to_onnx_itself(name: str):
+    """Operators of the standard alone, at opset 18, the oldest that has all of them in this form: nothing of
+    ONNX Runtime's own, so that every other runtime can read it."""
+    model = create_model(name)
+    full = to_onnx(model)
+    images = torch.randint(0, 256, (64, *model.input_shape), dtype=torch.uint8)
+    for proto in (full, to_int8(full, images), to_fp16(full)):
+        onnx.checker.check_model(proto, full_check=True)
+        assert {
+            (o.domain, o.version) for o in proto.opset_import if o.domain in {n.domain for n in proto.graph.node}
+        } == {("", 18)}
+        for node in proto.graph.node:
+            assert node.domain in ("", "ai.onnx"), node.op_type
+            assert onnx.defs.has(node.op_type)
