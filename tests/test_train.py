@@ -17,7 +17,7 @@ from conftest import CLI, Cli, Finished, Here
 from helpers import png, serve
 from PIL import Image
 
-from cnnzoo.models import list_models
+from cnnzoo.models import create_model, list_models
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")
@@ -139,7 +139,8 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
     assert f"--config {config.stem}\n" in text
     command = "sweep" if config.stem.endswith("_sweep") else "fit"
     done = here(command, "--config", config.stem, "--print_config", cwd=tmp_path)
-    assert yaml.safe_load(done.stdout)["name"] in list_models()
+    made = yaml.safe_load(done.stdout)
+    assert (made["pretrained"] or made["name"]) in list_models()
 
 
 def test_ctrl_c_keeps_what_was_reached(tmp_path: Path):
@@ -303,3 +304,32 @@ def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path
             body = client.post("/v1/models/mnist_cnn/predict?top_k=1", files=files).json()
             answers += [p["classes"][0]["class"] for p in body["predictions"]]
     assert answers == expected
+
+
+def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_path: Path, monkeypatch, caplog, digits):
+    """A few pictures of two classes, from the weights of a network of ten: all but the last layer are taken."""
+    monkeypatch.setenv("CNNZOO_ZOO", str(trained / "zoo"))
+    for image, label in list(zip(*digits, strict=True))[:120]:
+        path = tmp_path / "few/train" / ("odd" if label % 2 else "even") / f"{len(list(tmp_path.rglob('*.png')))}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(image[0].numpy()))
+    data = {"data_dir": "few", "size": [8, 8], "mode": "L", "val_fraction": 0.5, "batch_size": 10}
+    recipe = {
+        "name": "parity",
+        "pretrained": "digits_cnn",
+        "model": {"class_path": "DigitsCNN", "init_args": {"num_classes": 2, "learning_rate": 0.0}},
+        "data": {"class_path": "ImageFolderDataModule", "init_args": data},
+        "trainer": {"max_epochs": 1},
+    }
+    (tmp_path / "parity.yaml").write_text(yaml.safe_dump(recipe))
+    done = here("fit", "--config", "parity.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The last layer (network.6) is new, for 2 classes in place of 10; the rest is digits_cnn's" in caplog.text
+    state = torch.load(tmp_path / "runs/parity/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    weights = create_model("digits_cnn", pretrained=True).state_dict()
+    assert all(torch.equal(state[key], weights[key]) for key in weights if not key.startswith("network.6."))
+    assert state["network.6.weight"].shape == (2, 50)
+    wrong = here("fit", "--config", "parity.yaml", "--pretrained", "digit_cnn", cwd=tmp_path)
+    assert "no exported digit_cnn in" in wrong.stderr
+    wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
+    assert "the weights of digits_cnn do not fit DigitsCNN" in wrong.stderr

@@ -21,6 +21,7 @@ from cnnzoo.models.export import (
     write,
 )
 from cnnzoo.models.pretrained import load
+from cnnzoo.models.variants import to_int8
 from cnnzoo.serve.contract import ContractError, ModelCard
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
@@ -99,6 +100,7 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
     for again in (create_model("digits_cnn", pretrained=path),):
         assert torch.equal(torch_logits(again, images), torch_logits(model, images))
     monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path))
+    monkeypatch.setattr("cnnzoo.models.pretrained.SHIPPED", tmp_path / "nothing")
     assert torch.equal(torch_logits(create_model("digits_cnn", pretrained=True), images), torch_logits(model, images))
     with pytest.raises(ValueError, match=r"network\.4\.weight.*differ"):
         create_model("digits_cnn", pretrained=True, hidden=20)
@@ -116,3 +118,28 @@ def test_a_file_without_a_card_holds_no_pretrained_weights(tmp_path):
     onnx.save(to_onnx(create_model("digits_cnn")), foreign)
     with pytest.raises(ContractError, match="no model card"):
         load(type(create_model("digits_cnn")), "digits_cnn", foreign, {})
+
+
+def test_another_number_of_classes_takes_all_but_the_last_layer(tmp_path, caplog, images: torch.Tensor):
+    torch.manual_seed(0)
+    model = create_model("digits_cnn")
+    model.temperature.fill_(0.5)
+    path = write(to_onnx(model), CARD, tmp_path)
+    again = create_model("digits_cnn", pretrained=path)
+    torch.testing.assert_close(again.probabilities(images), (model(images) * 2).softmax(1))
+    three = create_model("digits_cnn", pretrained=path, num_classes=3)
+    assert (
+        "last layer (network.6) is new, for 3 classes in place of 10; the rest is digits_cnn's, version 1"
+        in caplog.text
+    )
+    assert three(images).shape == (64, 3)
+    assert three.temperature == 1
+    for key, value in model.state_dict().items():
+        assert key.startswith("network.6.") or torch.equal(three.state_dict()[key], value)
+
+
+def test_an_int8_file_is_for_answering_only(tmp_path, images: torch.Tensor):
+    small = ModelCard("digits_cnn_int8", 1, CARD.classes, CARD.input_shape, weights="int8")
+    path = write(to_int8(to_onnx(create_model("digits_cnn")), images), small, tmp_path)
+    with pytest.raises(ContractError, match="holds int8 weights, for answering only"):
+        create_model("digits_cnn", pretrained=path)
