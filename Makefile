@@ -9,7 +9,7 @@ BENCHMARKS ?= training growth time_to_accuracy handwriting
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check bench clean
+.PHONY: help install demo zoo tables serve test check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ $(VENV)/.installed: pyproject.toml
 
 demo: install  ## train the digits CNN, export it, serve it, ask it over HTTP, download it and verify
 	$(BIN)/python examples/demo.py
+
+zoo: install  ## make the shipped models again, from data to card, where they are not up to date (hours)
+	$(BIN)/python -m cnnzoo.commands.make_zoo
+
+tables: install  ## write the tables of README.md and docs/zoo.md anew, from the shipped models' cards
+	$(BIN)/python -m cnnzoo.commands.tables
 
 serve: install  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (PORT=...)
 	$(BIN)/python -m cnnzoo.serve --zoo $(ZOO) --port $(PORT)

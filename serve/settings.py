@@ -5,10 +5,12 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .contract import SHIPPED
 
 
 class ServeSettings(BaseSettings):
@@ -16,7 +18,9 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CNNZOO_", env_ignore_empty=True)
 
-    zoo: Path = Field(Path("zoo"), description="folder of `<model>/<version>/model.onnx`")
+    zoo: Path = Field(
+        Path("zoo"), description="folder of `<model>/<version>/model.onnx`; where there is none, the shipped one"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is every interface")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="port to listen on")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
@@ -76,6 +80,12 @@ class ServeSettings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _find_zoo(self) -> Self:
+        if "zoo" not in self.model_fields_set:
+            self.zoo = self._absolute(self.zoo) if self.zoo.is_dir() or not SHIPPED.is_dir() else SHIPPED
+        return self
 
     @property
     def threads_a_worker(self) -> int:

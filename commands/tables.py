@@ -1,0 +1,97 @@
+"""The model tables of README.md and docs/zoo.md, from the cards of the models that cnnzoo ships: `make tables`."""
+
+import sys
+from pathlib import Path
+
+from ..serve.contract import SHIPPED, ModelCard, dataset_title
+from .card import worst_confusions
+from .listing import MEGABYTE, Entry, entries, interval, percent
+
+ROOT = SHIPPED.parent
+BEGIN, END = "<!-- models: make tables -->", "<!-- /models -->"
+
+
+def main() -> None:
+    check = "--check" in sys.argv[1:]
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+    if check and stale:
+        sys.exit(f"{', '.join(path.name for path in stale)} do not say what the cards in {SHIPPED} do: make tables")
+    for path in stale:
+        path.write_text(pages()[path])
+        print(f"Wrote {path.relative_to(ROOT)}")
+
+
+def pages() -> dict[Path, str]:
+    """What the pages should be, by path."""
+    found = _newest(entries(SHIPPED))
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    return {
+        readme: f"{before}{BEGIN}\n{overview(found)}\n{END}{after}",
+        ROOT / "docs/zoo.md": "\n".join([HEAD, overview(found), *(section(entry) for entry in found)]) + "\n",
+    }
+
+
+HEAD = """# The zoo
+
+What the models that come with cnnzoo say of themselves: `make tables` wrote this page from their cards. `cnnzoo card
+NAME` shows one in a terminal, `cnnzoo verify --metrics` measures everything again.
+"""
+
+
+def overview(found: list[Entry]) -> str:
+    """A line for each model."""
+    lines = [
+        "| name | tested on | accuracy | 95% interval | calibration error | parameters | MB |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for _, card, size in found:
+        facts = (
+            f"`{card.name}`", _tested(card), percent(card.metrics["accuracy"]), interval(card),
+            f"{card.metrics['calibration_error']:.4f}", f"{card.parameters:,}", f"{size / MEGABYTE:.2f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(facts)} |")
+    return "\n".join(lines)
+
+
+def section(entry: Entry) -> str:
+    """All that matters of one card."""
+    card = entry.card
+    made = card.training
+    before = card.metrics["calibration_error_before"]
+    counts = card.confusion_matrix
+    shares = [f"{name} {counts[i][i] / sum(counts[i]):.1%}" for i, name in enumerate(card.classes)]
+    confused = [f"{true} for {taken} ({times}×)" for true, taken, times in worst_confusions(card)]
+    lines = [
+        f"\n## {card.name}, version {card.version}\n",
+        f"{card.summary}.\n",
+        f"*For:* {card.intended_use} *Limits:* {card.limits}\n",
+        f"- **Made by** `{made.get('command', card.command)}`: {made['epochs']} epochs, "
+        f"{made['seconds'] / 60:.1f} minutes on {made['hardware']}, commit {str(made.get('commit'))[:12]}; "
+        f"weights as {card.weights}",
+        f"- **Licences**: weights {card.licence}; data {card.dataset.get('licence')} ({card.dataset.get('source')})",
+        f"- **Calibration**: error {card.metrics['calibration_error']:.4f} at temperature {card.temperature:.3f}, "
+        f"{before:.4f} without",
+        f"- **By class**: {', '.join(shares)}",
+        f"- **Takes most often**: {', '.join(confused) or 'nothing for anything else'}",
+    ]
+    if card.robustness:
+        lines += ["", f"| accuracy, {card.robustness['images']:,} images, severity | 1 | 2 | 3 | 4 | 5 |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+        for name, row in card.robustness["accuracy"].items():
+            lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in row)} |")
+    return "\n".join(lines)
+
+
+def _newest(found: list[Entry]) -> list[Entry]:
+    """Of each name the newest version, which comes first."""
+    return list({entry.card.name: entry for entry in reversed(found)}.values())[::-1]
+
+
+def _tested(card: ModelCard) -> str:
+    return f"{dataset_title(card.dataset)}, {card.metrics['n']:,} images"
+
+
+if __name__ == "__main__":
+    main()
