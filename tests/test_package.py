@@ -1,6 +1,7 @@
 """What leaves the repository: the wheel, and the Bento. Each in an environment of its own."""
 
 import ast
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from helpers import png
 
 ROOT = Path(__file__).parent.parent
+QUIET = {"BENTOML_DO_NOT_TRACK": "True"}
 
 
 def run(*command: str | Path, cwd: Path, **env: str) -> str:
@@ -100,16 +102,22 @@ def test_the_release_is_named_in_one_place():
 
 
 @pytest.fixture(scope="module")
-def bento(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a built Bento, served from a venv that holds its own requirements and no more."""
+def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a built Bento."""
     folder = tmp_path_factory.mktemp("bento")
     source = folder / "source"
     shutil.copytree(ROOT / "serve", source / "serve", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(trained / "zoo", source / "zoo")
     shutil.copy(ROOT / "bentofile.yaml", source)
-    home = {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
-    run(sys.executable, "-m", "bentoml", "build", cwd=source, **home)
-    built = next((folder / "home/bentos/cnnzoo").glob("*/bento.yaml")).parent
+    run(sys.executable, "-m", "bentoml", "build", cwd=source, BENTOML_HOME=str(folder / "home"), **QUIET)
+    return next((folder / "home/bentos/cnnzoo").glob("*/bento.yaml")).parent
+
+
+@pytest.fixture(scope="module")
+def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the Bento, started as its container starts it, from a venv that holds its own requirements and
+    no more."""
+    folder = tmp_path_factory.mktemp("container")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "-r", built / "env/python/requirements.txt", cwd=folder)
@@ -119,9 +127,10 @@ def bento(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (folder / "log").open("w")
+    container = {"BENTO_PATH": str(built), "BENTOML_HOME": str(folder), "CNNZOO_PORT": str(port), **QUIET}
     process = subprocess.Popen(
-        [python, "-m", "bentoml", "serve", str(built), "--port", str(port)],
-        cwd=folder, env={**os.environ, **home}, stdout=log, stderr=subprocess.STDOUT,
+        ["bash", built / "env/docker/entrypoint.sh"], cwd=built, stdout=log, stderr=subprocess.STDOUT,
+        env={**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"},
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
@@ -152,3 +161,23 @@ def test_the_bento_answers_without_torch(bento: str, digits):
     assert "<title>cnnzoo</title>" in httpx.get(bento).text
     for name in ("page.js", "examples/frog.png"):
         assert httpx.get(f"{bento}/page/{name}").content == (ROOT / "serve/page" / name).read_bytes()
+
+
+def test_the_containers_dockerfile_holds_together(built: Path):
+    """As far as it can be told without a Docker engine; the test above goes through its entry point."""
+    text = (built / "env/docker/Dockerfile").read_text().replace("\\\n", " ")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    arguments = {word: [rest for name, rest in steps if name == word] for word in ("FROM", "COPY", "USER", "EXPOSE")}
+    assert [image.split()[0] for image in arguments["FROM"]] == [
+        f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+    ]
+    for copy in arguments["COPY"]:
+        *sources, _ = [word for word in copy.split() if not word.startswith("--")]
+        assert all((built / source).exists() for source in sources), copy
+    assert arguments["USER"] == ["bentoml"]  # not root, from there on
+    assert "3000" in arguments["EXPOSE"]
+    (entry,) = (json.loads(rest) for name, rest in steps if name == "ENTRYPOINT")
+    script = built / entry[0].removeprefix("/home/bentoml/bento/")
+    run("bash", "-n", script, cwd=built)
+    assert "torch" not in (built / "env/python/requirements.txt").read_text()
+    assert sorted(p.name for p in (built / "src/zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]
