@@ -87,6 +87,14 @@ class ImageClassifier(LightningModule):
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook that runs some forty times a step, for which torch would look among parameters,
+        # buffers and modules each time: a twentieth of a step of the digits network.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
         x = (images.float() / 255 - self.mean) / self.std
