@@ -6,7 +6,8 @@ Modern Neural Networks", arXiv 1706.04599). The likeliest class stays the likeli
 
 import math
 
-from scipy.optimize import brentq
+import torch.nn.functional as F
+from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
 BINS = 15  # of confidence, as in the paper
@@ -14,26 +15,28 @@ RANGE = (0.01, 100.0)  # of the temperature
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T at which the network is as sure, on average, as it is right; logits [N, classes], labels int64 [N].
+    """The T for which the cross-entropy of logits / T is least; logits [N, classes], labels int64 [N].
 
-    That is expectation consistency (Clarté et al., arXiv 2303.02644), as good as the least cross-entropy where both
-    can be had; but where all held-out images are right the latter would make the network sure of everything. The
-    share of right answers is therefore estimated, with Jeffreys' prior: (right + 1/2) / (N + 1).
+    Where every held-out image is right that would be 0, and the network sure of everything. So it is never surer, on
+    average, than N right answers out of N support: (N + 1/2) / (N + 1), by Jeffreys' prior.
 
     Raises ValueError for no images.
     """
     n = len(labels)
     if not n:
         raise ValueError("a temperature is fitted on held-out images: there are none")
-    right = (int((logits.argmax(1) == labels).sum()) + 0.5) / (n + 1)
+    logits = logits.double()
+
+    def loss(log_temperature: float) -> float:
+        return F.cross_entropy(logits / math.exp(log_temperature), labels).item()
 
     def too_sure(log_temperature: float) -> float:
-        return (logits.double() / math.exp(log_temperature)).softmax(1).amax(1).mean().item() - right
+        return (logits / math.exp(log_temperature)).softmax(1).amax(1).mean().item() - (n + 0.5) / (n + 1)
 
     low, high = map(math.log, RANGE)
-    if too_sure(low) <= 0:
-        return RANGE[0]
-    return RANGE[1] if too_sure(high) >= 0 else math.exp(brentq(too_sure, low, high))
+    if too_sure(low) > 0:
+        low = brentq(too_sure, low, high)
+    return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
 
 
 def reliability(probabilities: Tensor, labels: Tensor) -> list[tuple[float, float, int]]:
