@@ -89,6 +89,8 @@ class ZooCLI(LightningCLI):
             runs.check_checkpoint(found)
             config["ckpt_path"] = str(found)
             self.run = runs.run_of(found)
+            if self.config.subcommand != "fit" and self.run:
+                runs.check_data(self.run, config.data)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         options = self.config[self.subcommand]
@@ -164,8 +166,10 @@ class ZooCLI(LightningCLI):
                 runs.remove_unless_begun(self.run)
 
     def before_fit(self) -> None:
-        if start := self.config[self.subcommand].pretrained:
-            path = Path(start) if start.endswith(".onnx") else pretrained.newest(start)
+        options = self.config[self.subcommand]
+        if options.pretrained and not options.ckpt_path:
+            start = options.pretrained
+            path = Path(start).expanduser() if start.endswith(".onnx") else pretrained.newest(start)
             pretrained.fill(self.model, *pretrained.read(path))
         if self.trainer.is_global_zero:
             console.print(summary_table(self.model))

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..serve.contract import CARD_KEY, ContractError, ModelCard, dataset_title
+from ..serve.contract import CARD_KEY, ContractError, ModelCard, Robustness, dataset_title
 from ..serve.onnx_header import read_metadata
 from .listing import MEGABYTE, interval, percent
 
@@ -28,11 +28,12 @@ def read(path: Path) -> ModelCard:
 
 def page(card: ModelCard, size: int) -> Group:
     """All that matters of a card; size in bytes."""
+    between = interval(card)
     parts: list[Panel | Table | Text] = [
         Panel(Text(card.summary), title=f"{card.name}@{card.version}", title_align="left"),
-        _facts({"For": card.intended_use, "Not for": card.limits}),
+        _facts({"For": card.intended_use, "Limits": card.limits}),
         _facts({
-            "Test accuracy": f"{percent(card.metrics.get('accuracy'))} (95%: {interval(card)})",
+            "Test accuracy": percent(card.metrics.get("accuracy")) + (f" (95%: {between})" if between else ""),
             "Data": ", ".join(filter(None, (dataset_title(card.dataset), card.dataset.get("source")))),
             "Licences": f"weights {card.licence}; data {card.dataset.get('licence', 'not stated')}",
             "Size": f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds an image, {card.weights}, "
@@ -42,9 +43,11 @@ def page(card: ModelCard, size: int) -> Group:
         }),
     ]  # fmt: skip
     if card.confusion_matrix:
-        parts += [_per_class(card), _confusions(card)]
+        parts.append(_per_class(card))
+    if worst_confusions(card):
+        parts.append(_confusions(card))
     if card.robustness:
-        parts.append(_robustness(card))
+        parts.append(_robustness(card.robustness, card.metrics.get("accuracy", 1.0)))
     return Group(*parts)
 
 
@@ -77,10 +80,11 @@ def _calibration(card: ModelCard) -> str:
 
 def _made(card: ModelCard) -> str:
     made = card.training
-    minutes = f"{made['epochs']} epochs, {made['seconds'] / 60:.1f} minutes" if "seconds" in made else ""
+    epochs = f"{made['epochs']} epochs" if "epochs" in made else ""
+    minutes = f"{made['seconds'] / 60:.1f} minutes" if "seconds" in made else ""
     seed = f"seed {card.seed}" if card.seed is not None else ""
-    commit = f"commit {made['commit'][:12]}" if made.get("commit") else ""
-    parts = made.get("command") or card.command, seed, minutes, made.get("hardware"), commit, card.date[:10]
+    commit = f"commit {(made.get('commit') or '')[:12]}" if made.get("commit") else ""
+    parts = made.get("command") or card.command, seed, epochs, minutes, made.get("hardware"), commit, card.date[:10]
     return ", ".join(str(part) for part in parts if part)
 
 
@@ -99,13 +103,11 @@ def _confusions(card: ModelCard) -> Table:
     return table
 
 
-def _robustness(card: ModelCard) -> Table:
-    images = card.robustness["images"]
-    table = Table(title=f"Accuracy on corrupted images ({images:,}), by severity", title_justify="left")
+def _robustness(found: Robustness, clean: float) -> Table:
+    table = Table(title=f"Accuracy on corrupted images ({found['images']:,}), by severity", title_justify="left")
     for heading in ("", "1", "2", "3", "4", "5"):
         table.add_column(heading, justify="right" if heading else "left")
-    clean = card.metrics.get("accuracy", 1.0)
-    for name, shares in card.robustness["accuracy"].items():
+    for name, shares in found["accuracy"].items():
         cells = [Text(f"{share:.1%}", style="red" if share < clean - 0.1 else "") for share in shares]
         table.add_row(Text(name), *cells)
     return table

@@ -72,15 +72,6 @@ def build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
     return made.model, made.data
 
 
-def build_data(config: dict[str, Any]) -> ImageDataModule:
-    """The data of a recipe."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    made = parser.instantiate(parser.parse_object({"data": config["data"]}))
-    data: ImageDataModule = made.data
-    return data
-
-
 class SaveConfig(SaveConfigCallback):
     """config.yaml in the run folder, without the subcommand's own arguments: every subcommand reads it."""
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -14,7 +14,7 @@ from ..models import ImageClassifier
 from ..models.export import OnnxFile, check_parity, next_version, to_onnx, torch_answers, write
 from ..models.summary import summarize
 from ..models.variants import to_fp16, to_int8
-from ..serve.contract import ModelCard, check_name, dataset_title
+from ..serve.contract import ModelCard, Training, Weights, check_name, dataset_title
 from .calibrate import held_out_temperature
 from .measure import measure, robustness
 from .provenance import command, commit, recipe
@@ -22,8 +22,6 @@ from .provenance import command, commit, recipe
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
 LOSS_ALLOWED = 0.003  # of validation accuracy, for fewer bits
 RANGED_BY = 512  # training images that int8's ranges are taken from
-
-Weights = Literal["fp32", "fp16", "int8"]
 
 
 class GateError(ValueError):
@@ -42,7 +40,7 @@ def export(
     name: str,
     zoo: Path,
     config: dict[str, Any],
-    training: dict[str, Any],
+    training: Training,
     weights: Weights = "fp32",
     corruption_images: int = 2000,
 ) -> Exported:
@@ -57,7 +55,7 @@ def export(
     Raises:
         ParityError, GateError, ContractError (the name), or what the data raises; nothing is written then.
     """
-    check_name(name)
+    check_name(name if weights == "fp32" else f"{name}_{weights}")
     data.prepare_data()
     temperature = held_out_temperature(model, data)
     model.temperature.fill_(temperature or 1.0)
@@ -105,7 +103,10 @@ def export(
     while True:
         try:
             return Exported(write(proto, card, zoo), card, gate)
-        except FileExistsError:  # another export took the number
+        except FileExistsError:
+            if not (zoo / name / str(card.version)).is_dir():
+                raise
+            # Another export took the number.
             card = replace(card, version=next_version(zoo, name))
 
 
@@ -118,7 +119,7 @@ def _variant(
     if not len(held_out):
         raise GateError(f"{weights} is compared with fp32 on held-out images: there are none (data.val_fraction is 0)")
     if weights == "int8":
-        spread = torch.linspace(0, len(train) - 1, min(RANGED_BY, len(train) // 64 * 64)).long()
+        spread = torch.linspace(0, len(train) - 1, min(RANGED_BY, len(train))).long()
         smaller = to_int8(proto, train[spread][0])
     else:
         smaller = to_fp16(proto)

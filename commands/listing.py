@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from ..serve.contract import FILE_NAME, ContractError, ModelCard, dataset_title, read_card
 
@@ -51,7 +52,8 @@ def table(found: Sequence[Entry]) -> Table:
         rows.add_column(heading, justify="right")
     for _, card, size in found:
         facts = (dataset_title(card.dataset), percent(card.metrics.get("accuracy")), f"{card.parameters:,}")
-        rows.add_row(f"{card.name}@{card.version}", *facts, card.weights, f"{size / MEGABYTE:.2f}")
+        cells = (f"{card.name}@{card.version}", *facts, card.weights, f"{size / MEGABYTE:.2f}")
+        rows.add_row(*map(Text, cells))  # Text: a name in brackets is no markup
     return rows
 
 

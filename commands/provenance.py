@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from ..serve.contract import Training
 from .hardware import processor
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
@@ -35,7 +36,7 @@ class Provenance(Callback):
         self._made, self._before = dict(state), state["seconds"]
 
 
-def made(checkpoint: str | Path) -> dict[str, Any]:
+def made(checkpoint: str | Path) -> Training:
     """What `Provenance` kept of a checkpoint's run: command, commit, hardware, precision, epochs, seconds."""
     last = Path(checkpoint).with_name("last.ckpt")  # the best one is not the end
     checkpoint = last if last.is_file() else checkpoint
@@ -55,15 +56,14 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration says how a network is made, but for where its data lay."""
     kept: dict[str, Any] = {key: config[key] for key in RECIPE if config.get(key) is not None}
     kept["trainer"] = {flag: value for flag, value in config.get("trainer", {}).items() if value is not None}
-    if folder := kept.get("data", {}).get("init_args", {}).get("data_dir"):
-        arguments = {**kept["data"]["init_args"], "data_dir": Path(folder).name}
-        kept["data"] = {**kept["data"], "init_args": arguments}
+    if "data_dir" in kept.get("data", {}).get("init_args", {}):
+        kept["data"] = {**kept["data"], "init_args": {**kept["data"]["init_args"], "data_dir": None}}
     return kept
 
 
 def _without_places(words: list[str]) -> str:
     pairs = zip(words, ["", *words], strict=False)
-    return shlex.join(word for word, before in pairs if not {word, before} & set(PLACES))
+    return shlex.join(word for word, before in pairs if not {word.partition("=")[0], before} & set(PLACES))
 
 
 def commit() -> str | None:

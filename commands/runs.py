@@ -4,8 +4,10 @@ import contextlib
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -57,6 +59,21 @@ def check_checkpoint(path: Path) -> None:
         whole = False
     if not whole:
         raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
+
+
+def check_data(run: Path, data: Any) -> None:
+    """Raises ValueError if `data`, of a config, is split otherwise than the run's own: what it calls test images, or
+    validation images, the run may have been trained on."""
+    trained = yaml.safe_load((run / CONFIG).read_text())["data"]
+    if str(data.class_path).rpartition(".")[2] != str(trained["class_path"]).rpartition(".")[2]:
+        return
+    for key in ("seed", "val_fraction"):
+        theirs, ours = trained["init_args"].get(key), data.init_args.get(key)
+        if theirs != ours:
+            raise ValueError(
+                f"{run} was trained with data.{key} {theirs}, the config here says {ours}: "
+                f"other images would be held out. Give --config {run}"
+            )
 
 
 def remove_unless_begun(run: Path) -> None:

@@ -1,5 +1,6 @@
 """The model tables of README.md and docs/zoo.md, from the cards of the models that cnnzoo ships: `make tables`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,22 +14,23 @@ BEGIN, END = "<!-- models: make tables -->", "<!-- /models -->"
 
 def main() -> None:
     check = "--check" in sys.argv[1:]
-    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+    stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
     if check and stale:
         sys.exit(f"{', '.join(path.name for path in stale)} do not say what the cards in {SHIPPED} do: make tables")
-    for path in stale:
-        path.write_text(pages()[path])
+    for path, text in stale.items():
+        path.write_text(text)
         print(f"Wrote {path.relative_to(ROOT)}")
 
 
 def pages() -> dict[Path, str]:
-    """What the pages should be, by path."""
+    """What the pages should be, by path. Exits where there is nothing to say, or no place to say it."""
     found = _newest(entries(SHIPPED))
     readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
+    parts = re.split(f"({BEGIN}|{END})", readme.read_text())
+    if not found or parts[1::2] != [BEGIN, END]:
+        sys.exit(f"{SHIPPED} has no models, or README.md not the lines {BEGIN} and {END} once each")
     return {
-        readme: f"{before}{BEGIN}\n{overview(found)}\n{END}{after}",
+        readme: f"{parts[0]}{BEGIN}\n{overview(found)}\n{END}{parts[-1]}",
         ROOT / "docs/zoo.md": "\n".join([HEAD, overview(found), *(section(entry) for entry in found)]) + "\n",
     }
 
@@ -61,7 +63,7 @@ def section(entry: Entry) -> str:
     made = card.training
     before = card.metrics["calibration_error_before"]
     counts = card.confusion_matrix
-    shares = [f"{name} {counts[i][i] / sum(counts[i]):.1%}" for i, name in enumerate(card.classes)]
+    shares = [f"{name} {counts[i][i] / max(1, sum(counts[i])):.1%}" for i, name in enumerate(card.classes)]
     confused = [f"{true} for {taken} ({times}×)" for true, taken, times in worst_confusions(card)]
     lines = [
         f"\n## {card.name}, version {card.version}\n",

@@ -27,18 +27,21 @@ def main() -> None:
     options = parser.parse_args()
     try:
         options.run(options)
-    except (ValueError, OSError, httpx.HTTPError) as error:
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL) as error:
         if os.environ.get("CNNZOO_DEBUG"):
             raise
-        sys.exit(f"error: {error}")
+        where = f"{options.source}: " if isinstance(error, httpx.TransportError) else ""
+        sys.exit(f"error: {where}{error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _zoo() -> Path:
     """CNNZOO_ZOO, else zoo/, else what cnnzoo ships."""
-    folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser()
-    return folder if folder.is_dir() or "CNNZOO_ZOO" in os.environ else SHIPPED
+    folder = Path(os.environ.get("CNNZOO_ZOO") or "zoo").expanduser()
+    return folder if folder.is_dir() or os.environ.get("CNNZOO_ZOO") else SHIPPED
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,8 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     """List the models."""
+    if not options.zoo.is_dir():
+        raise FileNotFoundError(f"there is no folder {options.zoo.absolute()}")
     entries = listing.entries(options.zoo, options.dataset, options.max_size, options.min_accuracy)
     console.print(listing.table(entries))
 
@@ -78,34 +83,43 @@ def _get(options: argparse.Namespace) -> None:
     zoo = Path("zoo") if options.zoo == SHIPPED else options.zoo
     name, version = split(options.model)
     path = get.get(name, version, options.source, zoo, os.environ.get("CNNZOO_API_KEY"))
-    console.print(f"{path} ({path.stat().st_size:,} bytes) is there and is what {options.source} says it is")
+    say(f"{path} ({path.stat().st_size:,} bytes) is there and is what {options.source} says it is")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", help="NAME or NAME@VERSION; all by default")
+    parser.add_argument("models", nargs="*", help="NAME, NAME@VERSION or a file in a zoo folder; all by default")
     parser.add_argument("--metrics", action="store_true", help="measure again what the cards say of accuracy")
     parser.add_argument("--parity", action="store_true", help="compare again with torch, on the test set")
+    parser.add_argument("--data_dir", type=Path, help="where the data is (default: CNNZOO_DATA, else data/)")
 
 
 def _verify(options: argparse.Namespace) -> None:
     """Check every file: its SHA-256, the contract, and, with the data, its figures."""
-    paths = [find(options.zoo, model) for model in options.models] or listing.files(options.zoo)
+    paths = [find(options.zoo, model).absolute() for model in options.models] or listing.files(options.zoo)
     if not paths:
         raise FileNotFoundError(f"there is no model in {options.zoo.absolute()}")
     bad = 0
     for path in paths:
-        results = verify.verify(path, options.metrics, options.parity)
+        results = verify.verify(path, options.metrics, options.parity, options.data_dir)
         bad += any(result.wrong for result in results)
-        console.print(verify.lines(path, results))
-    if bad:
-        sys.exit(f"{bad} of {len(paths)} files failed")
-    console.print(f"All {len(paths)} files are what they should be")
+        console.print(verify.lines(path, results), soft_wrap=True)
+    gone = [] if options.models else verify.gone(options.zoo)
+    for place in gone:
+        say(f"✗ {place} is listed and not there")
+    if bad or gone:
+        sys.exit(f"{bad + len(gone)} of {len(paths) + len(gone)} files failed")
+    say(f"All {len(paths)} files are what they should be")
+
+
+def say(message: str) -> None:
+    """Prints as it is: a path in brackets is no markup, and is not broken over lines."""
+    console.print(message, soft_wrap=True, markup=False, highlight=False)
 
 
 def split(model: str) -> tuple[str, int | None]:
     """NAME@VERSION as (name, version); None for no version. Raises ValueError."""
     name, at, version = model.partition("@")
-    if at and not version.isdecimal():
+    if at and not (version.isdecimal() and len(version) < 10):
         raise ValueError(f"{model!r}: write it as NAME@VERSION, such as digits_cnn@1")
     return check_name(name), int(version) if at else None
 
@@ -117,7 +131,7 @@ def find(zoo: Path, model: str) -> Path:
             raise FileNotFoundError(f"no such file: {model}")
         return Path(model)
     name, version = split(model)
-    there = listing.files(zoo)
+    there = listing.files(zoo) or listing.files(SHIPPED)
     for path in there:  # newest first
         if path.parent.parent.name == name and version in (None, int(path.parent.name)):
             return path

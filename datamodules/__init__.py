@@ -8,6 +8,7 @@ from .image_folder import ImageFolderDataModule
 from .mnist import MNISTDataModule
 
 __all__ = [
+    "DATASETS",
     "Augmentation",
     "CIFAR10DataModule",
     "DigitsDataModule",
@@ -15,3 +16,8 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
 ]
+
+_MODULES: tuple[type[ImageDataModule], ...] = (
+    CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule,
+)  # fmt: skip
+DATASETS = {module.__name__: module for module in _MODULES}

@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ..serve.contract import Preparation
 from .augment import Augmentation
 from .batches import Batches, BatchLoader, ImageDataset
 
@@ -29,7 +30,7 @@ class ImageDataModule(LightningDataModule):
 
     # What an uploaded picture goes through before a network trained on this data sees it; the
     # service does it (serve/images.py), the card says which.
-    prepare_picture = "photo"
+    prepare_picture: Preparation = "photo"
     # For the model card, too.
     intended_use = "Pictures like those that it was trained on."
     limits = "Whatever it is shown, it names one of its classes: it cannot say that a picture is none of them."

@@ -17,21 +17,22 @@ from torch import Tensor
 from .augment import Fill, warp
 
 _SIGNS = np.array([1, -1])
-_DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # down, up, right, left: every fourth image each
+_DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # every fourth image in each
 
 
-def noise(images: Tensor, sigma: float, fill: Fill) -> Tensor:
+def noise(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
     """Gaussian, `sigma` a share of white."""
-    drawn = np.random.default_rng(0).normal(0, 255 * sigma, images.shape).astype(np.float32)
-    return _pixels(images + torch.from_numpy(drawn))
+    drawn = [np.random.default_rng(first + i).normal(0, 255 * sigma, image.shape) for i, image in enumerate(images)]
+    return _pixels(images + torch.from_numpy(np.stack(drawn)))
 
 
-def blur(images: Tensor, sigma: float, fill: Fill) -> Tensor:
+def blur(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
     """Gaussian, `sigma` in pixels."""
-    return F.gaussian_blur(images, [2 * int(np.ceil(3 * sigma)) + 1] * 2, [sigma, sigma])
+    reach = min(int(np.ceil(3 * sigma)), *(side - 1 for side in images.shape[2:]))  # no further than an edge mirrors
+    return F.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
 
 
-def jpeg(images: Tensor, quality: float, fill: Fill) -> Tensor:
+def jpeg(images: Tensor, quality: float, fill: Fill, first: int) -> Tensor:
     """Compressed and decompressed by Pillow at this `quality`."""
     after = []
     for image in images:
@@ -43,26 +44,26 @@ def jpeg(images: Tensor, quality: float, fill: Fill) -> Tensor:
     return torch.stack(after)
 
 
-def brightness(images: Tensor, more: float, fill: Fill) -> Tensor:
+def brightness(images: Tensor, more: float, fill: Fill, first: int) -> Tensor:
     """Every pixel brighter by `more`, a share of white."""
     return _pixels(images + 255 * more)
 
 
-def rotation(images: Tensor, degrees: float, fill: Fill) -> Tensor:
+def rotation(images: Tensor, degrees: float, fill: Fill, first: int) -> Tensor:
     """Every other image turned by as many degrees to the left, the others to the right."""
     n = len(images)
-    angles = np.deg2rad(degrees) * np.resize(_SIGNS, n)
+    angles = np.deg2rad(degrees) * _SIGNS[_numbers(images, first) % 2]
     return warp(images, np.zeros((2, n)), np.zeros(n, bool), angles, np.ones(n), fill)
 
 
-def translation(images: Tensor, share: float, fill: Fill) -> Tensor:
+def translation(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     """Moved by a share of the width, in four directions by turns."""
     n = len(images)
-    moved = images.shape[3] * share * np.resize(_DIRECTIONS, (2, 4))[:, np.arange(n) % 4]
+    moved = images.shape[3] * share * _DIRECTIONS[:, _numbers(images, first) % 4]
     return warp(images, moved, np.zeros(n, bool), np.zeros(n), np.ones(n), fill)
 
 
-CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill], Tensor], tuple[float, ...]]] = {
+CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill, int], Tensor], tuple[float, ...]]] = {
     "noise": (noise, (0.04, 0.08, 0.12, 0.18, 0.26)),
     "blur": (blur, (0.4, 0.6, 0.8, 1.0, 1.4)),
     "jpeg": (jpeg, (80, 60, 40, 25, 15)),
@@ -73,10 +74,15 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill], Tensor], tuple[floa
 """By name: what it does, uint8 [N, C, H, W] to the same, and how much of it at severities 1 to 5."""
 
 
-def corrupt(images: Tensor, name: str, severity: int, fill: Fill) -> Tensor:
-    """Images uint8 [N, C, H, W], corrupted; `fill` is what a move uncovers."""
+def corrupt(images: Tensor, name: str, severity: int, fill: Fill, first: int = 0) -> Tensor:
+    """Images uint8 [N, C, H, W], corrupted; `fill` is what a move uncovers, `first` the number of the first of them
+    among all, of which what happens to an image is a function."""
     change, amounts = CORRUPTIONS[name]
-    return change(images, amounts[severity - 1], fill)
+    return change(images, amounts[severity - 1], fill, first)
+
+
+def _numbers(images: Tensor, first: int) -> np.ndarray:
+    return np.arange(first, first + len(images))
 
 
 def _pixels(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ..serve.contract import Preparation
 from .base import ImageDataModule
 
 TEST_FRACTION = 0.2  # the lecture's train_size is 0.8
@@ -22,7 +23,7 @@ class DigitsDataModule(ImageDataModule):
     Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998), its test part.
     """
 
-    prepare_picture = "digits"
+    prepare_picture: Preparation = "digits"
     intended_use = "Learning and trying things out: one handwritten digit a picture, in 8×8 pixels."
     limits = (
         "Not for reading anything that matters: 8×8 pixels are few, and its digits are 13 people's, who filled in "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import MNIST
 
+from ..serve.contract import Preparation
 from .base import ImageDataModule
 from .download import download
 
@@ -22,7 +23,7 @@ class MNISTDataModule(ImageDataModule):
     Source: LeCun, Cortes & Burges, 1998.
     """
 
-    prepare_picture = "mnist"
+    prepare_picture: Preparation = "mnist"
     intended_use = "One handwritten digit a picture, light on dark, framed as MNIST's are: the service sees to that."
     limits = (
         "Not for printed digits, letters, several digits in one picture or digits in photographs: it names a digit "

@@ -7,6 +7,7 @@
 """
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .speednet import SpeedNet
 
 __all__ = ["CIFAR10CNN", "MNISTCNN", "DigitsCNN", "ImageClassifier", "SpeedNet", "create_model", "list_models"]
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in serve/__init__.py
+
 # The class of each and how it differs from the class' own defaults.
 _NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
     "cifar10_cnn": (CIFAR10CNN, {}),
@@ -26,6 +29,7 @@ _NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
     "mnist_cnn": (MNISTCNN, {}),
     "mnist_speednet": (SpeedNet, {"input_shape": (1, 28, 28), "widths": (32, 64, 128)}),
 }
+CLASSES = {network.__name__: network for network, _ in _NETWORKS.values()}
 
 
 def list_models() -> list[str]:

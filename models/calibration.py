@@ -20,12 +20,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Where every held-out image is right that would be 0, and the network sure of everything. So it is never surer, on
     average, than N right answers out of N support: (N + 1/2) / (N + 1), by Jeffreys' prior.
 
-    Raises ValueError for no images.
+    Raises ValueError for no images, or for logits that are no numbers.
     """
     n = len(labels)
     if not n:
         raise ValueError("a temperature is fitted on held-out images: there are none")
     logits = logits.double()
+    if not logits.isfinite().all():
+        raise ValueError("the network's logits are not all finite: it has diverged, train it anew")
 
     def loss(log_temperature: float) -> float:
         return F.cross_entropy(logits / math.exp(log_temperature), labels).item()
@@ -34,6 +36,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return (logits / math.exp(log_temperature)).softmax(1).amax(1).mean().item() - (n + 0.5) / (n + 1)
 
     low, high = map(math.log, RANGE)
+    if too_sure(high) > 0:
+        return RANGE[1]
     if too_sure(low) > 0:
         low = brentq(too_sure, low, high)
     return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)

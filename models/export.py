@@ -1,5 +1,6 @@
 """A trained network as a self-describing ONNX file, checked against torch before it is kept."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -137,7 +138,9 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".export-", dir=zoo))
     try:
-        (work / FILE_NAME).write_bytes(proto.SerializeToString())
+        content = proto.SerializeToString()
+        sha256 = hashlib.sha256(content).hexdigest()
+        (work / FILE_NAME).write_bytes(content)
         os.chmod(work, 0o755)
         work.rename(target)
     except OSError:
@@ -146,7 +149,7 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    add_sum(target / FILE_NAME)
+    add_sum(target / FILE_NAME, sha256)
     return target / FILE_NAME
 
 

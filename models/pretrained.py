@@ -36,6 +36,17 @@ def load(
     return fill(model, card, weights).eval()
 
 
+def restore(path: Path) -> ImageClassifier:
+    """The network in an exported file, whatever its name. Raises as `load`, and for a class that is not cnnzoo's."""
+    from . import CLASSES
+
+    card, _ = read(path)
+    made_of = str(card.config.get("model", {}).get("class_path", "")).rpartition(".")[2]
+    if made_of not in CLASSES:
+        raise ContractError(f"{path} holds no network of cnnzoo's: {made_of[:40]!r}")
+    return load(CLASSES[made_of], card.name, path, {})
+
+
 def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """The card and the weights, by their names, in an exported file.
 
@@ -59,25 +70,31 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
     """`model` with `weights`. If it has another number of classes its last layer stays as it is, which is logged.
 
-    Raises ValueError, naming them, for weights that do not fit.
+    Raises ValueError, naming them, for weights that do not fit, or that were trained on pixels scaled otherwise.
     """
     # What batch norm counts is no weight, and not in the file.
     wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    if len(card.classes) != model.num_classes:
-        head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+    head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+    new_head = len(card.classes) != model.num_classes
+    if new_head:
         wanted = {key: v for key, v in wanted.items() if not key.startswith(f"{head}.")}
-        logger.warning(
-            "The last layer (%s) is new, for %d classes in place of %d; the rest is %s's, version %d.",
-            head, model.num_classes, len(card.classes), card.name, card.version,
-        )  # fmt: skip
-    elif "temperature" in weights:
-        model.temperature.copy_(weights["temperature"])
     differing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
     if differing:
         raise ValueError(
             f"the weights of {card.name} do not fit {type(model).__name__} as asked for: {', '.join(differing)} "
             "differ; leave out the arguments that change its size"
         )
+    for name, own in (("mean", model.mean), ("std", model.std)):
+        if name in weights and not torch.equal(weights[name].expand_as(own), own):
+            theirs = [round(value, 6) for value in weights[name].flatten().tolist()]
+            raise ValueError(f"{card.name} was trained with pixels' {name} as {theirs}: set the network's {name} so")
+    if new_head:
+        logger.warning(
+            "The last layer (%s) is new, for %d classes in place of %d; the rest is %s's, version %d.",
+            head, model.num_classes, len(card.classes), card.name, card.version,
+        )  # fmt: skip
+    elif "temperature" in weights:
+        model.temperature.copy_(weights["temperature"])
     model.load_state_dict({key: weights[key] for key in wanted}, strict=False)
     return model
 

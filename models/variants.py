@@ -21,9 +21,10 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
     """Weights and activations in 8 bits, but for the last layer: its logits keep their fine steps.
 
     Args:
-        images: uint8 [N, C, H, W] of the training part, N a multiple of 64: the range of each activation is what
-            they span.
+        images: uint8 [N, C, H, W] of the training part: the range of each activation is what they span.
     """
+    if not len(images):
+        raise ValueError("int8 takes the ranges of its activations from training images: there are none")
     with tempfile.TemporaryDirectory() as folder:
         whole, folded, quantized = (str(Path(folder) / f"{n}.onnx") for n in range(3))
         onnx.save(proto, whole)
@@ -55,7 +56,8 @@ def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 class _Batches(CalibrationDataReader):
     def __init__(self, images: Tensor) -> None:
-        self._batches: Iterator[Tensor] = iter(images.split(64))
+        size = max(n for n in range(1, 65) if len(images) % n == 0)  # batches that are all of one size
+        self._batches: Iterator[Tensor] = iter(images.split(size))
 
     def get_next(self) -> dict[str, object] | None:
         batch = next(self._batches, None)

@@ -5,9 +5,12 @@ Plain Python, owned by the side that reads it; `models/export.py` writes what is
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from .onnx_header import read_metadata
 
@@ -21,7 +24,9 @@ SHIPPED = Path(__file__).parent.parent / "zoo"  # the models that come with cnnz
 
 # How an uploaded picture becomes the network's input (serve/images.py): as a photo is, or as the
 # pictures of a dataset of handwritten digits were made.
-PREPARATIONS = ("photo", "digits", "mnist")
+Weights = Literal["fp32", "fp16", "int8"]
+Preparation = Literal["photo", "digits", "mnist"]
+PREPARATIONS = get_args(Preparation)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -32,6 +37,47 @@ class ContractError(ValueError):
 
 class NoMetadata(ContractError):
     """A file whose metadata cannot even be read."""
+
+
+def _printable(text: str) -> str:
+    """Raises ValueError for what would move a terminal's cursor or turn its writing around."""
+    if _CONTROLS.search(text):
+        raise ValueError("expected text without control characters")
+    return text
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def _grey_or_colour(channels: int) -> int:
+    if channels not in (1, 3):
+        raise ValueError("expected 1 or 3 channels")
+    return channels
+
+
+Channels = Annotated[int, AfterValidator(_grey_or_colour)]
+Text = Annotated[str, AfterValidator(_printable)]
+Number = int | Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(gt=0)]
+
+
+class Robustness(TypedDict):
+    """Accuracy under corruptions: on how many images, and by name at severity 1 to 5."""
+
+    images: Size
+    accuracy: dict[Text, Annotated[list[Number], Field(min_length=5, max_length=5)]]
+
+
+class Training(TypedDict, total=False):
+    """Of the run: how it was started, with what code, on what, for how long."""
+
+    command: Text
+    commit: Text | None
+    hardware: Text
+    precision: Text
+    epochs: Count
+    seconds: Number
 
 
 @dataclass(frozen=True)
@@ -53,7 +99,7 @@ class ModelCard:
         temperature: that the logits are divided by before they become probabilities.
         confusion_matrix: of the test set; rows are the true classes, columns the predicted ones.
         reliability: (mean confidence, accuracy, images) of each bin of confidence.
-        robustness: accuracy under corruptions: {"images": how many, "accuracy": {name: [at severity 1 to 5]}}.
+        robustness: accuracy under corruptions, if it was measured.
         weights: fp32, fp16 or int8.
         parameters: how many are trained.
         multiply_adds: for one image.
@@ -67,31 +113,31 @@ class ModelCard:
         date: ISO 8601, UTC.
     """
 
-    name: str
-    version: int
-    classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    prepare: str = "photo"
-    summary: str = ""
-    intended_use: str = ""
-    limits: str = ""
-    dataset: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    temperature: float = 1.0
-    confusion_matrix: list[list[int]] = field(default_factory=list)
-    reliability: list[list[float]] = field(default_factory=list)
-    robustness: dict[str, Any] = field(default_factory=dict)
-    weights: str = "fp32"
-    parameters: int = 0
-    multiply_adds: int = 0
-    training: dict[str, Any] = field(default_factory=dict)
-    command: str = ""
+    name: Annotated[str, AfterValidator(lambda name: check_name(name))]
+    version: Size
+    classes: Annotated[tuple[Text, ...], Field(min_length=2)]
+    input_shape: tuple[Channels, Size, Size]
+    prepare: Preparation = "photo"
+    summary: Text = ""
+    intended_use: Text = ""
+    limits: Text = ""
+    dataset: dict[Text, Text] = field(default_factory=dict)
+    metrics: dict[Text, Number] = field(default_factory=dict)
+    temperature: Number = 1.0
+    confusion_matrix: list[list[Count]] = field(default_factory=list)
+    reliability: list[tuple[Number, Number, Count]] = field(default_factory=list)
+    robustness: Robustness | None = None
+    weights: Weights = "fp32"
+    parameters: Count = 0
+    multiply_adds: Count = 0
+    training: Training = field(default_factory=lambda: Training())
+    command: Text = ""
     config: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
-    commit: str | None = None
-    libraries: dict[str, str] = field(default_factory=dict)
-    licence: str = ""
-    date: str = ""
+    commit: Text | None = None
+    libraries: dict[Text, Text] = field(default_factory=dict)
+    licence: Text = ""
+    date: Text = ""
 
     @property
     def mode(self) -> str:
@@ -105,19 +151,14 @@ class ModelCard:
     def from_json(cls, text: str) -> "ModelCard":
         """Raises ContractError, naming the entry, for anything but a card of this schema."""
         try:
-            entries = json.loads(text)
+            entries = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise ContractError(f"its card is not JSON ({error})") from None
         if not isinstance(entries, dict):
             raise ContractError("its card is not a JSON object")
         if entries.get("schema") != SCHEMA:
             raise ContractError(f"its card has schema {entries.get('schema')!r}; this release reads {SCHEMA}")
-        _check(entries)
-        known = {f.name for f in fields(cls)}
-        values = {key: value for key, value in entries.items() if key in known}
-        values["classes"] = tuple(values["classes"])
-        values["input_shape"] = tuple(values["input_shape"])
-        return cls(**values)
+        return _checked(text)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -155,33 +196,24 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check(entries: dict[str, Any]) -> None:
-    def require(key: str, right: bool, expected: str) -> None:
-        if not right:
-            raise ContractError(f"its card's {key} is {_short(entries.get(key))}: expected {expected}")
+def _checked(text: str) -> ModelCard:
+    try:
+        card = _CARD.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise ContractError(f"its card's {where} is {_short(first['input'])}: {first['msg']}") from None
+    n = len(card.classes)
+    if card.confusion_matrix and [len(row) for row in card.confusion_matrix] != [n] * n:
+        raise ContractError(f"its card's confusion_matrix has not {n} rows of {n} numbers, one for each class")
+    return card
 
-    name, version = entries.get("name"), entries.get("version")
-    classes, shape = entries.get("classes"), entries.get("input_shape")
-    require("name", isinstance(name, str) and bool(_NAME.fullmatch(name)), "a model's name")
-    require("version", type(version) is int and version > 0, "a whole number from 1 up")
-    require(
-        "classes",
-        isinstance(classes, list) and len(classes) > 1 and all(isinstance(c, str) for c in classes),
-        "a list of two or more names",
-    )
-    require(
-        "input_shape",
-        isinstance(shape, list)
-        and len(shape) == 3
-        and all(type(n) is int and n > 0 for n in shape)
-        and shape[0] in (1, 3),
-        "[channels, height, width] with 1 or 3 channels",
-    )
-    require("prepare", entries.get("prepare", "photo") in PREPARATIONS, f"one of {', '.join(PREPARATIONS)}")
-    for key in ("dataset", "metrics", "robustness", "training", "config", "libraries"):
-        require(key, isinstance(entries.get(key, {}), dict), "a JSON object")
-    for key in ("confusion_matrix", "reliability"):
-        require(key, isinstance(entries.get(key, []), list), "a list")
+
+_CARD: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 def _short(value: object) -> str:

@@ -5,10 +5,12 @@ with the weights among them, and only field 14, `metadata_props`, is read.
 """
 
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 
 _METADATA_PROPS = 14  # of ModelProto; each a StringStringEntryProto with 1: key, 2: value
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
+_MAX_FIELDS = 10_000  # at the top of a file, whose weights and operators are one field
 _MAX_ENTRY = 2**20  # bytes; a card has a few thousand
 
 
@@ -25,10 +27,13 @@ def _entry(message: bytes) -> tuple[str, str]:
     return parts.get(1, ""), parts.get(2, "")
 
 
-def _fields(data: bytes | mmap.mmap) -> list[tuple[int, int, int]]:
+def _fields(data: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:
     """(number, start, end) of every field of a message that has a length; the others are passed over."""
-    found, at = [], 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > _MAX_FIELDS:
+            raise ValueError(f"it is no ONNX file of the zoo's: it has more than {_MAX_FIELDS:,} parts")
         tag, at = _varint(data, at)
         field, kind = tag >> 3, tag & 7
         if kind == _VARINT:
@@ -40,12 +45,11 @@ def _fields(data: bytes | mmap.mmap) -> list[tuple[int, int, int]]:
             at = start + length
             if field == _METADATA_PROPS and length > _MAX_ENTRY:
                 raise ValueError(f"its metadata has an entry of {length:,} bytes")
-            found.append((field, start, at))
+            yield field, start, at
         else:
             raise ValueError("it is no ONNX file")
     if at != len(data):
         raise ValueError("it is no ONNX file, or a part of one")
-    return found
 
 
 def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:

@@ -1,43 +1,49 @@
 """SHA256SUMS: what the files of a zoo folder should be, as `sha256sum --check` reads it."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
-from .contract import FILE_NAME
+from .contract import FILE_NAME, ContractError
 
 SUMS = "SHA256SUMS"
 
-_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(\S+)")
 
 
 def read_sums(zoo: Path) -> dict[str, str]:
-    """SHA-256 in hex by <model>/<version>/model.onnx; empty where there is no such file."""
+    """SHA-256 in hex by <model>/<version>/model.onnx; empty where there is no such file.
+
+    Raises ContractError for a line that is not of that form: what it was to protect would go unprotected.
+    """
     try:
-        return parse_sums((zoo / SUMS).read_text())
+        return parse_sums((zoo / SUMS).read_text(errors="replace"))
     except FileNotFoundError:
         return {}
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """The lines of a SHA256SUMS that are of its form."""
-    found = (_LINE.fullmatch(line.strip()) for line in text.splitlines())
-    return {match[2]: match[1] for match in found if match}
+    """The lines of a SHA256SUMS; of two for one file the later counts. Raises ContractError, naming the line."""
+    sums = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            found = _LINE.fullmatch(line.strip())
+            if not found:
+                raise ContractError(f"line {number} of {SUMS} is {line[:80]!r}: expected a SHA-256 and a file's path")
+            sums[found[2]] = found[1].lower()
+    return sums
 
 
-def add_sum(path: Path) -> None:
-    """Notes the file at <zoo>/<model>/<version>/model.onnx."""
-    zoo, place = path.parents[2], place_of(path)
-    known = read_sums(zoo)
-    line = f"{digest(path)}  {place}\n"
-    if place not in known:  # in one write, which another process' cannot tear
-        with (zoo / SUMS).open("a") as file:
-            file.write(line)
+def add_sum(path: Path, sha256: str) -> None:
+    """Notes the file at <zoo>/<model>/<version>/model.onnx, in one write: two processes at once lose no line."""
+    sums = path.parents[2] / SUMS
+    place = place_of(path)
+    if read_sums(sums.parent).get(place) == sha256:
         return
-    unfinished = zoo / f".{SUMS}.{os.getpid()}"
-    unfinished.write_text("".join(f"{sha256}  {other}\n" for other, sha256 in known.items() if other != place) + line)
-    unfinished.replace(zoo / SUMS)
+    before = sums.read_bytes() if sums.is_file() else b""
+    start = "\n" if before and not before.endswith(b"\n") else ""
+    with sums.open("a") as file:
+        file.write(f"{start}{sha256}  {place}\n")
 
 
 def digest(path: Path) -> str:

@@ -23,7 +23,7 @@ class Zoo:
         self._sessions = sessions or Sessions()
         self._models: dict[str, dict[int, Model]] = {}
         self._refused_as: dict[Path, tuple[object, str | None]] = {}
-        self._sums = read_sums(folder)
+        self._sums = self._read_sums()
         found = self._open(self._files())
         self._adopt(found)
         newest = sorted(found, key=lambda m: (self.versions(m.card.name).index(m.card.version), m.card.name))
@@ -52,13 +52,14 @@ class Zoo:
 
         A changed file that turns out bad leaves its predecessor in place.
         """
-        files, self._sums = self._files(), read_sums(self.folder)
+        files, self._sums = self._files(), self._read_sums()
         known = {model.path: model for model in self.models}
         for path, model in known.items():
             if path not in files:
                 logger.info("Removed %s/%s: its file is gone.", model.card.name, model.card.version)
                 self._replace(model, None)
         self.refused = {place: why for place, why in self.refused.items() if self.folder / place in files}
+        self._refused_as = {path: state for path, state in self._refused_as.items() if path in files}
         changed = [path for path in files if path not in known or not self._is_current(known[path])]
         for model in self._open([p for p in changed if self._refused_as.get(p) != self._state(p)]):
             if self._check(model):
@@ -120,6 +121,13 @@ class Zoo:
         self._models = {name: versions for name, versions in table.items() if versions}
         if old:
             old.retire()
+
+    def _read_sums(self) -> dict[str, str]:
+        """What SHA256SUMS says of each file; what cannot be read is no file's SHA-256, so none is taken in."""
+        try:
+            return read_sums(self.folder)
+        except (ContractError, OSError) as error:
+            return {place_of(path): f"nothing readable ({error})" for path in self._files()}
 
     def _is_current(self, model: Model) -> bool:
         return model.unchanged() and model.expected == self._sums.get(place_of(model.path))

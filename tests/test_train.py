@@ -333,3 +333,13 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     assert "no exported digit_cnn in" in wrong.stderr
     wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
     assert "the weights of digits_cnn do not fit DigitsCNN" in wrong.stderr
+
+
+def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Path):
+    fit = here("fit", "--config", "digits", "--data.seed", "3", "--trainer.max_epochs", "1", cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    for command in ("test", "export", "validate"):
+        done = here(command, "--config", "digits", cwd=tmp_path)
+        assert "was trained with data.seed 3, the config here says 0" in done.stderr
+    assert here("test", "--config", "runs/digits_cnn/version_0", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "zoo").exists()

@@ -1,9 +1,11 @@
 """`cnnzoo list`, `card`, `get` and `verify`, as processes, over real files, a real service and a real web server."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import onnx
 import pytest
 from helpers import serve
 
-from cnnzoo.serve.sums import read_sums
+from cnnzoo.serve.contract import CARD_KEY
+from cnnzoo.serve.sums import add_sum, digest, read_sums
+from cnnzoo.serve.zoo import Zoo
 
 COMMAND = [sys.executable, "-m", "cnnzoo"]
 PLACE = "digits_cnn/2/model.onnx"
@@ -89,8 +94,8 @@ def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
 def test_export_notes_what_sha256sum_would(trained: Path):
     listed = read_sums(trained / "zoo")
     assert listed.keys() == {"digits_cnn/1/model.onnx", "digits_cnn/2/model.onnx"}
-    for place, digest in listed.items():
-        assert hashlib.sha256((trained / "zoo" / place).read_bytes()).hexdigest() == digest
+    for place, sha256 in listed.items():
+        assert hashlib.sha256((trained / "zoo" / place).read_bytes()).hexdigest() == sha256
 
 
 def test_list_shows_the_models_and_filters_them(trained: Path):
@@ -109,7 +114,7 @@ def test_a_card_says_what_is_in_the_file(trained: Path):
     text = done("card", "digits_cnn", cwd=trained)
     for words in (
         "digits_cnn@2",
-        "Not for",
+        "Limits",
         f"{card['metrics']['accuracy']:.2%}",
         "translation",
         "CC-BY-4.0",
@@ -143,10 +148,11 @@ def test_verify_finds_another_accuracy(copied: Path):
     right, wrong = (f'"accuracy": {value}'.encode() for value in (said, "0." + "9" * (len(str(said)) - 2)))
     assert content.count(right) == 1
     path.write_bytes(content.replace(right, wrong))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (copied / "zoo/SHA256SUMS").write_text(f"{digest}  {PLACE}\n")
+    (copied / "zoo/SHA256SUMS").write_text(f"{digest(path)}  {PLACE}\n")
     done("verify", cwd=copied)
-    assert "metrics: measured again, accuracy differ" in refused("verify", "--metrics", cwd=copied)
+    assert "metrics: measured again, its card's accuracy come out otherwise" in refused(
+        "verify", "--metrics", cwd=copied
+    )
 
 
 def test_one_changed_byte_is_refused_by_verify(copied: Path):
@@ -246,3 +252,122 @@ def test_they_need_no_torch(trained: Path):
     )
     done_ = subprocess.run([sys.executable, "-c", code], cwd=trained, capture_output=True, text=True)
     assert done_.returncode == 0, done_.stderr
+
+
+def test_two_at_once_fetch_it_once(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    both = [
+        subprocess.Popen([*COMMAND, "get", "digits_cnn", "--from", address], cwd=other, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert [path for path in handler.asked if path.endswith(".onnx")] == [f"/{PLACE}"]
+    assert "All 1 files" in done("verify", cwd=other)
+    assert sorted(p.name for p in (other / "zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]
+
+
+def test_get_notes_a_file_that_was_not_listed(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(copied / "zoo/digits_cnn/2", other / "zoo/digits_cnn/2")
+    assert "so nobody says what it should be" in refused("verify", cwd=other)
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert "All 1 files" in done("verify", cwd=other)
+
+
+def test_verify_misses_what_is_listed(copied: Path):
+    shutil.rmtree(copied / "zoo/digits_cnn/1")
+    assert "digits_cnn/1/model.onnx is listed and not there" in refused("verify", cwd=copied)
+
+
+@pytest.mark.parametrize("line", ["hello", "\udcff\udcfe", f"{'0' * 63}  {PLACE}"])
+def test_a_garbled_sha256sums_protects_by_refusing(copied: Path, line: str):
+    sums = copied / "zoo/SHA256SUMS"
+    sums.write_bytes(sums.read_bytes() + line.encode(errors="surrogateescape"))
+    assert "line 3 of SHA256SUMS" in refused("verify", cwd=copied)
+    zoo = Zoo(copied / "zoo")
+    assert zoo.models == []
+    assert "nothing readable (line 3" in zoo.refused[PLACE]
+
+
+def test_upper_case_and_no_last_newline_are_sha256sums_too(copied: Path):
+    sums = copied / "zoo/SHA256SUMS"
+    lines = [line.split() for line in sums.read_text().splitlines()]
+    sums.write_text("\n".join(f"{sha256.upper()}  ./{place}" for sha256, place in lines))
+    assert "All 2 files" in done("verify", cwd=copied)
+    add_sum(copied / "zoo/other/1/model.onnx", "0" * 64)
+    assert len(read_sums(copied / "zoo")) == 3
+
+
+def said_otherwise(path: Path, **changes: object) -> None:
+    """The file with another card, listed as it then is."""
+    proto = onnx.load(path)
+    entry = next(e for e in proto.metadata_props if e.key == CARD_KEY)
+    entry.value = json.dumps(json.loads(entry.value) | changes)
+    onnx.save(proto, path)
+    add_sum(path, digest(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": {"data": {"class_path": "this.Foo"}}}, "names no dataset of cnnzoo's: 'Foo'"),
+        ({"config": {}}, "names no dataset of cnnzoo's"),
+        ({"temperature": 7.5}, "its card's temperature come out otherwise"),
+        ({"reliability": [[0.9, 0.9, 360]]}, "reliability"),
+        ({"classes": list("abcdefghij")}, "its classes are a, b"),
+        ({"dataset": {"name": "MNIST"}}, "it was measured on {'name': 'MNIST'}"),
+    ],
+)
+def test_verify_believes_no_card(copied: Path, changes: dict, words: str):
+    said_otherwise(copied / "zoo" / PLACE, **changes)
+    text = refused("verify", "digits_cnn@2", "--metrics", cwd=copied)
+    assert words in text
+    assert "Beautiful is better than ugly" not in text  # which importing `this` prints
+
+
+def test_a_card_that_cannot_be_shown_is_none(copied: Path):
+    path = copied / "zoo" / PLACE
+    for changes in (
+        {"metrics": {"loss": float("nan")}},
+        {"summary": "\x1b[2J"},
+        {"summary": "\ud800"},
+        {"training": 5},
+    ):
+        said_otherwise(path, **changes)
+        assert "its card" in refused("verify", "digits_cnn@2", cwd=copied)
+        assert "1 model" in done("list", cwd=copied)
+    said_otherwise(path, metrics={}, summary="", training={}, dataset={"name": "x[/y]"})
+    with serve(copied / "zoo") as client:
+        answer = client.get("/models")
+        assert answer.status_code == 200
+        assert [model["dataset"].get("name") for model in answer.json()["models"]] == ["x[/y]", "digits"]
+    assert "x[/y]" in done("list", cwd=copied)
+
+
+def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path):
+    address, handler = web
+    handler.do_GET = lambda self: (self.asked.append(str(self.headers.get("Authorization"))), self.send_error(404))
+    key = {**os.environ, "CNNZOO_API_KEY": "secret"}
+    command = [*COMMAND, "get", "digits_cnn@1", "--from"]
+    assert subprocess.run([*command, address], cwd=tmp_path, env=key, capture_output=True).returncode == 1
+    assert set(handler.asked) == {"None"}
+    with serve(trained / "zoo", CNNZOO_API_KEY="secret") as client:
+        url = str(client.base_url)
+        assert subprocess.run([*command, url], cwd=tmp_path, env=key).returncode == 0
+        assert "asks for a key" in refused("get", "digits_cnn@2", "--from", url, cwd=tmp_path)
+
+
+def test_a_source_that_never_ends_is_left(web: tuple, tmp_path: Path):
+    address, handler = web
+
+    def endless(self: Ranges) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(2**20))
+
+    handler.do_GET = endless
+    assert "answers with more than 4,194,304 bytes" in refused("get", "digits_cnn", "--from", address, cwd=tmp_path)

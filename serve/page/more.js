@@ -11,7 +11,8 @@ export function addMore(details, model) {
     if (!details.open || details.dataset.filled) return;
     details.dataset.filled = true;
     try {
-      show(details, await (await call(model.links.card)).json());
+      const card = await (await call(model.links.card)).json();
+      show(details, card);
     } catch (error) {
       delete details.dataset.filled;
       details.querySelector(".use").textContent = error.message;
@@ -22,7 +23,7 @@ export function addMore(details, model) {
 function show(details, card) {
   const $ = (selector) => details.querySelector(selector);
   $(".use").textContent = card.intended_use && `For: ${card.intended_use}`;
-  $(".limits").textContent = card.limits;
+  $(".limits").textContent = card.limits && `Limits: ${card.limits}`;
   for (const [term, text] of Object.entries(facts(card))) if (text) $(".facts").append(fill("#fact", { term, text }));
   hideUnless(card.confusion_matrix.length, $(".bars"));
   hideUnless(card.confusion_matrix.length, $(".confused"));
@@ -32,17 +33,17 @@ function show(details, card) {
     item.textContent = `${is} taken for ${taken}: ${times} ${times === 1 ? "time" : "times"}`;
     $(".confused").append(item);
   }
-  hideUnless(card.robustness.accuracy, $(".worse"));
-  for (const [name, shares] of Object.entries(card.robustness.accuracy ?? {})) {
+  hideUnless(card.robustness, $(".worse"));
+  for (const [name, shares] of Object.entries(card.robustness?.accuracy ?? {})) {
     const row = $(".worse tbody").insertRow();
     row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
     for (const share of shares) {
       const cell = row.insertCell();
-      cell.textContent = Math.round(100 * share);
+      cell.textContent = Math.floor(100 * share); // 100 means all of them
       cell.style.setProperty("--share", share);
     }
   }
-  $(".worse caption").textContent = card.robustness.images ? `Percent right of ${count(card.robustness.images)} test images` : "";
+  $(".worse caption").textContent = card.robustness ? `Percent right of ${count(card.robustness.images)} test images` : "";
 }
 
 function facts({ metrics, temperature, training, command, seed, dataset, multiply_adds: work }) {
@@ -53,7 +54,7 @@ function facts({ metrics, temperature, training, command, seed, dataset, multipl
     Calibration: before === undefined ? "" : `error ${percent(error, 2)}; ${percent(before, 2)} before temperature ${temperature.toFixed(2)}`,
     "Multiply-adds": work ? count(work) : "",
     "Made by": training.command ?? command,
-    Training: training.epochs ? `${training.epochs} epochs${seconds}, seed ${seed}, ${training.hardware}` : "",
+    Training: training.epochs ? `${training.epochs} epochs${seconds}, ${seed === null ? "" : `seed ${seed}, `}${training.hardware}` : "",
     "Data's source": dataset.source,
     "Data's licence": dataset.licence,
   };

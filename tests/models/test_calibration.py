@@ -33,6 +33,9 @@ def test_nobody_is_sure_of_everything_after_a_few_right_answers():
 def test_the_temperature_stays_within_bounds():
     assert 0.01 <= fit_temperature(torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64)) <= 100  # nothing to scale
     assert fit_temperature(torch.eye(3), torch.tensor([1, 2, 0])) == pytest.approx(100, rel=1e-4)  # always wrong
+    assert fit_temperature(torch.tensor([[2000.0, 0.0]] * 8), torch.zeros(8, dtype=torch.int64)) == 100
+    with pytest.raises(ValueError, match="not all finite"):
+        fit_temperature(torch.tensor([[float("nan"), 0.0]] * 8), torch.zeros(8, dtype=torch.int64))
     with pytest.raises(ValueError, match="held-out images: there are none"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 

@@ -143,3 +143,10 @@ def test_an_int8_file_is_for_answering_only(tmp_path, images: torch.Tensor):
     path = write(to_int8(to_onnx(create_model("digits_cnn")), images), small, tmp_path)
     with pytest.raises(ContractError, match="holds int8 weights, for answering only"):
         create_model("digits_cnn", pretrained=path)
+
+
+def test_weights_are_not_taken_for_pixels_scaled_otherwise(tmp_path):
+    path = write(to_onnx(create_model("digits_cnn", mean=[0.5], std=[0.25])), CARD, tmp_path)
+    with pytest.raises(ValueError, match=r"digits_cnn was trained with pixels' mean as \[0.5\]"):
+        create_model("digits_cnn", pretrained=path)
+    assert create_model("digits_cnn", pretrained=path, mean=[0.5], std=[0.25]).std.item() == 0.25

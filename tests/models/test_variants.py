@@ -41,3 +41,13 @@ def test_the_full_network_is_left_as_it_was(network: tuple):
     to_int8(proto, images[:64])
     to_fp16(proto)
     assert proto.SerializeToString() == before
+
+
+def test_int8_takes_its_ranges_from_as_few_images_as_there_are(network: tuple):
+    proto, images = network
+    expected = OnnxFile(proto).answers(images)[0].argmax(1)
+    for count in (7, 67, 130):
+        few = OnnxFile(to_int8(proto, images[:count])).answers(images)[0].argmax(1)
+        assert (few == expected).float().mean() > 0.95
+    with pytest.raises(ValueError, match="there are none"):
+        to_int8(proto, images[:0])

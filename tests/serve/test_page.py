@@ -291,7 +291,7 @@ def test_a_card_opens_to_all_that_it_says(visit: Visit, service: httpx.Client):
             f"error {said['metrics']['calibration_error']:.2%}",
         ):
             expect(card).to_contain_text(fact)
-        worst = str(round(100 * said["robustness"]["accuracy"]["noise"][4]))
+        worst = str(int(100 * said["robustness"]["accuracy"]["noise"][4]))
         expect(card.locator(".worse tr", has_text="noise").locator("td").last).to_have_text(worst)
         expect(card.locator(".bars li")).to_have_count(10)
         expect(card.locator(".bars li").nth(3)).to_contain_text(f"{counts[3][3] / sum(counts[3]):.1%}")

@@ -1,6 +1,9 @@
 """The zoo folder: what is loaded, what is refused and why."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
 from cnnzoo.serve.contract import ModelCard
 from cnnzoo.serve.model import Sessions
+from cnnzoo.serve.onnx_header import read_metadata
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
@@ -128,3 +132,15 @@ def test_it_answers(zoo: Path):
     logits, probabilities = model.run(np.zeros((3, 1, 8, 8), np.uint8))
     assert logits.shape == probabilities.shape == (3, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+
+
+def test_a_file_of_ten_million_parts_is_refused_at_once(zoo: Path):
+    place(zoo, "parts").write_bytes(b"\x0a\x00" * 10_000_000)
+    with pytest.raises(ValueError, match="more than 10,000 parts"):
+        read_metadata(zoo / "parts/1/model.onnx")
+
+
+def test_onnxruntime_sends_nothing_home():
+    code = "import cnnzoo.serve.session, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    env = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "1\n"
