@@ -1,5 +1,6 @@
 """`SpeedNet`: the field's fast CIFAR-10 recipe, as a LightningModule."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -28,13 +29,14 @@ class SpeedNet(ImageClassifier):
     - Biases learn much faster than kernels, 64 times in the paper (§3.4); batch norm has no scales, and
       forgets fast. Logits are scaled down by 9, which slows the head.
     - Images are mirrored in turns, not at random: Augmentation.flip alternate (§3.6).
-    - Test images are seen from several sides and the logits averaged (§3.5).
+    - Test images are seen from several sides (§3.5); the paper averages logits, here it is probabilities.
 
     Args:
         widths: channels of each group; each halves the image. More and wider groups cost time.
         whitening_kernel: extent of the patches that the first layer whitens.
-        views: what a test image's logits average over: one view, its mirror image too (flip), or both
-            also moved by a pixel (flip_shift). Training, and validation within it, see one.
+        views: over what a test image's probabilities are averaged: one view, its mirror image too (flip),
+            or both also moved by a pixel (flip_shift); its logits are then the logarithms of the mean.
+            Training, and validation within it, see one.
         head_learning_rate: of the last layer.
         bias_learning_rate: of all biases.
         momentum: of the convolutions' orthogonalised steps.
@@ -43,6 +45,9 @@ class SpeedNet(ImageClassifier):
     """
 
     LOGIT_SCALE = 1 / 9
+    # Label smoothing teaches a network to be sure of nothing. What the views say is averaged with that undone: the
+    # loss of validation images, at the best temperature, is least there, and less than with the mean of logits.
+    SHARPENING = 2.0
 
     def __init__(
         self,
@@ -90,7 +95,10 @@ class SpeedNet(ImageClassifier):
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         views = [images] if fitting else _views(images, self.views)
         logits = self.LOGIT_SCALE * super().forward(torch.cat(views))
-        return logits.unflatten(0, (len(views), -1)).mean(0) if len(views) > 1 else logits
+        if len(views) == 1:
+            return logits
+        each = (self.SHARPENING * logits).log_softmax(1).unflatten(0, (len(views), -1))
+        return each.logsumexp(0) - math.log(len(views))
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

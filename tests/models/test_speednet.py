@@ -56,17 +56,18 @@ def test_the_other_convolutions_start_as_the_identity(model: SpeedNet):
             torch.testing.assert_close(layer(x)[:, :same], x[:, :same])
 
 
-def test_a_test_images_logits_are_the_mean_over_its_views(model: SpeedNet):
+def test_a_test_images_probabilities_are_the_mean_over_its_views(model: SpeedNet):
     model.eval()
     x = images(6, seed=1)
     one = model(x)
     model.views = "flip"
-    torch.testing.assert_close(model(x), (one + _one_view(model, x.flip(3))) / 2)
+    mean = ((2 * one).softmax(1) + (2 * _one_view(model, x.flip(3))).softmax(1)) / 2
+    torch.testing.assert_close(model(x), mean.log())
     model.views = "flip_shift"
     padded = F.pad(x.float(), (1, 1, 1, 1), mode="reflect")
     moved = [x.float(), padded[..., :16, :16], padded[..., 2:, 2:]]
     views = [_one_view(model, view) for shifted in moved for view in (shifted, shifted.flip(3))]
-    torch.testing.assert_close(model(x), torch.stack(views).mean(0))
+    torch.testing.assert_close(model(x).softmax(1), (2 * torch.stack(views)).softmax(2).mean(0))
 
 
 def _one_view(model: SpeedNet, x: torch.Tensor) -> torch.Tensor:
@@ -96,8 +97,9 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(model: Sp
 
 
 def test_training_leaves_the_whitening_and_the_norms_scales_alone():
-    torch.manual_seed(0)  # sixty steps of a network this narrow: some beginnings end at 60%
-    model = SpeedNet(input_shape=(1, 8, 8), widths=[16], whitening_kernel=3, views="flip_shift")
+    torch.manual_seed(0)
+    size: dict = {"input_shape": (1, 8, 8), "widths": [16], "whitening_kernel": 3}
+    model = SpeedNet(**size, views="flip_shift", learning_rate=0.1)  # so narrow a network is upset by the recipe's 0.24
     data = DigitsDataModule(batch_size=200)
     data.setup("fit")
     trainer = Trainer(
