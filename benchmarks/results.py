@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import shlex
-import shutil
 import statistics
 from collections import defaultdict
 from itertools import pairwise
@@ -22,6 +21,7 @@ from cnnzoo.serve.contract import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
+PLACES = ("--runs", "--data.data_dir")  # and a run folder given as --config: where, not how
 WHERE = ("--config", "--ckpt_path", "--runs", "--data.data_dir")  # of `test`: which run, not what was measured
 HEAD = """# Results
 
@@ -37,7 +37,11 @@ def options(command: str, left_out: tuple[str, ...]) -> list[str]:
     """The --key value pairs of a command line, but for some."""
     words = shlex.split(command)
     pairs = [(key, value) for key, value in pairwise(words) if key.startswith("--")]
-    return [f"{key} {shlex.quote(value)}" for key, value in pairs if key not in left_out]
+    return [
+        f"{key} {shlex.quote(value)}"
+        for key, value in pairs
+        if key not in left_out and not (left_out == PLACES and key == "--config" and "/" in value)
+    ]
 
 
 def recipe(metrics: dict[str, Any]) -> tuple[str, str]:
@@ -50,8 +54,12 @@ def collect(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     words = re.sub(r"[^\w.]+", "-", "-".join(recipe(metrics)).replace("cnnzoo", "").replace("--config", ""))
     name = words.replace("fit", "").replace("test", "").strip("-").replace("--", "-")
+    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], PLACES)])
+    fit = options(metrics["training"]["command"], PLACES)
+    metrics["training"]["command"] = " ".join(["cnnzoo fit", *fit])
     (DOCS / "results").mkdir(exist_ok=True)
-    shutil.copyfile(run / "metrics.json", DOCS / "results" / f"{name}-seed{metrics['seed']}.json")
+    text = json.dumps(metrics, indent=2, ensure_ascii=False)
+    (DOCS / "results" / f"{name}-seed{metrics['seed']}.json").write_text(f"{text}\n")
 
 
 def table() -> str:
