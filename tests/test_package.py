@@ -82,13 +82,7 @@ def test_the_wheel_holds_the_configs_and_types(installed: Path):
 def test_the_service_imports_no_torch():
     """Nor anything else of the training side, nor what only that needs."""
     allowed = {"bentoml", "numpy", "onnxruntime", "PIL", "pydantic", "starlette", "anyio"} | sys.stdlib_module_names
-    allowed |= {
-        "pydantic_settings",
-        "prometheus_client",
-        "psutil",
-        "httpx",
-        "typing_extensions",
-    }  # the last is pydantic's
+    allowed |= {"pydantic_settings", "prometheus_client", "psutil", "httpx", "typing_extensions"}
     for path in (ROOT / "serve").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -50,7 +50,8 @@ def test_infer_flat_and_nested_data_alike(client: httpx.Client, digits):
     assert (flat["id"], flat["model_name"], flat["model_version"]) == ("q1", "digits_cnn", "2")
     assert flat["outputs"] == nested["outputs"]
     by_name = {o["name"]: np.array(o["data"]).reshape(o["shape"]) for o in flat["outputs"]}
-    exponents = np.exp(by_name["logits"])
+    temperature = client.get("/models/digits_cnn").json()["temperature"]
+    exponents = np.exp(by_name["logits"] / temperature)
     np.testing.assert_allclose(by_name["probabilities"], exponents / exponents.sum(1, keepdims=True), atol=1e-6)
 
 
