@@ -16,7 +16,7 @@ from .onnx_header import read_metadata
 
 INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
 LOGITS = "logits"  # float32 [batch, classes]
-PROBABILITIES = "probabilities"  # float32 [batch, classes], softmax of the logits
+PROBABILITIES = "probabilities"  # float32 [batch, classes], softmax of the logits over the temperature
 CARD_KEY = "cnnzoo.card"  # the metadata entry that holds the card as JSON
 FILE_NAME = "model.onnx"  # zoo/<model>/<version>/model.onnx
 SCHEMA = 1
