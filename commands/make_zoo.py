@@ -18,7 +18,7 @@ from .config import SHIPPED as CONFIGS
 from .trainer import say
 
 RECIPES = ("digits", "mnist", "mnist_speednet", "cifar10", "cifar10_speednet_long")
-SMALLER = ("mnist_cnn", "cifar10_speednet")  # also as int8: benchmarks/variants.py says what that wins
+SMALLER = ("mnist_cnn", "cifar10_speednet")  # also as int8
 RUNS = Path("runs/zoo")
 
 

@@ -88,8 +88,8 @@ class ImageClassifier(LightningModule):
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook that runs some forty times a step, for which torch would look among parameters,
-        # buffers and modules each time: a twentieth of a step of the digits network.
+        # Lightning notes the running hook many times a step, for which torch would look among parameters, buffers and
+        # modules each time: in a small network's step it is to be seen.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
