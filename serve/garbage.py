@@ -2,7 +2,8 @@
 
 BentoML's timeout starts a timer for every request and never cancels it, so that thousands of small objects are alive
 at any time. A full collection looks at each of them, and nobody is answered meanwhile.
-Young garbage is collected as always; all of it once in a while, if possible when nobody asks anything.
+Young garbage is collected seldom, since what a request leaves is freed without the collector; all of it once in a
+while, if possible when nobody asks anything.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ async def keep_collecting(idle: Callable[[], bool]) -> None:
     """Takes full collections over from the interpreter, for as long as the service runs."""
     gc.collect()
     gc.freeze()  # what has been imported and loaded stays, and need not be looked at again
-    gc.set_threshold(2000, 10, 1_000_000)
+    gc.set_threshold(50_000, 10, 1_000_000)
     last = time.monotonic()
     while True:
         await asyncio.sleep(QUIET)

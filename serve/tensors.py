@@ -7,9 +7,8 @@ github.com/kserve/open-inference-protocol, REST; with Triton's extensions for bi
 import json
 import math
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ OUTPUTS = (LOGITS, PROBABILITIES)
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """An output as it was asked for: `classes` likeliest ones as text, or all numbers where that is 0."""
 
     name: str
@@ -30,12 +28,14 @@ class Output:
     classes: int = 0
 
 
-@dataclass(frozen=True)
-class Call:
+ALL, ALL_BINARY = (tuple(Output(name, binary) for name in OUTPUTS) for binary in (False, True))
+
+
+class Call(NamedTuple):
     """What a request asks: images uint8 [N, C, H, W], and which outputs of them."""
 
     images: np.ndarray
-    outputs: tuple[Output, ...] = tuple(Output(name) for name in OUTPUTS)
+    outputs: tuple[Output, ...] = ALL
     id: str | None = None
 
 
@@ -153,7 +153,7 @@ def _raw(body: bytes, image: tuple[int, int, int]) -> Call:
         raise ApiError(400, "shape", f"the body holds {len(body)} bytes: an image of {list(image)} has {size} of them")
     images = np.frombuffer(body, np.uint8).reshape(-1, *image)
     _check_shape(list(images.shape), image)
-    return Call(images, tuple(Output(name, binary=True) for name in OUTPUTS))
+    return Call(images, ALL_BINARY)
 
 
 def _length(text: str, available: int) -> int:
@@ -206,7 +206,7 @@ def _outputs(call: dict[str, Any]) -> tuple[Output, ...]:
     binary = _parameters(call).get("binary_data_output", False) is True
     asked = call.get("outputs")
     if not asked:
-        return tuple(Output(name, binary) for name in OUTPUTS)
+        return ALL_BINARY if binary else ALL
     entries = asked if isinstance(asked, list) and all(isinstance(o, dict) for o in asked) else [{}]
     outputs = tuple(_output(entry, binary) for entry in entries)
     if len({output.name for output in outputs}) < len(outputs):
