@@ -94,6 +94,10 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
             return Layer("batch norm", volume, 2 * volume.depth)
         case nn.ReLU() | nn.GELU() | nn.Dropout():
             return Layer(type(module).__name__.lower(), volume)
+        case nn.Sequential():
+            rows = layers(module, volume)
+            costs = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+            return Layer(type(module).__name__.lower(), rows[-1].output, *costs)
     raise TypeError(f"no arithmetic for a layer of type {type(module).__name__}")
 
 

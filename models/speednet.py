@@ -33,6 +33,7 @@ class SpeedNet(ImageClassifier):
 
     Args:
         widths: channels of each group; each halves the image. More and wider groups cost time.
+        convolutions: of each group. With three, the last two are a residual block (the paper's 96% network).
         whitening_kernel: extent of the patches that the first layer whitens.
         views: over what a test image's probabilities are averaged: one view, its mirror image too (flip),
             or both also moved by a pixel (flip_shift); its logits are then the logarithms of the mean.
@@ -52,6 +53,7 @@ class SpeedNet(ImageClassifier):
     def __init__(
         self,
         widths: Sequence[int] = (64, 256, 256),
+        convolutions: Literal[2, 3] = 2,
         whitening_kernel: int = 2,
         views: Views = "one",
         input_shape: tuple[int, int, int] = (3, 32, 32),
@@ -77,7 +79,8 @@ class SpeedNet(ImageClassifier):
         network = nn.Sequential(whitening, nn.GELU())
         for before, after in zip((2 * patch, *widths), widths, strict=False):
             network.extend([_conv(before, after), nn.MaxPool2d(2), _norm(after), nn.GELU()])
-            network.extend([_conv(after, after), _norm(after), nn.GELU()])
+            rest = [layer for _ in range(convolutions - 1) for layer in (_conv(after, after), _norm(after), nn.GELU())]
+            network.extend(rest if convolutions == 2 else [Residual(*rest[:-1]), rest[-1]])
         left = layers(network, Volume(width, height, depth))[-1].output
         network.extend([nn.MaxPool2d((left.height, left.width)), nn.Flatten()])
         network.append(nn.Linear(widths[-1], num_classes, bias=False))
@@ -136,6 +139,13 @@ class SpeedNet(ImageClassifier):
 
     def _plain(self, parameters: list[nn.Parameter], rate: float) -> dict[str, Any]:
         return {"params": parameters, "lr": rate, "momentum": 0.85, "weight_decay": self.weight_decay / rate}
+
+
+class Residual(nn.Sequential):
+    """What goes in is added to what its layers make of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:

@@ -10,6 +10,7 @@ from cnnzoo.datamodules import Augmentation, DigitsDataModule
 from cnnzoo.models import SpeedNet, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers, torch_logits, write
 from cnnzoo.models.muon import Muon, orthogonalized
+from cnnzoo.models.summary import summarize
 from cnnzoo.serve.contract import ModelCard
 
 TINY = {"input_shape": (3, 16, 16), "widths": [16, 24], "num_classes": 4}
@@ -77,18 +78,31 @@ def _one_view(model: SpeedNet, x: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-@pytest.mark.parametrize("views", ["one", "flip_shift"])
-def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(model: SpeedNet, views: str, tmp_path):
-    model.views = views
+def test_with_three_convolutions_the_last_two_are_added_to_what_they_are_given():
+    torch.manual_seed(0)
+    two, three = SpeedNet(**TINY).eval(), SpeedNet(**TINY, convolutions=3).eval()
+    third = sum(9 * width**2 + 2 * width for width in TINY["widths"])
+    assert sum(row.parameters for row in summarize(three)) == sum(row.parameters for row in summarize(two)) + third
+    block, x = three.network[6], torch.randn(2, 16, 5, 5)
+    conv, norm, gelu, conv2, norm2 = block
+    torch.testing.assert_close(block(x), x + norm2(conv2(gelu(norm(conv(x))))))
+
+
+@pytest.mark.parametrize(("views", "convolutions"), [("one", 2), ("flip_shift", 3)])
+def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: str, convolutions: int, tmp_path):
+    torch.manual_seed(0)
+    tiny = {**TINY, "views": views, "convolutions": convolutions}
+    model = SpeedNet(**tiny)
+    model.whiten(images(400))
     with torch.no_grad():
-        for layer in model.network:
+        for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean.uniform_(-1, 1)
                 layer.running_var.uniform_(0.5, 2)
     proto, x = to_onnx(model), images(20, seed=2)
     expected = torch_logits(model, x)
     assert check_parity(OnnxFile(proto).answers(x), torch_answers(model, x)) < 1e-5
-    recipe = {"model": {"class_path": "SpeedNet", "init_args": {**TINY, "views": views}}}
+    recipe = {"model": {"class_path": "SpeedNet", "init_args": tiny}}
     card = ModelCard("cifar10_speednet", 1, tuple("abcd"), (3, 16, 16), config=recipe)
     again = create_model("cifar10_speednet", pretrained=write(proto, card, tmp_path))
     assert torch.equal(torch_logits(again, x), expected)
