@@ -168,9 +168,7 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         options = self.config[self.subcommand]
         if options.pretrained and not options.ckpt_path:
-            start = options.pretrained
-            path = Path(start).expanduser() if start.endswith(".onnx") else pretrained.newest(start)
-            pretrained.fill(self.model, *pretrained.read(path))
+            pretrained.begin(self.model, options.pretrained)
         if self.trainer.is_global_zero:
             console.print(summary_table(self.model))
 

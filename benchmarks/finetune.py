@@ -26,7 +26,6 @@ from rich.table import Table
 
 from cnnzoo.commands.config import SHIPPED, build
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import pretrained
 from cnnzoo.models.export import torch_logits
 
 CLASSES = ("even", "odd")
@@ -49,11 +48,9 @@ def write_pictures(folder: Path, of_each: int, seed: int) -> None:
 
 def accuracy(folder: Path, start: str | None, seed: int) -> float:
     """Of the recipe on the pictures in a folder, beginning with the weights of `start`."""
-    recipe = yaml.safe_load((SHIPPED / "finetune.yaml").read_text()) | {"seed_everything": seed}
+    recipe = yaml.safe_load((SHIPPED / "finetune.yaml").read_text()) | {"seed_everything": seed, "pretrained": start}
     recipe["data"]["init_args"] |= {"data_dir": str(folder), "seed": seed}
     model, data = build(recipe)
-    if start:
-        pretrained.fill(model, *pretrained.read(pretrained.newest(start)))
     trainer = lightning.Trainer(
         **recipe["trainer"], logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0,

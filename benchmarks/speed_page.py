@@ -28,6 +28,13 @@ PEERS = {
     "mlserver": "MLServer",
     "kserve": "KServe's Python server",
     "onnxruntime": "*the network alone*",
+    "bentoml_empty": "*an empty BentoML service*",
+    "uvicorn_empty": "*an empty route on uvicorn*",
+}
+GROWTH = {
+    "versions": "A zoo of more and more versions, each asked once; 16 are in memory at once",
+    "images": "Images in a request, one client in Python, against ONNX Runtime over the same batches",
+    "pixels": "Pixels of a picture, one client in Python; 25 million are the limit",
 }
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
 HEAD = """# Speed
@@ -53,6 +60,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def number(value: float | None) -> str:
     if value is None:
         return "–"
+    if value == round(value):
+        return f"{value:,.0f}"
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
@@ -62,8 +71,6 @@ def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
     ours = median(found[OURS], "requests_per_second")
     rows = []
     for peer, rounds in sorted(found.items(), key=lambda item: -(median(item[1], "requests_per_second") or 0)):
-        if peer not in PEERS:
-            continue
         theirs = median(rounds, "requests_per_second")
         figures = [
             number(median(rounds, c)) for c in ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
@@ -75,9 +82,10 @@ def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
 
 def one_client(results: list[dict[str, Any]]) -> str:
     """The latencies of a client that asks one thing after another."""
-    peers = [peer for peer in PEERS if peer != LIMIT]
     rows = []
-    for peer in peers:
+    for peer in PEERS:
+        if peer == LIMIT or peer.endswith("_empty"):
+            continue
         cells = []
         for payload in TITLES:
             rounds = [r["rounds"] for r in results if (r["payload"], r["connections"], r["peer"]) == (payload, 1, peer)]
@@ -92,18 +100,32 @@ def one_client(results: list[dict[str, Any]]) -> str:
 
 def footprint(servers: list[dict[str, Any]]) -> str:
     rows = [
-        [PEERS.get(s["peer"], f"{s['peer']}, which answers nothing"), number(median(s["rounds"], "startup_seconds")),
+        [PEERS[s["peer"]], number(median(s["rounds"], "startup_seconds")),
          number(median(s["rounds"], "megabytes"))]
         for s in servers
     ]  # fmt: skip
     return table(("server", "seconds to the first answer", "MB (PSS)"), rows)
 
 
+def across(results: list[dict[str, Any]]) -> str:
+    """Binary here against JSON there, of the servers that were given no way to take binary tensors."""
+    found = {(r["peer"], r["payload"]): r["rounds"] for r in results if r["connections"] == 64}
+    ours = median(found[OURS, "tensor"], "requests_per_second") or 0
+    ratios = [
+        f"{PEERS[peer]} {ours / (median(rounds, 'requests_per_second') or ours):.1f}×"
+        for (peer, payload), rounds in found.items()
+        if payload == "json" and (peer, "tensor") not in found
+    ]
+    return f"Of what the others manage with JSON, which is all they take here, this is: {'; '.join(ratios)}."
+
+
 def growth(found: dict[str, list[dict[str, Any]]]) -> str:
-    return "\n\n".join(
-        table([head.replace("_", " ") for head in rows[0]], [[number(v) for v in row.values()] for row in rows])
-        for rows in found.values()
-    )
+    parts = []
+    for name, rows in found.items():
+        parts.append(f"{GROWTH[name]}:")
+        heads = [head.replace("_", " ") for head in rows[0]]
+        parts.append(table(heads, [[number(v) for v in row.values()] for row in rows]))
+    return "\n\n".join(parts)
 
 
 def soak(rows: list[dict[str, float]]) -> str:
@@ -119,6 +141,7 @@ def page() -> str:
     parts = [HEAD.format(**options), "## 64 connections"]
     for payload, title in TITLES.items():
         parts += [f"### {title}", load(results, payload, 64)]
+        parts += [across(results)] if payload == "tensor" else []
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is that after all the load above.", "## As it grows"]
     parts += [growth(json.loads((HERE / "serving_growth.json").read_text()))]

@@ -9,7 +9,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from ..datamodules import ImageDataModule
-from ..models import ImageClassifier
+from ..models import ImageClassifier, pretrained
 from . import runs
 
 SHIPPED = Path(__file__).parent.parent / "configs"
@@ -63,12 +63,14 @@ class Parser(LightningArgumentParser):
 
 
 def build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
-    """The network and the data of a recipe, as read from YAML, with its seed set."""
+    """The network and the data of a recipe, as read from YAML, with its seed set and its `pretrained` weights in."""
     lightning.seed_everything(config["seed_everything"], verbose=False)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageClassifier, "model")
     parser.add_subclass_arguments(ImageDataModule, "data")
     made = parser.instantiate(parser.parse_object({key: config[key] for key in ("model", "data")}))
+    if start := config.get("pretrained"):
+        pretrained.begin(made.model, start)
     return made.model, made.data
 
 

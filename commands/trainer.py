@@ -133,7 +133,8 @@ class Trainer(lightning.Trainer):
             storage: an SQLAlchemy address that several machines share; a file in the output by default.
             workers: processes on this machine.
         """
-        recipe = {key: self.config[key] for key in ("seed_everything", "model", "data", "trainer")}
+        keys = ("seed_everything", "pretrained", "model", "data", "trainer")
+        recipe = {key: self.config[key] for key in keys if self.config.get(key) is not None}
         table = sweep.sweep(recipe, grid or [], output or Path("sweeps") / self.name, storage, workers)
         best = sweep.best_point(table)
         point = ", ".join(f"{axis.name} = {float(best[axis.name]):g}" for axis in grid or [])

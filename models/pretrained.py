@@ -67,6 +67,14 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     return card, {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
 
 
+def begin(model: ImageClassifier, start: str) -> None:
+    """Gives `model` the weights to begin with: those of a model of the zoo by its name, or of an exported file.
+
+    Raises as `read` and `fill`.
+    """
+    fill(model, *read(Path(start).expanduser() if start.endswith(".onnx") else newest(start)))
+
+
 def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
     """`model` with `weights`. If it has another number of classes its last layer stays as it is, which is logged.
 

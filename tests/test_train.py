@@ -17,6 +17,7 @@ from conftest import CLI, Cli, Finished, Here
 from helpers import png, serve
 from PIL import Image
 
+from cnnzoo.commands.config import build
 from cnnzoo.models import create_model, list_models
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -329,6 +330,8 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     weights = create_model("digits_cnn", pretrained=True).state_dict()
     assert all(torch.equal(state[key], weights[key]) for key in weights if not key.startswith("network.6."))
     assert state["network.6.weight"].shape == (2, 50)
+    point, _ = build({**recipe, "seed_everything": 0})  # as a sweep does
+    assert torch.equal(point.state_dict()["network.0.weight"], weights["network.0.weight"])
     wrong = here("fit", "--config", "parity.yaml", "--pretrained", "digit_cnn", cwd=tmp_path)
     assert "no exported digit_cnn in" in wrong.stderr
     wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
