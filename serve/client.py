@@ -224,6 +224,9 @@ def _form(pictures: Iterable[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
     """Each picture as a part of a form. Raises OSError, naming the file, if one cannot be read."""
     if isinstance(pictures, str | bytes | os.PathLike):
         raise TypeError("pictures is a list of them, even of one")
+    pictures = list(pictures)
+    if not pictures:
+        raise ValueError("there are no pictures to classify")
     return [
         ("file", (f"picture {n}", one) if isinstance(one, bytes) else (Path(one).name, Path(one).read_bytes()))
         for n, one in enumerate(pictures)

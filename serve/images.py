@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from . import ink
 
 MAX_PIXELS = 25_000_000  # of a picture: 75 MB as RGB
+MAX_SIDE = 65_535  # pixels of width or height, as in a JPEG: a picture of 25 million rows takes seconds to decode
 MAX_PAGE = 1024  # pixels along a page's longer side, when ink is looked for on it
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode has a limit of its own
@@ -35,6 +36,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             raise PictureTooLarge(
                 f"the picture has {image.width} × {image.height} pixels: at most {max_pixels:,} are accepted"
             )
+        if max(image.size) > MAX_SIDE:
+            raise PictureTooLarge(
+                f"the picture is {image.width} × {image.height} pixels: at most {MAX_SIDE:,} along a side are accepted"
+            )
         image.load()
         return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError:
@@ -49,7 +54,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def is_small(data: bytes) -> bool:
     """Whether `data` is a PNG that is decoded in less time than handing it to a thread takes."""
-    if len(data) > 4096 or data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
+    # Pillow takes the size from whatever chunk says it last: it must be the first one, and the only one.
+    if len(data) > 4096 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or data.count(b"IHDR") > 1:
         return False
     width, height = struct.unpack(">II", data[16:24])
     return width * height <= 4096

@@ -6,6 +6,8 @@ from contextlib import suppress
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .errors import ApiError
+
 MAX_IMAGES = 1024  # images in one request
 MAX_FILES = 256  # picture files in one request
 
@@ -36,11 +38,13 @@ class BodyLimit:
         declared = _declared(scope)
         self._requests += 1
         try:
-            if declared is None:
+            if self._requests > self.requests:
+                await self._overloaded(scope, receive, send)
+            elif declared is None:
                 await self._count(scope, receive, send)
             elif declared > self.limit:
                 await self._too_large(scope, receive, send)
-            elif self._full(declared):
+            elif self._bytes + declared > self.held:
                 await self._overloaded(scope, receive, send)
             else:  # the HTTP server lets no more through than is declared
                 self._bytes += declared
@@ -50,9 +54,6 @@ class BodyLimit:
                     self._bytes -= declared
         finally:
             self._requests -= 1
-
-    def _full(self, more: int) -> bool:
-        return self._requests > self.requests or self._bytes + more > self.held
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         """For a body of unknown length."""
@@ -65,7 +66,7 @@ class BodyLimit:
             size = len(message.get("body", b""))
             received += size
             self._bytes += size
-            if received > self.limit or self._full(0):
+            if received > self.limit or self._bytes > self.held:
                 refused = True
                 raise _Refused
             return message
@@ -95,12 +96,18 @@ class BodyLimit:
 
 
 def _declared(scope: Scope) -> int | None:
+    """The body's length; None if it is not said. ApiError 415 for one that is compressed: it may grow without end."""
+    length: int | None = 0
     for key, value in scope["headers"]:
         if key == b"content-length":
-            return int(value)
-        if key == b"transfer-encoding":
-            return None
-    return 0
+            length = int(value)
+        elif key == b"transfer-encoding":
+            length = None
+        elif key == b"content-encoding" and value.lower() != b"identity":
+            raise ApiError(
+                415, "compressed", f"the body is compressed ({value.decode('latin-1')[:32]}): send it as it is"
+            )
+    return length
 
 
 async def _refuse(status: int, code: str, message: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound
+from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound, ServiceUnavailable
 from pydantic import Field
 from starlette.middleware.cors import CORSMiddleware
 
 from . import metrics
 from .access import ApiKey
 from .batcher import QueueFull
+from .contract import ContractError
 from .errors import ApiError, ErrorFormat
 from .front import Front
 from .garbage import keep_collecting
@@ -95,6 +96,8 @@ class ZooService:
             _, probabilities = await chosen.infer(pixels)
         except QueueFull:
             raise TooManyRequests(f"many images wait for {model} already: try again in a second") from None
+        except ContractError as error:
+            raise ServiceUnavailable(f"{model} {chosen.card.version} cannot be loaded: {error}") from None
         return top_classes(chosen.card, probabilities, top_k)
 
 
@@ -122,12 +125,12 @@ async def _sample(zoo: Zoo) -> None:
 service: Any = ZooService  # the decorator made it a bentoml.Service, which its types do not say
 # In this order from the outside in.
 service.add_asgi_middleware(Observe, load=load, log=options.log == "json")
-service.add_asgi_middleware(ErrorFormat)
 if options.origins:
     service.add_asgi_middleware(
         CORSMiddleware, allow_origins=options.origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"],
         expose_headers=["ETag", "Repr-Digest", "Content-Disposition", "X-Request-ID", HEADER_LENGTH],
     )  # fmt: skip
+service.add_asgi_middleware(ErrorFormat)  # within CORS: a page may read what was wrong
 if options.api_key:
     service.add_asgi_middleware(ApiKey, key=options.api_key.get_secret_value())
 service.add_asgi_middleware(Deadline, seconds=options.timeout)

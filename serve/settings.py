@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,9 @@ class ServeSettings(BaseSettings):
     max_held: Annotated[int, Field(ge=1024)] = Field(
         256 * 2**20, description="bytes of all bodies that a worker holds at once; beyond, 503"
     )
-    max_requests: Annotated[int, Field(ge=1)] = Field(1024, description="requests a worker has in hand; beyond, 503")
+    max_requests: Annotated[int, Field(ge=1)] = Field(
+        1024, description="requests with a body that a worker has in hand; beyond, 503"
+    )
     max_pixels: Annotated[int, Field(ge=1)] = Field(25_000_000, description="pixels of a picture, before it is decoded")
     max_queue: Annotated[int, Field(ge=1024)] = Field(
         4096, description="images that wait for one model; beyond, 429. At least the 1,024 of one request"
@@ -73,6 +76,13 @@ class ServeSettings(BaseSettings):
         except ValueError:
             raise ValueError("give an IP address: 127.0.0.1 is this machine, 0.0.0.0 every interface") from None
         return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            return value
+        raise ValueError("a key is of letters, digits and signs, without spaces or line breaks")
 
     @field_validator("zoo")
     @classmethod

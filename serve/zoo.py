@@ -58,9 +58,9 @@ class Zoo:
             if path not in files:
                 logger.info("Removed %s/%s: its file is gone.", model.card.name, model.card.version)
                 self._replace(model, None)
-        self.refused = {place: why for place, why in self.refused.items() if self.folder / place in files}
-        self._refused_as = {path: state for path, state in self._refused_as.items() if path in files}
         changed = [path for path in files if path not in known or not self._is_current(known[path])]
+        self.refused = {place: why for place, why in self.refused.items() if self.folder / place in changed}
+        self._refused_as = {path: state for path, state in self._refused_as.items() if path in changed}
         for model in self._open([p for p in changed if self._refused_as.get(p) != self._state(p)]):
             if self._check(model):
                 logger.info("Serving %s/%s.", model.card.name, model.card.version)
@@ -79,7 +79,7 @@ class Zoo:
         return True
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob(f"*/*/{FILE_NAME}"))
+        return sorted(path for path in self.folder.glob(f"*/*/{FILE_NAME}") if path.is_file())
 
     def _open(self, paths: list[Path]) -> list[Model]:
         models = []

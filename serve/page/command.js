@@ -26,10 +26,14 @@ export function createCommand(parent, models, say) {
 
   function show(about) {
     picture = about;
+    element.hidden = false;
     line.textContent = curlLine(models, about);
   }
 
-  return { show };
+  const hide = () => (element.hidden = true);
+
+  hide();
+  return { show, hide };
 }
 
 /** Hands a Blob to the browser's downloads. */

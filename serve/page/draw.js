@@ -7,9 +7,11 @@ import { createReading } from "./reading.js";
 export function createDrawPanel(section, models, announce, say) {
   const find = (selector) => section.querySelector(selector);
   const readings = models.map((model) => createReading(model, find(".readings"), () => announce(readings)));
+  const command = createCommand(find(".command"), models, say);
   const pad = createPad(find(".pad"), changed);
 
   function changed() {
+    pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toPicture: pad.toPicture });
     find(".paper").classList.toggle("blank", pad.isEmpty());
     for (const reading of readings) pad.isEmpty() ? reading.reset() : reading.ask(pad.toPicture);
   }
@@ -27,7 +29,6 @@ export function createDrawPanel(section, models, announce, say) {
     find(".examples").append(button);
   }
 
-  createCommand(find(".command"), models, say).show({ name: "drawing.png", type: "image/png", toPicture: pad.toPicture });
   section.hidden = false;
   pad.replay(3);
 }

@@ -20,7 +20,11 @@ export function createPhotoPanel(section, models, announce, say) {
     const loaded = Promise.resolve(loading).then(toTaken);
     for (const reading of readings) reading.askAnew(() => loaded);
     const photo = await loaded.catch(() => null); // the readings say why there is none
-    if (photo === null || mine !== turn) return;
+    if (mine !== turn) return;
+    if (photo === null) {
+      preview.hidden = true;
+      return command.hide();
+    }
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(photo);
     preview.alt = name;
@@ -71,7 +75,7 @@ async function toTaken(file) {
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
     return await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   } catch {
-    return file; // the service says what is wrong with it
+    throw new Error(`${file.name ?? "That"} is not a picture that this browser can read. Try a PNG or a JPEG.`);
   }
 }
 

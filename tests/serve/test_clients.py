@@ -126,6 +126,8 @@ def test_classify_pictures(own: Client, digits, expected, tmp_path: Path):
     assert (caught.value.status, caught.value.code) == (404, "unknown_model")
     with pytest.raises(TypeError, match="a list of them"):
         own.classify(MODEL, str(path))
+    with pytest.raises(ValueError, match="there are no pictures"):
+        own.classify(MODEL, [])
 
 
 def test_infer_arrays(own: Client, digits, expected):

@@ -101,6 +101,13 @@ def test_a_broken_off_download_is_resumed(client: httpx.Client):
     changed = client.get("/models/digits_cnn.onnx", headers={"Range": f"bytes={half}-", "If-Range": '"other"'})
     assert changed.status_code == 200
     assert client.get("/models/digits_cnn.onnx", headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert client.get("/models/digits_cnn.onnx", headers={"Range": "bytes=0-1,4-5"}).status_code == 416
+    for ignored in ("items=0-5", "bytes=5-2", "bytes=abc", "bytes=-"):
+        got = client.get("/models/digits_cnn.onnx", headers={"Range": ignored})
+        assert (got.status_code, got.content) == (200, whole.content), ignored
+    several = {"Range": "bytes=0-1,4-5"}
+    assert client.get("/models/digits_cnn.onnx", headers={**several, "If-Range": '"other"'}).status_code == 200
+    assert client.get("/models/digits_cnn.onnx", headers={**several, "If-None-Match": etag}).status_code == 304
 
 
 def test_every_held_out_digit_gets_the_class_torch_gives(client: httpx.Client, digits, torch_classes):

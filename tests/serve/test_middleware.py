@@ -115,3 +115,35 @@ async def test_a_body_up_to_the_limit_is_read_and_none_beyond():
     for path in ("/length", "/swallowing"):
         assert "larger than 1,000 bytes" in error(await client().post(path, content=bytes(1001)), 413)
         assert "larger than 1,000 bytes" in error(await client().post(path, content=chunks(11)), 413)
+
+
+async def test_one_more_than_may_be_is_the_one_that_is_refused():
+    """Not one that was there before it, whose body comes in pieces."""
+    limited = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 1000, requests=1)
+    go_on = anyio.Event()
+
+    async def pieces():
+        yield b"abc"
+        await go_on.wait()
+        yield b"def"
+
+    async def first() -> None:
+        nonlocal answer
+        answer = await client.post("/", content=pieces())
+
+    async def newcomer():
+        yield b"x"
+
+    answer = None
+    transport = httpx.ASGITransport(limited)
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(first)
+        await anyio.sleep(0.1)
+        assert (await client.post("/", content=b"x")).status_code == 503
+        assert (await client.post("/", content=newcomer())).status_code == 503
+        go_on.set()
+    assert answer is not None
+    assert (answer.status_code, answer.text) == (200, "6")

@@ -361,7 +361,8 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
         expect(photo.locator(".error")).to_contain_text("not a PNG or JPEG image")
         expect(page.get_by_role("status")).to_contain_text("not a PNG or JPEG image")
         photo.locator("input").set_input_files(text)
-        expect(photo.locator(".error")).to_contain_text("send image/png or image/jpeg")
+        expect(photo.locator(".error")).to_contain_text("notes.txt is not a picture that this browser can read")
+        expect(photo.locator(".line")).to_be_hidden()  # nothing that could only fail
         page.context.set_offline(True)
         draw(page, HAND["7"])
         expect(reading(page, "digits_cnn").locator(".error")).to_contain_text("The service does not answer")

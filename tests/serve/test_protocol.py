@@ -43,6 +43,11 @@ def test_metadata(client: httpx.Client):
     error(client.get("/v2/models/nothing"), 404)
 
 
+def test_a_compressed_body_is_refused_by_name(client: httpx.Client):
+    response = client.post(INFER, content=b"x", headers={"Content-Encoding": "gzip"})
+    assert "the body is compressed (gzip): send it as it is" in error(response, 415)
+
+
 def test_infer_flat_and_nested_data_alike(client: httpx.Client, digits):
     images = digits[0][:3].numpy()
     flat = client.post(INFER, json={**tensor(images.ravel().tolist(), [3, 1, 8, 8]), "id": "q1"}).json()

@@ -142,3 +142,9 @@ def test_more_models_than_may_be_loaded(zoo: Path):
         for name in [*names, *names]:
             answer = client.post(f"/v2/models/{name}/infer", content=PIXELS, headers=RAW)
             assert answer.status_code == 200, answer.text
+        # One that is not in memory, and whose file can no longer be loaded.
+        (zoo / "digits_2/1/model.onnx").write_bytes(b"not a network")
+        wrong = client.post("/v2/models/digits_2/infer", content=PIXELS, headers=RAW)
+        assert "digits_2 1 cannot be loaded" in error(wrong, 503)
+        call = {"model": "digits_2", "images": np.zeros((1, 1, 8, 8), int).tolist()}
+        error(client.post("/classify", json=call), 503)  # BentoML says no more of what it takes for its own failure

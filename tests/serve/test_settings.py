@@ -112,6 +112,8 @@ def test_with_the_key_all_is_as_without_one(guarded: httpx.Client):
     content = png(np.zeros((8, 8), np.uint8))
     assert guarded.post(PREDICT, content=content, headers={**KEY, **PNG}).status_code == 200
     assert guarded.get("/nothing", headers=KEY).status_code == 404
+    version = guarded.get("/models/digits_cnn/versions/1.onnx", headers=KEY)
+    assert version.headers["cache-control"] == "private, max-age=31536000, immutable"
 
 
 def test_pages_of_the_origins_may_ask_and_download(guarded: httpx.Client):
@@ -128,6 +130,10 @@ def test_pages_of_the_origins_may_ask_and_download(guarded: httpx.Client):
     assert "etag" in got.headers["access-control-expose-headers"].lower()
     refused = guarded.get("/models", headers={"Origin": ORIGIN})
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)
+    for path in ("/models/nothing", "/nothing"):  # a page may read what was wrong
+        wrong = guarded.get(path, headers={**KEY, "Origin": ORIGIN})
+        assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (404, ORIGIN)
+        assert wrong.json()["request_id"] == wrong.headers["x-request-id"]
     assert (
         "access-control-allow-origin" not in guarded.get("/livez", headers={"Origin": "https://evil.example"}).headers
     )

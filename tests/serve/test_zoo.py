@@ -126,6 +126,33 @@ def test_no_more_are_loaded_than_may_be(zoo: Path, good: Path):
         assert model in sessions.loaded
 
 
+def test_what_is_good_again_is_no_longer_refused(zoo: Path, good: Path):
+    loaded, whole = Zoo(zoo), good.read_bytes()
+    mine = next(zoo.rglob("digits_cnn/1/model.onnx"))
+    stat = mine.stat()
+    (zoo / "SHA256SUMS").write_text("zzz\n")
+    loaded.rescan()
+    assert "nothing readable" in loaded.refused["digits_cnn/1/model.onnx"]
+    (zoo / "SHA256SUMS").unlink()
+    loaded.rescan()
+    assert loaded.refused == {}
+    mine.write_bytes(b"x")
+    loaded.rescan()
+    assert list(loaded.refused) == ["digits_cnn/1/model.onnx"]
+    mine.write_bytes(whole)
+    os.utime(mine, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    loaded.rescan()
+    assert loaded.refused == {}
+    assert loaded.get("digits_cnn")
+
+
+def test_a_pipe_in_a_files_place_stops_nothing(zoo: Path, good: Path):
+    os.mkfifo(place(zoo, "pipe"))
+    loaded = Zoo(zoo)
+    loaded.rescan()
+    assert [model.card.name for model in loaded.models] == ["digits_cnn"]
+
+
 def test_it_answers(zoo: Path):
     model = Zoo(zoo).get("digits_cnn")
     assert model is not None
