@@ -1,6 +1,7 @@
 """What can be set: the variables, what they do in a running service, and what is said to wrong ones."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -193,3 +194,14 @@ def test_the_log_has_a_line_for_each_request(guarded: httpx.Client, trained: Pat
     assert (line["model"], line["request_id"]) == ("digits_cnn", "look-for-me")
     assert line["bytes"] > 10_000
     assert "sesame" not in log.read_text()
+
+
+def test_a_key_that_cannot_be_sent_ends_the_start(trained: Path):
+    for key in ("two words", "line\n"):
+        done = subprocess.run(
+            [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(trained / "zoo")],
+            env={**os.environ, "CNNZOO_API_KEY": key}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "CNNZOO_API_KEY is not shown" in done.stderr
+        assert "without spaces or line breaks" in done.stderr
