@@ -97,17 +97,16 @@ class BodyLimit:
 
 def _declared(scope: Scope) -> int | None:
     """The body's length; None if it is not said. ApiError 415 for one that is compressed: it may grow without end."""
-    length: int | None = 0
+    length, chunked = 0, False
     for key, value in scope["headers"]:
         if key == b"content-length":
             length = int(value)
         elif key == b"transfer-encoding":
-            length = None
+            chunked = True
         elif key == b"content-encoding" and value.lower() != b"identity":
-            raise ApiError(
-                415, "compressed", f"the body is compressed ({value.decode('latin-1')[:32]}): send it as it is"
-            )
-    return length
+            way = value.decode("latin-1")[:32]
+            raise ApiError(415, "compressed", f"the body is compressed ({way}): send it as it is")
+    return None if chunked else length
 
 
 async def _refuse(status: int, code: str, message: str, scope: Scope, receive: Receive, send: Send) -> None:

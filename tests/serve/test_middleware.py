@@ -147,3 +147,22 @@ async def test_one_more_than_may_be_is_the_one_that_is_refused():
         go_on.set()
     assert answer is not None
     assert (answer.status_code, answer.text) == (200, "6")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_body_in_chunks_is_counted_whatever_length_is_declared(order: int):
+    headers = [(b"transfer-encoding", b"chunked"), (b"content-length", b"5")][::order]
+    parts = iter([b"x" * 900, b"x" * 900])
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": next(parts), "more_body": True}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    limited = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 3000, requests=4)
+    await limited(
+        {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}, receive, send
+    )
+    assert sent[0]["status"] == 413
