@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cnnzoo.commands import checkpoints, runs, zoo
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
-from cnnzoo.commands.hardware import has_bfloat16
+from cnnzoo.commands.hardware import has_bfloat16, keep_threads
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.commands.provenance import Provenance, command, commit, made
 from cnnzoo.commands.report import Report
@@ -191,6 +191,7 @@ def main() -> None:
         return zoo.main()
     _quieten()
     keep_freed_memory()
+    keep_threads()
     try:
         ZooCLI(
             ImageClassifier,

@@ -24,6 +24,12 @@ def has_bfloat16(device: str) -> bool:
     return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
+def keep_threads() -> None:
+    """As many threads in every step. By default MKL may take fewer, and then the same sums round otherwise: its
+    Reproducibility Conditions ask for a constant number (MKL_DYNAMIC), which PyTorch sees to only when it is set."""
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def _cpuinfo(field: str) -> str:
     """A field of Linux' description of the first core; empty where there is none."""
     try:

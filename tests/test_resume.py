@@ -1,6 +1,7 @@
 """A run that was killed and resumed is, bit for bit, the run that was not."""
 
 import csv
+import re
 import subprocess
 import sys
 import time
@@ -67,6 +68,13 @@ def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path
     cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
     assert [p.name for p in (tmp_path / "runs/resumed").iterdir()] == ["version_0"]
     assert_same(tmp_path, unbroken)
+
+
+def test_mkl_takes_as_many_threads_in_every_step(cli: Cli, tmp_path: Path):
+    said = cli("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path, MKL_VERBOSE="1").stdout
+    if "GEMM" not in said:
+        pytest.skip("this PyTorch multiplies matrices with something else than MKL")
+    assert set(re.findall(r"GEMM.* Dyn:(\d)", said)) == {"0"}
 
 
 # Ends itself as kill -9 would, right behind the checkpoint of a given step.
