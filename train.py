@@ -19,10 +19,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cnnzoo.commands import checkpoints, runs, zoo
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
-from cnnzoo.commands.hardware import has_bfloat16, keep_threads
+from cnnzoo.commands.hardware import keep_threads, precision
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.commands.provenance import Provenance, command, commit, made
 from cnnzoo.commands.report import Report
@@ -89,7 +90,9 @@ class ZooCLI(LightningCLI):
             runs.check_checkpoint(found)
             config["ckpt_path"] = str(found)
             self.run = runs.run_of(found)
-            if self.config.subcommand != "fit" and self.run:
+            if self.run and self.config.subcommand == "fit":
+                runs.check_resumed(self.run, config)
+            elif self.run and self.config.subcommand != "predict":  # which looks at no image of the dataset
                 runs.check_data(self.run, config.data)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -109,20 +112,14 @@ class ZooCLI(LightningCLI):
             callbacks = [self._report(options)] if self.subcommand == "test" else []
             if self.subcommand == "predict":  # a handful of files: dealing them out would be of no use
                 config |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-        if config["precision"] == "bf16-mixed" and not has_bfloat16(self._device(config["accelerator"])):
+        if (usable := precision(config["precision"], config["accelerator"])) != config["precision"]:
             say("This device computes no bfloat16 in hardware: training in float32")
-            config["precision"] = "32-true"
+            config["precision"] = usable
         trainer = super()._instantiate_trainer(config, callbacks)
         assert isinstance(trainer, Trainer)
         trainer.name = options.name
         trainer.config = self._trained_with()
         return trainer
-
-    @staticmethod
-    def _device(accelerator: str) -> str:
-        if accelerator in ("cpu", "cuda"):
-            return accelerator
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
     def _loggers(self, options: Namespace) -> list[Any]:
         if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
@@ -138,7 +135,7 @@ class ZooCLI(LightningCLI):
         details = {
             "model": options.name,
             "dataset": self.datamodule.describe(),
-            "seed": options.seed_everything,
+            "seed": self._trained_with()["seed_everything"],
             "checkpoint": os.path.relpath(options.ckpt_path, folder),
             "command": command(),
             "commit": commit(),
@@ -148,10 +145,14 @@ class ZooCLI(LightningCLI):
         return self.report
 
     def _trained_with(self) -> dict[str, Any]:
-        if self.run and (self.run / runs.CONFIG).is_file():
-            return yaml.safe_load((self.run / runs.CONFIG).read_text())
+        """The resolved configuration; of a checkpoint, its run's, but for what may be another after training."""
         self._dump_config()
-        return self.config_dump
+        if self.subcommand == "sweep" or not self.run or not (self.run / runs.CONFIG).is_file():
+            return self.config_dump
+        config = yaml.safe_load((self.run / runs.CONFIG).read_text())
+        now = self.config_dump["model"]["init_args"]
+        config["model"]["init_args"] |= {key: now[key] for key in runs.FREE if key in now}
+        return config
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -209,7 +210,7 @@ def main() -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MisconfigurationException) as error:
         if os.environ.get("CNNZOO_DEBUG"):
             raise
         sys.exit(f"error: {error}\n(CNNZOO_DEBUG=1 shows where)")

@@ -31,6 +31,7 @@ from torchvision import transforms
 from training import RECIPES, PerSample, lecture_loop, plain_optimizer
 
 from cnnzoo.commands.config import build, find_config
+from cnnzoo.commands.hardware import keep_threads, precision
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.models import create_model
 
@@ -60,11 +61,13 @@ class Clock(Callback):
 def ours(recipe: str, epochs: int, seed: int) -> Curve:
     _quiet()
     keep_freed_memory()
+    keep_threads()
     config = yaml.safe_load(find_config(recipe).read_text())
     config["seed_everything"] = config["data"]["init_args"]["seed"] = seed
     model, data = build(config)
     clock = Clock()
     options = config["trainer"] | {"max_epochs": epochs, "callbacks": [clock], "accelerator": "cpu"}
+    options["precision"] = precision(options.get("precision"), "cpu")
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     lightning.Trainer(**options, **dict.fromkeys(quiet, False), num_sanity_val_steps=0).fit(model, data)
     return clock.curve

@@ -6,10 +6,24 @@ from pathlib import Path
 import torch
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
     """The processor as its maker calls it, and how many cores of it this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{cores} core{'s' if cores > 1 else ''}, {_cpuinfo('model name') or 'unknown processor'}"
+    count = cores()
+    return f"{count} core{'s' if count > 1 else ''}, {_cpuinfo('model name') or 'unknown processor'}"
+
+
+def precision(wanted: str | None, accelerator: str | None) -> str | None:
+    """bf16-mixed where the accelerator computes it in hardware, float32 in its place elsewhere; else as wanted.
+
+    Args:
+        accelerator: the Trainer's: cpu, cuda, gpu, mps, or auto.
+    """
+    return "32-true" if wanted == "bf16-mixed" and not has_bfloat16(_device(accelerator)) else wanted
 
 
 def has_bfloat16(device: str) -> bool:
@@ -22,6 +36,12 @@ def has_bfloat16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def _device(accelerator: str | None) -> str:
+    if accelerator in ("cpu", "cuda"):
+        return accelerator
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def keep_threads() -> None:

@@ -76,8 +76,9 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
 
 
 def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
-    """rows[...][score] (0-1 or None) over the values of the columns y (downwards) and x, each cell annotated."""
-    ys, xs = (sorted({row[name] for row in rows}) for name in (y, x))
+    """rows[...][score] (0-1 or None) over the values of the columns y (downwards) and x, in the order of the rows; each
+    cell annotated."""
+    ys, xs = (list(dict.fromkeys(row[name] for row in rows)) for name in (y, x))
     values = np.full((len(ys), len(xs)), np.nan)
     for row in rows:
         if row.get(score) is not None:
@@ -88,12 +89,16 @@ def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title:
     for i, j in np.ndindex(values.shape):
         text = "failed" if np.isnan(values[i, j]) else f"{values[i, j]:.3f}"
         ax.text(j, i, text, ha="center", va="center", color="black" if values[i, j] > 0.6 else "white", fontsize=9)
-    ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
-    ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
+    ax.set_xticks(range(len(xs)), [_tick(value) for value in xs], parse_math=False)
+    ax.set_yticks(range(len(ys)), [_tick(value) for value in ys], parse_math=False)
     ax.set(xlabel=x, ylabel=y)
     ax.set_title(title, fontsize=11, parse_math=False)
     figure.colorbar(picture, ax=ax)
     _save(figure, path)
+
+
+def _tick(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:

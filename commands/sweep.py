@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..models.export import torch_logits
 from . import plots
 from .config import build
+from .hardware import precision
 
 HEARTBEAT = 5  # seconds; a point whose process has been silent for two of them is run again
+TAKEN_AND_LOST = timedelta(seconds=4 * HEARTBEAT)
+RETRIES = 2  # of a point whose process died
+Shown = bool | int | float | str
 SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
 
 
@@ -47,7 +52,7 @@ class Axis:
     """
 
     argument: str
-    values: list[int | float | str]
+    values: list[Any]
     label: str = ""
     factor: float = 1.0
 
@@ -55,9 +60,11 @@ class Axis:
     def name(self) -> str:
         return self.label or self.argument.rsplit(".", 1)[-1]
 
-    def value(self, shown: Any) -> Any:
-        """What the argument is set to where the axis shows `shown`."""
-        return shown if self.factor == 1 else shown * self.factor
+    @property
+    def choices(self) -> dict[Shown, Any]:
+        """What the axis shows, a list as text, and what the argument is set to there."""
+        shown = [value if isinstance(value, Shown) else json.dumps(value) for value in self.values]
+        return {s: v if self.factor == 1 else v * self.factor for s, v in zip(shown, self.values, strict=True)}
 
 
 def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
@@ -68,10 +75,9 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
         storage: an SQLAlchemy address that several machines share; a file in `folder` by default.
         workers: processes on this machine.
 
-    Raises ValueError if `folder`'s storage holds a sweep of another recipe or grid.
+    Raises ValueError for a grid that cannot be run, or if `folder`'s storage holds a sweep of another recipe or grid.
     """
-    if not grid:
-        raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
+    _check(config, grid)
     folder.mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -83,19 +89,23 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
         raise ValueError(f"{storage} holds the sweep of another recipe or grid: choose another --output, or remove it")
     study.set_user_attr("recipe", recipe)
-    points = list(itertools.product(*(axis.values for axis in grid)))
+    points = [dict(zip((a.name for a in grid), p, strict=True)) for p in itertools.product(*(a.choices for a in grid))]
+    tried = _newest(study)
     for point in points:
-        values = dict(zip((axis.name for axis in grid), point, strict=True))
-        study.enqueue_trial(values, user_attrs={"point": values}, skip_if_exists=True)
+        again = (before := tried.get(_key(point))) is not None and _status(before) == "failed"
+        study.enqueue_trial(point, user_attrs={"point": point}, skip_if_exists=not again)
 
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
     with _progress() as bar:
         task = bar.add_task(f"Sweep {folder.name}", total=len(points))
         processes: list[Any] = []
-        while ((done := _finished(study)) and len(done) < len(points)) or not done:
+        while len(done := _finished(study)) < len(points):
             bar.update(task, completed=len(done))
+            if any(process.exitcode == 1 for process in processes):
+                raise ChildProcessError("a worker of the sweep ended with the error above: run it again to go on")
             processes = [p for p in processes if p.is_alive()]
             if not processes:
+                _requeue_lost(study)
                 arguments = (config, list(grid), storage, folder.name)
                 processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)]
                 for process in processes:
@@ -107,16 +117,54 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
     return _write(grid, _finished(study), folder)
 
 
+def _check(config: dict[str, Any], grid: Sequence[Axis]) -> None:
+    if not grid:
+        raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
+    if config["data"]["init_args"].get("val_fraction") == 0:
+        raise ValueError("a sweep chooses on validation images: data.val_fraction is 0")
+    names = [axis.name for axis in grid]
+    for axis in grid:
+        if names.count(axis.name) > 1:
+            raise ValueError(f"two axes of the grid are called {axis.name}: give them labels")
+        if len(axis.choices) < len(axis.values):
+            raise ValueError(f"a value comes twice on the axis {axis.name}: {axis.values}")
+
+
 def _storage(address: str) -> RDBStorage:
     options = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {}
-    retry = RetryHeartbeatStaleTrialCallback()
+    retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
     return RDBStorage(address, options, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=retry)
+
+
+def _newest(study: optuna.Study) -> dict[str, FrozenTrial]:
+    """Of each point its newest trial."""
+    trials = study.get_trials(deepcopy=False)
+    return {_key(trial.user_attrs["point"]): trial for trial in trials if "point" in trial.user_attrs}
+
+
+def _key(point: dict[str, Shown]) -> str:
+    return json.dumps(point)
+
+
+def _status(trial: FrozenTrial) -> str:
+    """ok, diverged or failed; empty for a point that is still to come back."""
+    if trial.state == TrialState.FAIL and len(trial.system_attrs.get("retry_history", ())) == RETRIES:
+        return "failed"
+    return trial.user_attrs.get("status", "") if trial.state.is_finished() else ""
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
     """The points that came back, whether with a score or with an error."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return [trial for trial in trials if "status" in trial.user_attrs]
+    return [trial for trial in _newest(study).values() if _status(trial)]
+
+
+def _requeue_lost(study: optuna.Study) -> None:
+    """Optuna never misses a process that died between taking a point and its first heartbeat."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        point, started = trial.user_attrs.get("point"), trial.datetime_start
+        if point and "begun" not in trial.user_attrs and started and datetime.now() - started > TAKEN_AND_LOST:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            study.enqueue_trial(point, user_attrs={"point": point})
 
 
 def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
@@ -125,17 +173,20 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # one process a core
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.load_study(study_name=name, storage=_storage(storage))
+    backend = _storage(storage)
+    study = optuna.load_study(study_name=name, storage=backend)
 
     def objective(trial: Trial) -> float:
         values = trial.user_attrs.get("point")
         if values is None:  # no point was waiting any more: Optuna made this one up
             study.stop()
             raise optuna.TrialPruned
+        backend.record_heartbeat(trial._trial_id)  # the first one, which Optuna leaves to a thread
+        trial.set_user_attr("begun", True)
         started = time.monotonic()
         for axis in grid:
-            trial.suggest_categorical(axis.name, axis.values)
-        arguments = {axis.argument: axis.value(values[axis.name]) for axis in grid}
+            trial.suggest_categorical(axis.name, list(axis.choices))
+        arguments = {axis.argument: axis.choices[values[axis.name]] for axis in grid}
         try:
             scores = run_point(config, arguments)
         except Exception as error:
@@ -177,6 +228,7 @@ def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, fl
 
 def _trainer(options: dict[str, Any]) -> lightning.Trainer:
     kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
+    kept["precision"] = precision(kept.get("precision"), kept.get("accelerator"))
     own = {
         "logger": False,
         "enable_checkpointing": False,
@@ -191,8 +243,11 @@ def _trainer(options: dict[str, Any]) -> lightning.Trainer:
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:
     names = [axis.name for axis in grid]
     columns = [*names, "status", *SCORES, "train_loss", "seconds", "error"]
-    rows = [{**trial.user_attrs["point"], **trial.user_attrs} for trial in trials]
-    rows.sort(key=lambda row: [row[name] for name in names])
+    rows = [{**trial.user_attrs["point"], **trial.user_attrs, "status": _status(trial)} for trial in trials]
+    for row in rows:
+        if row["status"] == "failed":
+            row.setdefault("error", f"its process died {RETRIES + 1} times")
+    rows.sort(key=lambda row: [list(axis.choices).index(row[axis.name]) for axis in grid])
     table = folder / "sweep.csv"
     unfinished = folder / f".sweep.csv.{os.getpid()}"
     with unfinished.open("w", newline="") as file:

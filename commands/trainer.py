@@ -1,16 +1,17 @@
 """Lightning's Trainer with the zoo's own verbs: each public method is a subcommand of the CLI."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
 import torch
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from . import export, predict, preview, summary, sweep
+from .hardware import cores
 from .provenance import made
 from .sweep import Axis
 
@@ -76,8 +77,8 @@ class Trainer(lightning.Trainer):
         if top_k < 1:
             raise ValueError(f"--top_k is {top_k}: give at least 1")
         files = predict.image_files(images)
-        batches = list(predict.read_inputs(files, datamodule).split(256))
-        answers = super().predict(model, batches, ckpt_path=ckpt_path, weights_only=True)
+        inputs: DataLoader[torch.Tensor] = DataLoader(list(predict.read_inputs(files, datamodule)), batch_size=256)  # type: ignore[arg-type]
+        answers = super().predict(model, inputs, ckpt_path=ckpt_path, weights_only=True)
         probabilities = torch.cat(answers)  # type: ignore[arg-type]
         console.print(predict.top_table(files, probabilities, datamodule.classes, top_k))
 
@@ -121,11 +122,11 @@ class Trainer(lightning.Trainer):
         grid: list[Axis] | None = None,
         output: Path | None = None,
         storage: str | None = None,
-        workers: int = os.cpu_count() or 1,
+        workers: int = cores(),
     ) -> None:
         """Train every point of a grid over any arguments; table, heatmaps and the best point.
 
-        Run it again to go on after a stop: finished points are not run again.
+        Run it again to go on after a stop: finished points are not run again, failed ones are.
 
         Args:
             grid: the axes, each with argument, values, label and factor: see configs/digits_sweep.yaml.
@@ -133,11 +134,12 @@ class Trainer(lightning.Trainer):
             storage: an SQLAlchemy address that several machines share; a file in the output by default.
             workers: processes on this machine.
         """
+        datamodule.prepare_data()  # once, before there are many processes
         keys = ("seed_everything", "pretrained", "model", "data", "trainer")
         recipe = {key: self.config[key] for key in keys if self.config.get(key) is not None}
         table = sweep.sweep(recipe, grid or [], output or Path("sweeps") / self.name, storage, workers)
         best = sweep.best_point(table)
-        point = ", ".join(f"{axis.name} = {float(best[axis.name]):g}" for axis in grid or [])
+        point = ", ".join(f"{axis.name} = {best[axis.name]}" for axis in grid or [])
         say(f"Wrote {table} and its heatmaps")
         say(f"Chosen on validation: {point}; validation {float(best['val_accuracy']):.2%}")
         say(f"Its test accuracy: {float(best['test_accuracy']):.2%}")

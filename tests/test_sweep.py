@@ -1,18 +1,24 @@
 """The grid search: complete, resumable after a kill, and not stopped by a point that fails."""
 
 import csv
+import itertools
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import CLI, Cli, Here
+from helpers import png
 from test_train import is_picture
 
 OUTPUT = Path("sweeps/digits_cnn")
+RATE = {"argument": "model.init_args.learning_rate", "values": [0.1]}
 
 
 def write_config(folder: Path, epochs: int, *axes: dict) -> str:
@@ -55,8 +61,9 @@ def test_every_point_also_those_that_diverge_or_fail(cli: Cli, here: Here, tmp_p
         assert is_picture(tmp_path / OUTPUT / f"{score}.png")
 
     seconds = [r["seconds"] for r in table]
-    here("sweep", "--config", config, cwd=tmp_path)
-    assert [r["seconds"] for r in rows(tmp_path)] == seconds  # nothing was run again
+    done = here("sweep", "--config", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [r["seconds"] for r in rows(tmp_path)] == seconds  # what had come back was not run again
 
 
 @pytest.mark.slow
@@ -105,3 +112,140 @@ def test_an_argument_that_is_not_there_is_named(here: Here, tmp_path: Path):
     done = here("sweep", "--config", config, "--workers", "1", cwd=tmp_path)
     assert done.returncode == 1
     assert "learning_rat" in done.stderr + rows(tmp_path)[0]["error"]
+
+
+def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
+    config = write_config(
+        tmp_path,
+        1,
+        {"argument": "model.init_args.optimizer", "values": ["sgd", "adam"]},
+        {"argument": "model.init_args.std", "values": [[1.0], [0.0625]]},
+    )
+    done = here("sweep", "--config", config, "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    points = [(row["optimizer"], row["std"], row["status"]) for row in rows(tmp_path)]
+    assert points == [(how, std, "ok") for how in ("sgd", "adam") for std in ("[1.0]", "[0.0625]")]
+    assert len({row["train_loss"] for row in rows(tmp_path)}) == 4  # each was another network
+    assert re.search(r"Chosen on validation: optimizer = (sgd|adam), std = \[", done.stdout)
+    assert is_picture(tmp_path / OUTPUT / "val_accuracy.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": {"class_path": "DigitsDataModule", "init_args": {"val_fraction": 0}}}, "data.val_fraction is 0"),
+        ({"grid": [RATE, RATE]}, "two axes of the grid are called learning_rate: give them labels"),
+        ({"grid": [{**RATE, "values": [0.1, 0.1]}]}, "a value comes twice on the axis learning_rate"),
+        ({"grid": []}, "sweep needs a grid"),
+    ],
+)
+def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, words: str):
+    config = tmp_path / "sweep.yaml"
+    write_config(tmp_path, 1, RATE)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | change))
+    done = here("sweep", "--config", str(config), cwd=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_failed_point_is_run_again_when_the_sweep_is(here: Here, tmp_path: Path):
+    for folder in ("here", "there"):
+        for part, label in itertools.product(("train", "test"), ("dark", "light")):
+            (tmp_path / folder / part / label).mkdir(parents=True)
+            for i in range(10):
+                pixels = np.full((8, 8), i + 200 * (label == "light"), np.uint8)
+                (tmp_path / folder / part / label / f"{i}.png").write_bytes(png(pixels))
+    write_config(tmp_path, 1, {"argument": "data.init_args.data_dir", "values": ["here", "there"]})
+    config = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    folder = {"data_dir": "here", "size": [8, 8], "mode": "L", "batch_size": 4}
+    config["data"] = {"class_path": "ImageFolderDataModule", "init_args": folder}
+    config["model"]["init_args"]["num_classes"] = 2
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    for statuses in (["ok", "failed"], ["ok", "ok"]):
+        done = here("sweep", "--config", "sweep.yaml", "--workers", "1", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [row["status"] for row in rows(tmp_path)] == statuses
+        if (tmp_path / "elsewhere").exists():
+            seconds = rows(tmp_path)[0]["seconds"]
+            (tmp_path / "elsewhere").rename(tmp_path / "there")
+    assert rows(tmp_path)[0]["seconds"] == seconds  # the finished one was not
+
+
+# Its process dies on one of the points, as for want of memory.
+DYING = """
+import os, signal
+from cnnzoo.commands import sweep
+from cnnzoo.train import main
+
+run_point = sweep.run_point
+
+def die(config, arguments):
+    if arguments["model.init_args.learning_rate"] == 0.2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_point(config, arguments)
+
+sweep.HEARTBEAT, sweep.run_point = 1, die
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_a_point_that_kills_its_process_is_given_up(tmp_path: Path):
+    config = write_config(tmp_path, 1, {**RATE, "values": [0.1, 0.2, 0.3]})
+    (tmp_path / "dying.py").write_text(DYING)
+    command = [sys.executable, "dying.py", "sweep", "--config", config, "--workers", "1"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=500)
+    assert [row["status"] for row in rows(tmp_path)] == ["ok", "failed", "ok"]
+    assert rows(tmp_path)[1]["error"] == "its process died 3 times"
+
+
+# Its process dies when it has just taken a point, before the storage has heard of it.
+LOST = """
+import os, signal
+from datetime import timedelta
+from pathlib import Path
+from cnnzoo.commands import sweep
+from cnnzoo.train import main
+
+def die(self, trial_id, once=Path("died")):
+    if not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    beat(self, trial_id)
+
+sweep.HEARTBEAT, sweep.TAKEN_AND_LOST = 1, timedelta(seconds=3)
+beat, sweep.RDBStorage.record_heartbeat = sweep.RDBStorage.record_heartbeat, die
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_a_point_that_was_taken_and_lost_is_run_again(tmp_path: Path):
+    config = write_config(tmp_path, 1, {**RATE, "values": [0.1, 0.2]})
+    (tmp_path / "lost.py").write_text(LOST)
+    command = [sys.executable, "lost.py", "sweep", "--config", config, "--workers", "1"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    assert (tmp_path / "died").exists()
+    assert [row["status"] for row in rows(tmp_path)] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_grid(cli: Cli, tmp_path: Path):
+    """As two processes that know of each other only by the storage's address."""
+    config = write_config(tmp_path, 20, {**RATE, "values": [0.001 * k for k in range(1, 9)]})
+    database = tmp_path / "shared.db"
+    command = [*CLI, "sweep", "--config", config, "--workers", "1", "--storage", f"sqlite:///{database}", "--output"]
+    first = subprocess.Popen([*command, "a/grid"], cwd=tmp_path)
+    for _ in range(600):
+        time.sleep(0.1)
+        if database.is_file() and completed(database):
+            break
+    second = subprocess.Popen([*command, "b/grid"], cwd=tmp_path)
+    assert [process.wait(300) for process in (first, second)] == [0, 0]
+    tables = [(tmp_path / place / "grid/sweep.csv").read_text() for place in "ab"]
+    assert tables[0] == tables[1]
+    assert tables[0].count(",ok,") == len(completed(database)) == 8  # each once
