@@ -58,10 +58,12 @@ def loggers(run: Path, step: int | None = None) -> list[Any]:
     `step`: of the checkpoint that the run goes on from; what was logged after it is dropped, since
     it will be logged again.
     """
+    run = run.absolute()  # ModelCheckpoint forgets its best one where a resumed run's folder is written otherwise
     place = (run.parent.parent, run.parent.name, version_of(run))
     kept = _rows_until(run / "metrics.csv", step) if step is not None else []
     table = CSVLogger(*place, flush_logs_every_n_steps=1)
-    table.experiment.metrics = kept  # the logger deletes the file of an earlier run, and writes these first
+    table.experiment.metrics = kept  # the logger has deleted the file of the earlier run
+    table.save()
     return [table, TensorBoardLogger(*place, default_hp_metric=False, purge_step=step)]
 
 
@@ -72,4 +74,4 @@ def _rows_until(metrics_csv: Path, step: int) -> list[dict[str, float]]:
         rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     for row in rows:
         row |= {key: int(row[key]) for key in ("epoch", "step") if key in row}
-    return [row for row in rows if row["step"] < step]
+    return [row for row in rows if row.get("step", step) < step]  # a row without one was cut short

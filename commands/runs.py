@@ -1,6 +1,7 @@
 """Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
 
 import contextlib
+import json
 import shutil
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+# What may be another in a run that goes on, or is tested or exported: it changes no step of the training.
+FREE = ("compile", "views", "data_dir", "eval_batch_size")
 
 
 def claim(runs: Path, name: str) -> Path:
@@ -74,6 +77,25 @@ def check_data(run: Path, data: Any) -> None:
                 f"{run} was trained with data.{key} {theirs}, the config here says {ours}: "
                 f"other images would be held out. Give --config {run}"
             )
+
+
+def check_resumed(run: Path, config: Any) -> None:
+    """Raises ValueError if the network or the data of a config is not what the run was begun with."""
+    begun = yaml.safe_load((run / CONFIG).read_text())
+    for part in ("model", "data"):
+        theirs, ours = (
+            _settings(one) for one in (begun[part], json.loads(json.dumps(config[part].as_dict(), default=str)))
+        )
+        for key in sorted(theirs.keys() | ours.keys()):
+            if key not in FREE and theirs.get(key) != ours.get(key):
+                raise ValueError(
+                    f"{run} was begun with {part}.{key} {theirs.get(key)}, the config here says {ours.get(key)}. Go on "
+                    f"with --config {run}, or leave --ckpt_path out for a new run"
+                )
+
+
+def _settings(part: dict[str, Any]) -> dict[str, Any]:
+    return {"class_path": part["class_path"].rpartition(".")[2], **part["init_args"]}
 
 
 def remove_unless_begun(run: Path) -> None:

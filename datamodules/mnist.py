@@ -14,6 +14,7 @@ from ..serve.contract import Preparation
 from .base import ImageDataModule
 from .download import download
 
+FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 EXPECTED = "MNIST/raw/ with the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte"
 
 
@@ -39,6 +40,8 @@ class MNISTDataModule(ImageDataModule):
         return (1, 28, 28)
 
     def prepare_data(self) -> None:
+        if all((self.data_dir / "MNIST/raw" / name).is_file() for name in FILES):
+            return  # torchvision would read them all to say so
         fetch = lambda: MNIST(self.data_dir, download=True)  # noqa: E731
         download("MNIST", EXPECTED, self.data_dir, fetch)
 

@@ -227,6 +227,13 @@ class ImageClassifier(LightningModule):
                 f"the checkpoint holds {name}, the config builds {type(self).__name__}: "
                 "give the config that the checkpoint was trained with (config.yaml in its run folder)"
             )
+        for key, value in (("mean", self.mean), ("std", self.std)):
+            trained = torch.tensor(tuple(checkpoint["hyper_parameters"][key]))
+            if not torch.equal(*torch.broadcast_tensors(trained, value.flatten().cpu())):
+                raise ValueError(
+                    f"the checkpoint's {name} was trained on pixels normalised with {key} {trained.tolist()}, not "
+                    f"{value.flatten().tolist()}: give the config.yaml from the checkpoint's run folder"
+                )
         saved, own = checkpoint["state_dict"], self.state_dict()
         for key in sorted(saved.keys() | own.keys()):
             there = tuple(saved[key].shape) if key in saved else "missing"

@@ -93,7 +93,7 @@ def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) ->
             "differ; leave out the arguments that change its size"
         )
     for name, own in (("mean", model.mean), ("std", model.std)):
-        if name in weights and not torch.equal(weights[name].expand_as(own), own):
+        if name in weights and not torch.equal(*torch.broadcast_tensors(weights[name], own)):
             theirs = [round(value, 6) for value in weights[name].flatten().tolist()]
             raise ValueError(f"{card.name} was trained with pixels' {name} as {theirs}: set the network's {name} so")
     if new_head:

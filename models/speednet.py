@@ -95,7 +95,8 @@ class SpeedNet(ImageClassifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
-        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        state = self.trainer.state if self._trainer is not None else None
+        fitting = state is not None and state.fn == "fit" and state.stage is not None  # which is so until it is done
         views = [images] if fitting else _views(images, self.views)
         logits = self.LOGIT_SCALE * super().forward(torch.cat(views))
         if len(views) == 1:

@@ -21,8 +21,8 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+def weights(folder: Path, which: str) -> dict[str, torch.Tensor]:
+    return torch.load(folder / RUN / f"checkpoints/{which}.ckpt", weights_only=True)["state_dict"]
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -31,8 +31,9 @@ def history(folder: Path) -> list[dict[str, str]]:
 
 
 def assert_same(resumed: Path, unbroken: Path) -> None:
-    for key, value in weights(unbroken).items():
-        assert torch.equal(weights(resumed)[key], value), key
+    for which in ("last", "best"):
+        for key, value in weights(unbroken, which).items():
+            assert torch.equal(weights(resumed, which)[key], value), (which, key)
     assert history(resumed) == history(unbroken)
     assert len(history(unbroken)) == 80
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from cnnzoo.commands.config import build
 from cnnzoo.models import create_model, list_models
+from cnnzoo.serve.contract import read_card
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")
@@ -99,6 +100,10 @@ def test_predict_prints_the_likeliest_classes(trained: Path, here: Here, tmp_pat
         (tmp_path / f"d{i}.png").write_bytes(png(digits[0][i, 0].numpy()))
     done = here("predict", "--config", "digits", "--top_k", "2", str(tmp_path), str(tmp_path / "d1.png"), cwd=trained)
     assert done.stdout.count("%") == 4 * 2
+    many = [str(tmp_path / "d1.png")] * 300  # more than one batch
+    done = here("predict", "--config", "digits", "--top_k", "1", *many, cwd=trained)
+    assert len(set(re.findall(r"\d  \d+\.\d%", done.stdout))) == 1
+    assert done.stdout.count("%") == 300
     missing = here("predict", "--config", "digits", "nothing.png", cwd=trained)
     assert missing.returncode == 1
     assert "no such image or folder: nothing.png" in missing.stderr
@@ -204,6 +209,12 @@ def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Pa
     done = here("export", "--config", "digits", "--ckpt_path", path, "--model.hidden", "60", cwd=tmp_path)
     assert "network.4.bias is (50,) in the checkpoint and (60,) here" in mistake(done)
     assert not (tmp_path / "zoo").exists()
+
+
+def test_a_checkpoint_trained_on_pixels_scaled_otherwise(trained: Path, here: Here):
+    for command in ("test", "export"):
+        done = here(command, "--config", "digits", "--model.std", "[0.5]", cwd=trained)
+        assert "trained on pixels normalised with std [0.0625], not [0.5]" in mistake(done)
 
 
 def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: Path):
@@ -336,6 +347,46 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     assert "no exported digit_cnn in" in wrong.stderr
     wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
     assert "the weights of digits_cnn do not fit DigitsCNN" in wrong.stderr
+
+
+def test_what_is_exported_is_what_its_card_says(here: Here, tmp_path: Path):
+    small = [
+        "--model",
+        "SpeedNet",
+        "--model.input_shape",
+        "[1,8,8]",
+        "--model.widths",
+        "[4,4]",
+        "--model.views",
+        "flip",
+    ]
+    fit = here("fit", *small, "--data", "DigitsDataModule", "--trainer.max_epochs", "1", cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    run = ["--config", "runs/model/version_0", "--model.views", "one", "--corruption_images", "0"]
+    done = here("export", *run, "--model.label_smoothing", "0.3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "zoo/model/1/model.onnx")
+    assert card.config["model"]["init_args"]["views"] == "one"  # as it was exported
+    assert card.config["model"]["init_args"]["label_smoothing"] == 0.2  # as it was trained
+
+
+def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
+    fit = ("fit", "--config", "digits", "--trainer.max_epochs", "2", "--data.seed", "3", "--seed_everything", "5")
+    done = here(*fit, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / RUN / "metrics.csv").read_text()
+    for change, words in (
+        (["--data.seed", "0"], "data.seed 3, the config here says 0"),
+        (["--model.learning_rate", "0.5"], "model.learning_rate 0.003, the config here says 0.5"),
+        (["--data.augmentation.rotate", "1"], "data.augmentation "),
+    ):
+        assert words in mistake(here(*fit, "--ckpt_path", "last", *change, cwd=tmp_path))
+    mistake(here(*fit, "--ckpt_path", "last", "--trainer.accelerator", "cuda", "--trainer.devices", "99", cwd=tmp_path))
+    assert (tmp_path / RUN / "metrics.csv").read_text() == before
+    done = here(*fit, "--ckpt_path", "last", "--trainer.max_epochs", "3", "--data.eval_batch_size", "99", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert here("test", "--config", str(RUN), cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / RUN / "metrics.json").read_text())["seed"] == 5
 
 
 def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Path):

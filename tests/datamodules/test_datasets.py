@@ -132,8 +132,10 @@ def test_a_file_of_mnist_that_is_cut_short_is_named(tmp_path: Path):
     write_mnist(tmp_path, 300, 50)
     images = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:-1])
+    data = MNISTDataModule(tmp_path)
+    data.prepare_data()
     with pytest.raises(ValueError, match="train-images-idx3-ubyte is not a whole idx file"):
-        MNISTDataModule(tmp_path).setup("fit")
+        data.setup("fit")
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
     model = create_model("digits_cnn", hidden=21)
     config = {"model": {"class_path": "cnnzoo.models.DigitsCNN", "init_args": {"hidden": 21}}}
     path = write(to_onnx(model), ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config), tmp_path)
-    for again in (create_model("digits_cnn", pretrained=path),):
-        assert torch.equal(torch_logits(again, images), torch_logits(model, images))
+    again = create_model("digits_cnn", pretrained=path)
+    assert torch.equal(torch_logits(again, images), torch_logits(model, images))
     monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path))
     monkeypatch.setattr("cnnzoo.models.pretrained.SHIPPED", tmp_path / "nothing")
     assert torch.equal(torch_logits(create_model("digits_cnn", pretrained=True), images), torch_logits(model, images))
@@ -150,3 +150,8 @@ def test_weights_are_not_taken_for_pixels_scaled_otherwise(tmp_path):
     with pytest.raises(ValueError, match=r"digits_cnn was trained with pixels' mean as \[0.5\]"):
         create_model("digits_cnn", pretrained=path)
     assert create_model("digits_cnn", pretrained=path, mean=[0.5], std=[0.25]).std.item() == 0.25
+    colour = to_onnx(create_model("cifar10_cnn", mean=[0.4, 0.5, 0.6]))
+    card = ModelCard("cifar10_cnn", 1, CARD.classes, (3, 32, 32), config={"model": {"class_path": "CIFAR10CNN"}})
+    path = write(colour, card, tmp_path)
+    with pytest.raises(ValueError, match=r"cifar10_cnn was trained with pixels' mean as \[0.4, 0.5, 0.6\]"):
+        create_model("cifar10_cnn", pretrained=path, mean=[0.5])
