@@ -1,6 +1,7 @@
 """docs/results.md, from the metrics.json files that `cnnzoo test` left in run folders.
 
-    cnnzoo fit --config mnist --seed_everything 1 --data.seed 1 && cnnzoo test --config mnist
+    cnnzoo fit --config mnist --seed_everything 1 --data.seed 1
+    cnnzoo test --config runs/mnist_cnn/version_1 --ckpt_path last
     python benchmarks/results.py runs/mnist_cnn/version_1 ...
 
 Copies the run folders' metrics.json into docs/results/ and writes the table over all that are there. Runs that
@@ -12,6 +13,7 @@ import json
 import re
 import shlex
 import statistics
+import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -21,15 +23,15 @@ from cnnzoo.serve.contract import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
-PLACES = ("--runs", "--data.data_dir")  # and a run folder given as --config: where, not how
-WHERE = ("--config", "--ckpt_path", "--runs", "--data.data_dir")  # of `test`: which run, not what was measured
+PLACES = ("--runs", "--data.data_dir")  # where, not how
+WHICH = ("--config", "--ckpt_path", *PLACES)  # of `test`: which run, not what was measured
 HEAD = """# Results
 
-Test-set accuracies, each from the `metrics.json` of a run: `python benchmarks/results.py` wrote this page from
-[results/](results). ± is the standard deviation over the runs, which differ in their seeds (`--seed_everything` and
-`--data.seed`: the weights, the order, the validation part, and for the digits the split into training and test
-images). *CIFAR-10 (JPEG q75)* is a copy whose images were compressed once more, which costs accuracy. Minutes are
-those of training, validation included.
+Test-set accuracies, each from the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` left in a run's
+folder: `python benchmarks/results.py` wrote this page from [results/](results). ± is the standard deviation over the
+runs, which differ in their seeds (`--seed_everything` and `--data.seed`: the weights, the order, the validation part,
+and for the digits the split into training and test images). *CIFAR-10 (JPEG q75)* is a copy whose images were
+compressed once more, which costs accuracy. Minutes are those of training, validation included.
 """
 
 
@@ -37,24 +39,22 @@ def options(command: str, left_out: tuple[str, ...]) -> list[str]:
     """The --key value pairs of a command line, but for some."""
     words = shlex.split(command)
     pairs = [(key, value) for key, value in pairwise(words) if key.startswith("--")]
-    return [
-        f"{key} {shlex.quote(value)}"
-        for key, value in pairs
-        if key not in left_out and not (left_out == PLACES and key == "--config" and "/" in value)
-    ]
+    return [f"{key} {shlex.quote(value)}" for key, value in pairs if key not in left_out]
 
 
 def recipe(metrics: dict[str, Any]) -> tuple[str, str]:
     """How it was trained and how it was tested, as commands without the seeds."""
     fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, "--name", "--runs"))])
-    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *WHERE))])
+    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *WHICH))])
 
 
 def collect(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
+    if "--ckpt_path last" not in metrics["command"]:
+        sys.exit(f"{run} was not tested as the others: cnnzoo test --config {run} --ckpt_path last")
     words = re.sub(r"[^\w.]+", "-", "-".join(recipe(metrics)).replace("cnnzoo", "").replace("--config", ""))
     name = words.replace("fit", "").replace("test", "").strip("-").replace("--", "-")
-    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], PLACES)])
+    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], ("--config", *PLACES))])
     fit = options(metrics["training"]["command"], PLACES)
     metrics["training"]["command"] = " ".join(["cnnzoo fit", *fit])
     (DOCS / "results").mkdir(exist_ok=True)
