@@ -24,7 +24,7 @@ from cnnzoo.serve.contract import dataset_title
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
 PLACES = ("--runs", "--data.data_dir")  # where, not how
-WHICH = ("--config", "--ckpt_path", *PLACES)  # of `test`: which run, not what was measured
+WHICH = ("--ckpt_path", *PLACES)  # which run, not how it was trained or what was measured
 HEAD = """# Results
 
 Test-set accuracies, each from the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` left in a run's
@@ -44,8 +44,8 @@ def options(command: str, left_out: tuple[str, ...]) -> list[str]:
 
 def recipe(metrics: dict[str, Any]) -> tuple[str, str]:
     """How it was trained and how it was tested, as commands without the seeds."""
-    fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, "--name", "--runs"))])
-    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *WHICH))])
+    fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, *WHICH, "--name"))])
+    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *WHICH, "--config"))])
 
 
 def collect(run: Path) -> None:
@@ -54,7 +54,7 @@ def collect(run: Path) -> None:
         sys.exit(f"{run} was not tested as the others: cnnzoo test --config {run} --ckpt_path last")
     words = re.sub(r"[^\w.]+", "-", "-".join(recipe(metrics)).replace("cnnzoo", "").replace("--config", ""))
     name = words.replace("fit", "").replace("test", "").strip("-").replace("--", "-")
-    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], ("--config", *PLACES))])
+    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], (*PLACES, "--config"))])
     fit = options(metrics["training"]["command"], PLACES)
     metrics["training"]["command"] = " ".join(["cnnzoo fit", *fit])
     (DOCS / "results").mkdir(exist_ok=True)
