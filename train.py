@@ -90,10 +90,11 @@ class ZooCLI(LightningCLI):
             runs.check_checkpoint(found)
             config["ckpt_path"] = str(found)
             self.run = runs.run_of(found)
+            self._dump_config()
             if self.run and self.config.subcommand == "fit":
-                runs.check_resumed(self.run, config)
+                runs.check_resumed(self.run, self.config_dump)
             elif self.run and self.config.subcommand != "predict":  # which looks at no image of the dataset
-                runs.check_data(self.run, config.data)
+                runs.check_data(self.run, self.config_dump)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         options = self.config[self.subcommand]
@@ -150,8 +151,8 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "sweep" or not self.run or not (self.run / runs.CONFIG).is_file():
             return self.config_dump
         config = yaml.safe_load((self.run / runs.CONFIG).read_text())
-        now = self.config_dump["model"]["init_args"]
-        config["model"]["init_args"] |= {key: now[key] for key in runs.FREE if key in now}
+        now = self.config_dump["model"].get("init_args", {})
+        config["model"].setdefault("init_args", {}).update({key: now[key] for key in runs.FREE if key in now})
         return config
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -41,7 +41,8 @@ def has_bfloat16(device: str) -> bool:
 def _device(accelerator: str | None) -> str:
     if accelerator in ("cpu", "cuda"):
         return accelerator
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found else "cpu"
 
 
 def keep_threads() -> None:

@@ -1,7 +1,6 @@
 """Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
 
 import contextlib
-import json
 import shutil
 from itertools import count
 from pathlib import Path
@@ -64,28 +63,24 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
 
 
-def check_data(run: Path, data: Any) -> None:
-    """Raises ValueError if `data`, of a config, is split otherwise than the run's own: what it calls test images, or
+def check_data(run: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError if the data of a config is split otherwise than the run's own: what it calls test images, or
     validation images, the run may have been trained on."""
-    trained = yaml.safe_load((run / CONFIG).read_text())["data"]
-    if str(data.class_path).rpartition(".")[2] != str(trained["class_path"]).rpartition(".")[2]:
+    theirs, ours = _settings(run, "data"), _plain(config["data"])
+    if theirs["class_path"] != ours["class_path"]:
         return
     for key in ("seed", "val_fraction"):
-        theirs, ours = trained["init_args"].get(key), data.init_args.get(key)
-        if theirs != ours:
+        if theirs.get(key) != ours.get(key):
             raise ValueError(
-                f"{run} was trained with data.{key} {theirs}, the config here says {ours}: "
+                f"{run} was trained with data.{key} {theirs.get(key)}, the config here says {ours.get(key)}: "
                 f"other images would be held out. Give --config {run}"
             )
 
 
-def check_resumed(run: Path, config: Any) -> None:
+def check_resumed(run: Path, config: dict[str, Any]) -> None:
     """Raises ValueError if the network or the data of a config is not what the run was begun with."""
-    begun = yaml.safe_load((run / CONFIG).read_text())
     for part in ("model", "data"):
-        theirs, ours = (
-            _settings(one) for one in (begun[part], json.loads(json.dumps(config[part].as_dict(), default=str)))
-        )
+        theirs, ours = _settings(run, part), _plain(config[part])
         for key in sorted(theirs.keys() | ours.keys()):
             if key not in FREE and theirs.get(key) != ours.get(key):
                 raise ValueError(
@@ -94,8 +89,13 @@ def check_resumed(run: Path, config: Any) -> None:
                 )
 
 
-def _settings(part: dict[str, Any]) -> dict[str, Any]:
-    return {"class_path": part["class_path"].rpartition(".")[2], **part["init_args"]}
+def _settings(run: Path, part: str) -> dict[str, Any]:
+    return _plain(yaml.safe_load((run / CONFIG).read_text())[part])
+
+
+def _plain(part: dict[str, Any]) -> dict[str, Any]:
+    """Class, by its short name, and arguments."""
+    return {"class_path": part["class_path"].rpartition(".")[2], **part.get("init_args", {})}
 
 
 def remove_unless_begun(run: Path) -> None:

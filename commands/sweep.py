@@ -4,9 +4,7 @@ Optuna keeps the points: its storage hands each out once, records what came back
 heartbeat when a process died on one. joblib would do the parallel part, but not the rest.
 """
 
-import copy
 import csv
-import itertools
 import json
 import logging
 import math
@@ -15,56 +13,24 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import lightning
 import optuna
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..models.export import torch_logits
 from . import plots
-from .config import build
-from .hardware import precision
+from .grid import Axis, Shown, all_points, check
+from .point import run_point
 
 HEARTBEAT = 5  # seconds; a point whose process has been silent for two of them is run again
-TAKEN_AND_LOST = timedelta(seconds=4 * HEARTBEAT)
+LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # that a point was taken, without a first heartbeat
 RETRIES = 2  # of a point whose process died
-Shown = bool | int | float | str
 SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
-
-
-@dataclass
-class Axis:
-    """One argument and the values it takes.
-
-    Args:
-        argument: as in the config, e.g. model.init_args.learning_rate.
-        values: what the axis shows.
-        label: the axis' name in table and picture; the argument's own by default.
-        factor: what a value is multiplied by to become the argument.
-    """
-
-    argument: str
-    values: list[Any]
-    label: str = ""
-    factor: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.label or self.argument.rsplit(".", 1)[-1]
-
-    @property
-    def choices(self) -> dict[Shown, Any]:
-        """What the axis shows, a list as text, and what the argument is set to there."""
-        shown = [value if isinstance(value, Shown) else json.dumps(value) for value in self.values]
-        return {s: v if self.factor == 1 else v * self.factor for s, v in zip(shown, self.values, strict=True)}
 
 
 def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
@@ -77,7 +43,7 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
 
     Raises ValueError for a grid that cannot be run, or if `folder`'s storage holds a sweep of another recipe or grid.
     """
-    _check(config, grid)
+    check(config, grid)
     folder.mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -89,11 +55,10 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
         raise ValueError(f"{storage} holds the sweep of another recipe or grid: choose another --output, or remove it")
     study.set_user_attr("recipe", recipe)
-    points = [dict(zip((a.name for a in grid), p, strict=True)) for p in itertools.product(*(a.choices for a in grid))]
-    tried = _newest(study)
+    points = all_points(grid)
+    failed = {key for key, trial in _newest(study).items() if _status(trial) == "failed"}
     for point in points:
-        again = (before := tried.get(_key(point))) is not None and _status(before) == "failed"
-        study.enqueue_trial(point, user_attrs={"point": point}, skip_if_exists=not again)
+        study.enqueue_trial(point, user_attrs={"point": point}, skip_if_exists=_key(point) not in failed)
 
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
     with _progress() as bar:
@@ -115,19 +80,6 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
         for process in processes:
             process.join()
     return _write(grid, _finished(study), folder)
-
-
-def _check(config: dict[str, Any], grid: Sequence[Axis]) -> None:
-    if not grid:
-        raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
-    if config["data"]["init_args"].get("val_fraction") == 0:
-        raise ValueError("a sweep chooses on validation images: data.val_fraction is 0")
-    names = [axis.name for axis in grid]
-    for axis in grid:
-        if names.count(axis.name) > 1:
-            raise ValueError(f"two axes of the grid are called {axis.name}: give them labels")
-        if len(axis.choices) < len(axis.values):
-            raise ValueError(f"a value comes twice on the axis {axis.name}: {axis.values}")
 
 
 def _storage(address: str) -> RDBStorage:
@@ -162,7 +114,7 @@ def _requeue_lost(study: optuna.Study) -> None:
     """Optuna never misses a process that died between taking a point and its first heartbeat."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         point, started = trial.user_attrs.get("point"), trial.datetime_start
-        if point and "begun" not in trial.user_attrs and started and datetime.now() - started > TAKEN_AND_LOST:
+        if point and "begun" not in trial.user_attrs and started and datetime.now() - started > LOST_AFTER:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             study.enqueue_trial(point, user_attrs={"point": point})
 
@@ -200,44 +152,6 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
         return scores["val_accuracy"]
 
     study.optimize(objective)
-
-
-def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, float]:
-    """Trains the recipe with `arguments` in place of its own; accuracies 0-1 on all three parts."""
-    config = copy.deepcopy(config)
-    for argument, value in arguments.items():
-        *path, last = argument.split(".")
-        place = config
-        for key in path:
-            place = place[key]
-        if last not in place:
-            raise KeyError(f"the recipe has no argument {argument}")
-        place[last] = value
-    model, data = build(config)
-    trainer = _trainer(config["trainer"])
-    trainer.fit(model, data)
-    scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
-    data.setup("test")
-    for part in ("train", "val", "test"):
-        dataset = data.parts[part]
-        images, labels = dataset[torch.arange(len(dataset))]
-        right = torch_logits(model, images).argmax(1) == labels
-        scores[f"{part}_accuracy"] = right.double().mean().item()
-    return scores
-
-
-def _trainer(options: dict[str, Any]) -> lightning.Trainer:
-    kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
-    kept["precision"] = precision(kept.get("precision"), kept.get("accelerator"))
-    own = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,  # once, at the end
-        "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # at NaN
-    }
-    return lightning.Trainer(**kept | own)
 
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from . import export, predict, preview, summary, sweep
+from .grid import Axis
 from .hardware import cores
 from .provenance import made
-from .sweep import Axis
 
 console = Console()
 

@@ -228,7 +228,8 @@ class ImageClassifier(LightningModule):
                 "give the config that the checkpoint was trained with (config.yaml in its run folder)"
             )
         for key, value in (("mean", self.mean), ("std", self.std)):
-            trained = torch.tensor(tuple(checkpoint["hyper_parameters"][key]))
+            # Not there if a subclass leaves no choice.
+            trained = torch.tensor(tuple(checkpoint["hyper_parameters"].get(key, value.flatten().tolist())))
             if not torch.equal(*torch.broadcast_tensors(trained, value.flatten().cpu())):
                 raise ValueError(
                     f"the checkpoint's {name} was trained on pixels normalised with {key} {trained.tolist()}, not "

@@ -136,6 +136,7 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"data": {"class_path": "DigitsDataModule", "init_args": {"val_fraction": 0}}}, "data.val_fraction is 0"),
         ({"grid": [RATE, RATE]}, "two axes of the grid are called learning_rate: give them labels"),
         ({"grid": [{**RATE, "values": [0.1, 0.1]}]}, "a value comes twice on the axis learning_rate"),
+        ({"grid": [{"argument": "data.init_args.val_fraction", "values": [0.1, 0]}]}, "data.val_fraction is 0"),
         ({"grid": []}, "sweep needs a grid"),
     ],
 )
@@ -216,7 +217,7 @@ def die(self, trial_id, once=Path("died")):
         os.kill(os.getpid(), signal.SIGKILL)
     beat(self, trial_id)
 
-sweep.HEARTBEAT, sweep.TAKEN_AND_LOST = 1, timedelta(seconds=3)
+sweep.HEARTBEAT, sweep.LOST_AFTER = 1, timedelta(seconds=3)
 beat, sweep.RDBStorage.record_heartbeat = sweep.RDBStorage.record_heartbeat, die
 if __name__ == "__main__":
     main()

@@ -256,6 +256,25 @@ def test_a_file_that_is_no_checkpoint(here: Here, tmp_path: Path):
     assert "x.ckpt" in message
 
 
+MINE = """
+from torch import nn
+from cnnzoo.models import ImageClassifier
+
+class Mine(ImageClassifier):
+    def __init__(self):
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8), 10, mean=[0.3], std=[0.4])
+"""
+
+
+def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
+    (tmp_path / "mine.py").write_text(MINE)
+    words = ["--model", "mine.Mine", "--data", "DigitsDataModule", "--trainer.max_epochs"]
+    for command in (["fit", *words, "1"], ["fit", *words, "2", "--ckpt_path", "last"],
+                    ["test", "--config", "runs/model/version_0"]):  # fmt: skip
+        cli(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert json.loads((tmp_path / "runs/model/version_0/metrics.json").read_text())["accuracy"] > 0.5
+
+
 # Somebody's own images, without editing a file
 
 
