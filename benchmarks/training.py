@@ -6,8 +6,9 @@ The lecture's way is written afresh here, after its PyTorch code: torchvision's 
 DataLoader, a plain loop with `loss.item()` in every step. Its optimiser and batch size are used on all sides. Each
 side is a process of its own; they take turns, each turn trains on `--images` images, and medians are reported.
 bf16 is `fit --trainer.precision bf16-mixed`, as this project's recipes train where the hardware has it.
---ablate adds `fit` without the memory allocator's setting; --keras the lecture's Keras networks, in an environment of
-their own that is made in build/keras. Prints a table and writes benchmarks/training.json.
+--ablate adds `fit` without the memory allocator's setting, without the fused optimiser, and through torch.compile
+(compiled in the first turn, which is not counted); --keras the lecture's Keras networks, in an environment of their
+own that is made in build/keras. Prints a table and writes benchmarks/training.json.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cnnzoo.commands.hardware import has_bfloat16
+from cnnzoo.commands.hardware import has_bfloat16, keep_threads
 from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageDataModule, MNISTDataModule
 from cnnzoo.models import ImageClassifier, create_model
@@ -57,7 +58,8 @@ RECIPES: dict[str, tuple[str, type[ImageDataModule], int, list[Any], dict[str, A
     "cifar10": ("cifar10_cnn", CIFAR10DataModule, 32, [], {"optimizer": "adam", "learning_rate": 0.001}),
 }
 KERAS = Path(__file__).parent.parent / "build" / "keras"
-PAIRS = [("fit", "lecture"), ("bf16", "lecture"), ("fit", "bare"), ("fit", "memory_returned"), ("fit", "keras")]
+BASELINES = ("lecture", "bare", "fit")  # what the others are ratios of
+ABLATED = ("memory_returned", "unfused", "compiled")
 SIZES = {"digits": 1437, "mnist": 60_000, "cifar10": 50_000}  # images of an epoch
 
 
@@ -123,7 +125,15 @@ class Stopwatch(Callback):
         self.seconds += time.perf_counter() - self.start
 
 
-def fit(model: ImageClassifier, data: ImageDataModule, steps: int, precision: Any = "32-true") -> float:
+class Unfused(Callback):
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        for group in trainer.optimizers[0].param_groups:
+            group["fused"] = False
+
+
+def fit(
+    model: ImageClassifier, data: ImageDataModule, steps: int, precision: Any = "32-true", *more: Callback
+) -> float:
     """Seconds for `steps` steps of `fit`, as the command line runs it but for the files it writes."""
     per_epoch = len(data.train_dataloader())
     watch = Stopwatch()
@@ -137,7 +147,7 @@ def fit(model: ImageClassifier, data: ImageDataModule, steps: int, precision: An
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[watch],
+        callbacks=[watch, *more],
     )
     trainer.fit(model, data)
     return watch.seconds * steps / trainer.global_step
@@ -189,8 +199,10 @@ def _prepare(side: str, dataset: str, images: int) -> None:
     data.prepare_data()
     data.setup("fit")
     train, steps = data.parts["train"], max(1, images // batch)
-    if side in ("bare", "fit", "bf16"):
-        keep_freed_memory()
+    if side not in ("lecture", "keras"):
+        keep_threads()
+        if side != "memory_returned":
+            keep_freed_memory()
     if side == "lecture":
         transform = transforms.Compose([transforms.ToTensor(), *extra])
         loader = DataLoader(PerSample(train.images, train.labels, transform), batch_size=batch, shuffle=True)
@@ -204,7 +216,9 @@ def _prepare(side: str, dataset: str, images: int) -> None:
         _run = lambda: bare_loop(create_model(name, **recipe), data.train_dataloader(), steps)  # noqa: E731
     else:
         precision = "bf16-mixed" if side == "bf16" else "32-true"
-        _run = lambda: fit(create_model(name, **recipe), data, steps, precision)  # noqa: E731
+        compiled = create_model(name, **recipe, compile=True) if side == "compiled" else None
+        more = [Unfused()] * (side == "unfused")
+        _run = lambda: fit(compiled or create_model(name, **recipe), data, steps, precision, *more)  # noqa: E731
 
 
 def _turn() -> float:
@@ -213,30 +227,32 @@ def _turn() -> float:
 
 def measure(network: str, names: list[str], images: int, repeats: int) -> dict[str, Any]:
     names = [name for name in names if (name, network) != ("keras", "mnist")]  # the lecture has none
-    sides = {name: Side(name, network, images) for name in names}
+    processes = {name: Side(name, network, images) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
-        for name, side in sides.items():
+        for name, side in processes.items():
             seconds = side.seconds()
             if turn:  # the first is a warm-up
                 times[name].append(seconds)
-    for side in sides.values():
+    for side in processes.values():
         side.process.shutdown()
     batch, epoch = RECIPES[network][2], SIZES[network]
     steps = max(1, images // batch)
     median = {name: statistics.median(values) for name, values in times.items()}
-    ratios = {
-        f"{ours}_over_{name}": statistics.median(f / other for f, other in zip(times[ours], times[name], strict=True))
-        for ours, name in PAIRS
-        if {ours, name} <= times.keys()
+    sides = {
+        name: {
+            "seconds_an_epoch": value * epoch / (steps * batch),
+            "microseconds_a_step": value / steps * 1e6,
+            "ratios": {base: _ratio(times[name], times[base]) for base in BASELINES if base != name},
+            "seconds": times[name],
+        }
+        for name, value in median.items()
     }
-    return {
-        "network": network,
-        "seconds_an_epoch": {name: value * epoch / (steps * batch) for name, value in median.items()},
-        "microseconds_a_step": {name: value / steps * 1e6 for name, value in median.items()},
-        **ratios,
-        "raw_seconds": times,
-    }
+    return {"network": network, "sides": sides}
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def main() -> None:
@@ -244,29 +260,25 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--images", type=int, default=6400, help="images a turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="counted turns (default: %(default)s)")
-    parser.add_argument("--ablate", action="store_true", help="also without the memory allocator's setting")
+    parser.add_argument("--ablate", action="store_true", help="also what helped left out, and torch.compile")
     parser.add_argument("--keras", action="store_true", help="also the lecture's Keras networks")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     if args.keras:
         _install_keras()
-    names = (
-        ["lecture", "bare", "fit"]
-        + ["bf16"] * has_bfloat16("cpu")
-        + ["memory_returned"] * args.ablate
-        + ["keras"] * args.keras
-    )
+    names = [*BASELINES, *["bf16"] * has_bfloat16("cpu"), *ABLATED * args.ablate, *["keras"] * args.keras]
 
     results = [measure(network, names, args.images, args.repeats) for network in args.networks]
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     args.output.write_text(json.dumps({"machine": machine, "images": args.images, "results": results}, indent=2) + "\n")
 
-    ratios = [f"{ours}_over_{name}" for ours, name in PAIRS if {ours, name} <= set(names)]
-    table = Table("network", *(f"{name} s/epoch" for name in names), *(name.replace("_", " ") for name in ratios))
+    table = Table("network", "way", "s/epoch", "µs/step", *(f"÷ {base}" for base in BASELINES))
     for result in results:
-        seconds = result["seconds_an_epoch"]
-        cells = [f"{seconds[name]:.2f}" if name in seconds else "-" for name in names]
-        table.add_row(result["network"], *cells, *(f"{result[r]:.2f}" if r in result else "-" for r in ratios))
+        for name, side in result["sides"].items():
+            ratios = [f"{side['ratios'][base]:.2f}" if base in side["ratios"] else "" for base in BASELINES]
+            figures = f"{side['seconds_an_epoch']:.2f}", f"{side['microseconds_a_step']:.0f}"
+            table.add_row(result["network"], name, *figures, *ratios)
+        table.add_section()
     Console().print(table)
 
 
