@@ -36,6 +36,7 @@ from cnnzoo.commands.memory import keep_freed_memory
 from cnnzoo.models import create_model
 
 LECTURE_EPOCHS = 10
+HELD_OUT = 0.1  # of the training images
 # Recipe and epochs, of this project, for each dataset.
 OURS = {"mnist": [("mnist", 3), ("mnist_speednet", 2)], "cifar10": [("cifar10", 6)]}
 Curve = list[tuple[float, float]]  # (seconds of training so far, validation accuracy) after each epoch
@@ -63,7 +64,8 @@ def ours(recipe: str, epochs: int, seed: int) -> Curve:
     keep_freed_memory()
     keep_threads()
     config = yaml.safe_load(find_config(recipe).read_text())
-    config["seed_everything"] = config["data"]["init_args"]["seed"] = seed
+    config["seed_everything"] = seed
+    config["data"]["init_args"] |= {"seed": seed, "val_fraction": HELD_OUT}
     model, data = build(config)
     clock = Clock()
     options = config["trainer"] | {"max_epochs": epochs, "callbacks": [clock], "accelerator": "cpu"}
@@ -77,7 +79,7 @@ def lecture(dataset: str, seed: int) -> Curve:
     _quiet()
     name, data_module, batch, extra, recipe = RECIPES[dataset]
     torch.manual_seed(seed)
-    data = data_module(seed=seed)
+    data = data_module(seed=seed, val_fraction=HELD_OUT)
     data.prepare_data()
     data.setup("fit")
     images, labels = data.parts["train"][torch.arange(len(data.parts["train"]))]
