@@ -13,14 +13,7 @@ from .arithmetic import Volume, layers
 from .classifier import ImageClassifier, Schedule
 from .muon import Muon
 
-Views = Literal["one", "shift", "flip", "flip_shift"]
-# Pixels down and to the right by which an image's further views are moved.
-SHIFTS: dict[Views, tuple[tuple[int, int], ...]] = {
-    "one": (),
-    "shift": ((1, 0), (-1, 0), (0, 1), (0, -1)),
-    "flip": (),
-    "flip_shift": ((1, 1), (-1, -1)),
-}
+Views = Literal["one", "flip", "flip_shift"]
 
 
 class SpeedNet(ImageClassifier):
@@ -42,9 +35,9 @@ class SpeedNet(ImageClassifier):
         widths: channels of each group; each halves the image. More and wider groups cost time.
         convolutions: of each group. With three, the last two are a residual block (the paper's 96% network).
         whitening_kernel: extent of the patches that the first layer whitens.
-        views: over what a test image's probabilities are averaged: one view, the image also moved by a pixel to
-            each side (shift), its mirror image too (flip), or both also moved aslant (flip_shift); its logits
-            are then the logarithms of the mean. Training, and validation within it, see one.
+        views: over what a test image's probabilities are averaged: one view, its mirror image too (flip),
+            or both also moved by a pixel (flip_shift); its logits are then the logarithms of the mean.
+            Training, and validation within it, see one.
         head_learning_rate: of the last layer.
         bias_learning_rate: of all biases.
         momentum: of the convolutions' orthogonalised steps.
@@ -104,7 +97,7 @@ class SpeedNet(ImageClassifier):
         """Logits [N, classes], float32, of raw images [N, C, H, W]: uint8, or floats of 0–255."""
         state = self.trainer.state if self._trainer is not None else None
         fitting = state is not None and state.fn == "fit" and state.stage is not None  # which is so until it is done
-        views = [images] if fitting or self.views == "one" else _views(images, self.views)
+        views = [images] if fitting else _views(images, self.views)
         logits = self.LOGIT_SCALE * super().forward(torch.cat(views))
         if len(views) == 1:
             return logits
@@ -169,8 +162,11 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _views(images: Tensor, kind: Views) -> list[Tensor]:
-    height, width = images.shape[2:]
-    padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect")
-    views = [images.float()]
-    views += [padded[..., 1 - down :, 1 - right :][..., :height, :width] for down, right in SHIFTS[kind]]
-    return views + [view.flip(3) for view in views if kind.startswith("flip")]
+    if kind == "one":
+        return [images]
+    views = [images]
+    if kind == "flip_shift":
+        height, width = images.shape[2:]
+        padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect")
+        views = [images.float(), padded[..., :height, :width], padded[..., 2:, 2:]]
+    return views + [view.flip(3) for view in views]

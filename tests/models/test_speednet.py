@@ -69,10 +69,6 @@ def test_a_test_images_probabilities_are_the_mean_over_its_views(model: SpeedNet
     moved = [x.float(), padded[..., :16, :16], padded[..., 2:, 2:]]
     views = [_one_view(model, view) for shifted in moved for view in (shifted, shifted.flip(3))]
     torch.testing.assert_close(model(x).softmax(1), (2 * torch.stack(views)).softmax(2).mean(0))
-    model.views = "shift"
-    moved = [x.float(), padded[..., 1:-1, 2:], padded[..., 1:-1, :-2], padded[..., 2:, 1:-1], padded[..., :-2, 1:-1]]
-    views = [_one_view(model, view) for view in moved]
-    torch.testing.assert_close(model(x).softmax(1), (2 * torch.stack(views)).softmax(2).mean(0))
 
 
 def _one_view(model: SpeedNet, x: torch.Tensor) -> torch.Tensor:
@@ -92,7 +88,7 @@ def test_with_three_convolutions_the_last_two_are_added_to_what_they_are_given()
     torch.testing.assert_close(block(x), x + norm2(conv2(gelu(norm(conv(x))))))
 
 
-@pytest.mark.parametrize(("views", "convolutions"), [("one", 2), ("shift", 2), ("flip_shift", 3)])
+@pytest.mark.parametrize(("views", "convolutions"), [("one", 2), ("flip_shift", 3)])
 def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: str, convolutions: int, tmp_path):
     torch.manual_seed(0)
     tiny = {**TINY, "views": views, "convolutions": convolutions}
