@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -59,7 +59,7 @@ class ZooCLI(LightningCLI):
         start = "begin with these weights: a model of the zoo by its name, or an exported file"
         parser.add_argument("--pretrained", type=str | None, help=start)
         every = "steps between checkpoints within an epoch; none by default"
-        parser.add_argument("--checkpoint_every", type=int | None, help=every)
+        parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=every)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
 
@@ -92,12 +92,14 @@ class ZooCLI(LightningCLI):
             self.run = runs.run_of(found)
             self._dump_config()
             if self.run and self.config.subcommand == "fit":
-                runs.check_resumed(self.run, self.config_dump)
+                runs.check_resumed(self.run, self.config_dump, found)
             elif self.run and self.config.subcommand != "predict":  # which looks at no image of the dataset
                 runs.check_data(self.run, self.config_dump)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         options = self.config[self.subcommand]
+        if options.get("ckpt_path"):
+            runs.check_classes(Path(options.ckpt_path), self.datamodule.classes)
         if self.subcommand == "fit":
             config["logger"] = config["logger"] or self._loggers(options)
             config["plugins"] = config["plugins"] or checkpoints.WholeCheckpoints()
@@ -116,7 +118,11 @@ class ZooCLI(LightningCLI):
         if (usable := precision(config["precision"], config["accelerator"])) != config["precision"]:
             say("This device computes no bfloat16 in hardware: training in float32")
             config["precision"] = usable
-        trainer = super()._instantiate_trainer(config, callbacks)
+        try:
+            trainer = super()._instantiate_trainer(config, callbacks)
+        except BaseException:
+            self._remove_unless_begun()
+            raise
         assert isinstance(trainer, Trainer)
         trainer.name = options.name
         trainer.config = self._trained_with()
@@ -150,7 +156,7 @@ class ZooCLI(LightningCLI):
         self._dump_config()
         if self.subcommand == "sweep" or not self.run or not (self.run / runs.CONFIG).is_file():
             return self.config_dump
-        config = yaml.safe_load((self.run / runs.CONFIG).read_text())
+        config = runs.read_config(self.run)
         now = self.config_dump["model"].get("init_args", {})
         config["model"].setdefault("init_args", {}).update({key: now[key] for key in runs.FREE if key in now})
         return config
@@ -164,8 +170,11 @@ class ZooCLI(LightningCLI):
                 sys.exit(128 + signal.SIGINT)
             raise
         finally:
-            if self.claimed and self.run:
-                runs.remove_unless_begun(self.run)
+            self._remove_unless_begun()
+
+    def _remove_unless_begun(self) -> None:
+        if self.claimed and self.run:
+            runs.remove_unless_begun(self.run)
 
     def before_fit(self) -> None:
         options = self.config[self.subcommand]
@@ -214,7 +223,10 @@ def main() -> None:
     except (ValueError, OSError, MisconfigurationException) as error:
         if os.environ.get("CNNZOO_DEBUG"):
             raise
-        sys.exit(f"error: {error}\n(CNNZOO_DEBUG=1 shows where)")
+        ours: BaseException = error
+        while ours.__cause__ and str(ours).startswith("Does not validate"):  # jsonargparse's words around them
+            ours = ours.__cause__
+        sys.exit(f"error: {ours}\n(CNNZOO_DEBUG=1 shows where)")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
@@ -227,6 +239,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
     warnings.filterwarnings("ignore", ".*Total length of .list. across ranks is zero.*")  # val_fraction: 0
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    # A resumed run's history is kept.
+    warnings.filterwarnings("ignore", ".*Previous log files in this directory will be deleted.*")
     # An advertisement, and what devices there are not.
     noise = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")

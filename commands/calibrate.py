@@ -7,12 +7,14 @@ from ..models import ImageClassifier
 from ..models.calibration import fit_temperature
 from ..models.export import torch_logits
 
+FEWEST = 100  # images; a temperature of fewer tells of chance
+
 
 def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float | None:
-    """Fitted on the validation part; None for a run that held nothing out (data.val_fraction 0)."""
+    """Fitted on the validation part; None for a run that held out fewer than `FEWEST` images, or none."""
     data.setup("validate")
     held_out = data.parts["val"]
-    if not len(held_out):
+    if len(held_out) < FEWEST:
         return None
     images, labels = held_out[torch.arange(len(held_out))]
     return fit_temperature(torch_logits(model, images), labels)

@@ -9,6 +9,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from .runs import version_of
@@ -60,11 +61,27 @@ def loggers(run: Path, step: int | None = None) -> list[Any]:
     """
     run = run.absolute()  # ModelCheckpoint forgets its best one where a resumed run's folder is written otherwise
     place = (run.parent.parent, run.parent.name, version_of(run))
-    kept = _rows_until(run / "metrics.csv", step) if step is not None else []
-    table = CSVLogger(*place, flush_logs_every_n_steps=1)
-    table.experiment.metrics = kept  # the logger has deleted the file of the earlier run
-    table.save()
-    return [table, TensorBoardLogger(*place, default_hp_metric=False, purge_step=step)]
+    return [History(*place, step), TensorBoardLogger(*place, default_hp_metric=False, purge_step=step)]
+
+
+class History(CSVLogger):
+    """metrics.csv, going on after the row of `step`, if it is given.
+
+    Nothing is written before Lightning logs for the first time: by then the run is set up.
+    """
+
+    def __init__(self, root: Path, name: str, version: int, step: int | None) -> None:
+        super().__init__(root, name, version, flush_logs_every_n_steps=1)
+        self._step = step
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            kept = [] if self._step is None else _rows_until(Path(self.log_dir, "metrics.csv"), self._step)
+            super().experiment.metrics = kept  # it has deleted the file of the earlier run
+            self.save()
+        return self._experiment
 
 
 def _rows_until(metrics_csv: Path, step: int) -> list[dict[str, float]]:

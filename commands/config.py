@@ -75,7 +75,10 @@ def build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
 
 
 class SaveConfig(SaveConfigCallback):
-    """config.yaml in the run folder, without the subcommand's own arguments: every subcommand reads it."""
+    """config.yaml in the run folder, without the subcommand's own arguments: every subcommand reads it.
+
+    Written when training starts: a resumption that fails before leaves the run's own.
+    """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
         config = config.clone()
@@ -83,5 +86,7 @@ class SaveConfig(SaveConfigCallback):
         super().__init__(parser, config, **kwargs)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        pass
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().setup(trainer, pl_module, "fit")

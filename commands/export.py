@@ -55,6 +55,8 @@ def export(
     Raises:
         ParityError, GateError, ContractError (the name), or what the data raises; nothing is written then.
     """
+    if zoo.is_file():
+        raise NotADirectoryError(f"the zoo {zoo} is a file: give a folder")
     check_name(name if weights == "fp32" else f"{name}_{weights}")
     data.prepare_data()
     temperature = held_out_temperature(model, data)

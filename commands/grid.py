@@ -14,7 +14,7 @@ class Axis:
     """One argument and the values it takes.
 
     Args:
-        argument: as in the config, e.g. model.init_args.learning_rate.
+        argument: as on the command line or in the config, e.g. model.learning_rate.
         values: what the axis shows.
         label: the axis' name in table and picture; the argument's own by default.
         factor: what a value is multiplied by to become the argument.
@@ -42,13 +42,32 @@ def all_points(grid: Sequence[Axis]) -> list[dict[str, Shown]]:
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*(axis.choices for axis in grid))]
 
 
+def place(config: dict[str, Any], argument: str) -> tuple[dict[str, Any], str]:
+    """Where in a resolved recipe an argument is: the mapping that holds it, and its key there.
+
+    As on the command line, init_args may be left out: model.learning_rate. Raises ValueError if there is none.
+    """
+    *path, last = argument.split(".")
+    here: Any = config
+    for key in path:
+        here = _inside(here, key).get(key) if isinstance(here, dict) else None
+    found = _inside(here, last) if isinstance(here, dict) else {}
+    if last not in found:
+        raise ValueError(f"the recipe has no argument {argument}: give one such as model.learning_rate")
+    return found, last
+
+
+def _inside(here: dict[str, Any], key: str) -> dict[str, Any]:
+    return here if key in here else here.get("init_args") or {}
+
+
 def check(config: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Raises ValueError for a grid that cannot be run."""
     if not grid:
         raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
-    argument = "data.init_args.val_fraction"
-    fractions = [value for axis in grid if axis.argument == argument for value in axis.values]
-    if 0 in [config["data"].get("init_args", {}).get("val_fraction"), *fractions]:
+    places = [place(config, axis.argument) for axis in grid]
+    fractions = [axis.values for axis, (_, key) in zip(grid, places, strict=True) if key == "val_fraction"]
+    if 0 in [config["data"].get("init_args", {}).get("val_fraction"), *itertools.chain(*fractions)]:
         raise ValueError("a sweep chooses on validation images: data.val_fraction is 0")
     names = [axis.name for axis in grid]
     for axis in grid:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from ..models.export import torch_logits
 from .config import build
+from .grid import place
 from .hardware import precision
 
 
@@ -16,13 +17,8 @@ def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, fl
     """Trains the recipe with `arguments` in place of its own; accuracies 0-1 on all three parts."""
     config = copy.deepcopy(config)
     for argument, value in arguments.items():
-        *path, last = argument.split(".")
-        place = config
-        for key in path:
-            place = place[key]
-        if last not in place:
-            raise KeyError(f"the recipe has no argument {argument}")
-        place[last] = value
+        holder, key = place(config, argument)
+        holder[key] = value
     model, data = build(config)
     trainer = _trainer(config["trainer"])
     trainer.fit(model, data)

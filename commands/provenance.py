@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,16 @@ class Provenance(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._start = time.monotonic()
-        own = {"command": command(), "commit": commit(), "hardware": hardware(trainer), "precision": trainer.precision}
+        own: dict[str, Any] = {
+            "command": command(),
+            "commit": commit(),
+            "hardware": hardware(trainer),
+            "precision": trainer.precision,
+        }
+        before = self._made.get("command")
         self._made = {**own, **self._made}
+        if before and not _options(own["command"]) <= _options(before):  # such as a higher max_epochs
+            self._made["command"] = f"{before} && {own['command']}"
 
     def state_dict(self) -> dict[str, Any]:
         return {**self._made, "seconds": self._before + time.monotonic() - self._start}
@@ -43,7 +52,7 @@ def made(checkpoint: str | Path) -> Training:
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     kept = content["callbacks"].get("Provenance", {})
     if "command" in kept:
-        kept["command"] = _without_places(shlex.split(kept["command"]))
+        kept["command"] = " && ".join(_without_places(shlex.split(one)) for one in kept["command"].split(" && "))
     return {**kept, "epochs": content["epoch"] + 1}
 
 
@@ -59,6 +68,13 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
     if "data_dir" in kept.get("data", {}).get("init_args", {}):
         kept["data"] = {**kept["data"], "init_args": {**kept["data"]["init_args"], "data_dir": None}}
     return kept
+
+
+def _options(command: str) -> set[tuple[str, str]]:
+    """What a command sets, but for the run that it is about."""
+    words = shlex.split(command)
+    about = ("--config", "-c", "--ckpt_path")
+    return {(key, value) for key, value in pairwise(words) if key.startswith("-") and key not in about}
 
 
 def _without_places(words: list[str]) -> str:

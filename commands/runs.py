@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str) -> Pat
         return path
     for folder in [run] if run else sorted(_all(runs, name), key=version_of, reverse=True):
         path = folder / CHECKPOINTS / f"{wanted}.ckpt"
+        if path.is_file() and not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"{folder} has no {CONFIG}, which says what it is: restore it, or remove the run")
         if path.is_file():
             return path
     raise FileNotFoundError(
@@ -55,7 +58,7 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str) -> Pat
 def check_checkpoint(path: Path) -> None:
     """Raises ValueError for a file that is not a checkpoint of this project."""
     try:
-        entries = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        entries = _content(path)
         whole = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
     except Exception:  # a foreign file fails in whatever way the unpickler happens to
         whole = False
@@ -77,8 +80,18 @@ def check_data(run: Path, config: dict[str, Any]) -> None:
             )
 
 
-def check_resumed(run: Path, config: dict[str, Any]) -> None:
-    """Raises ValueError if the network or the data of a config is not what the run was begun with."""
+def check_resumed(run: Path, config: dict[str, Any], checkpoint: Path) -> None:
+    """Raises ValueError if the network, the data or the seed of a config is not what the run was begun with, or if it
+    asks for fewer epochs than the checkpoint has."""
+    seed = read_config(run).get("seed_everything")
+    if seed != config.get("seed_everything"):
+        raise ValueError(
+            f"{run} was begun with --seed_everything {seed}, not {config.get('seed_everything')}: go on with "
+            f"--config {run}, or leave --ckpt_path out for a new run"
+        )
+    epoch, wanted = _content(checkpoint)["epoch"] + 1, config["trainer"].get("max_epochs")
+    if wanted is not None and 0 <= wanted < epoch:
+        raise ValueError(f"{checkpoint} has come to epoch {epoch}: --trainer.max_epochs {wanted} is fewer")
     for part in ("model", "data"):
         theirs, ours = _settings(run, part), _plain(config[part])
         for key in sorted(theirs.keys() | ours.keys()):
@@ -89,8 +102,30 @@ def check_resumed(run: Path, config: dict[str, Any]) -> None:
                 )
 
 
+def check_classes(checkpoint: Path, classes: Sequence[str]) -> None:
+    """Raises ValueError if a network learnt other classes, or in another order."""
+    learnt = _content(checkpoint).get("classes", list(classes))
+    if learnt != list(classes):
+        shown = [", ".join(names[:12]) for names in (learnt, classes)]
+        raise ValueError(f"{checkpoint} was trained on the classes {shown[0]}; the data here has {shown[1]}")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's resolved configuration. Raises ValueError if its config.yaml is damaged."""
+    path = run / CONFIG
+    with contextlib.suppress(yaml.YAMLError):
+        config = yaml.safe_load(path.read_text())
+        if isinstance(config, dict) and {"model", "data"} <= config.keys():
+            return config
+    raise ValueError(f"{path} is damaged: it holds no network and data. Restore it, or remove the run")
+
+
 def _settings(run: Path, part: str) -> dict[str, Any]:
-    return _plain(yaml.safe_load((run / CONFIG).read_text())[part])
+    return _plain(read_config(run)[part])
+
+
+def _content(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _plain(part: dict[str, Any]) -> dict[str, Any]:

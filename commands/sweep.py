@@ -10,6 +10,7 @@ import logging
 import math
 import multiprocessing
 import os
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: s
     Raises ValueError for a grid that cannot be run, or if `folder`'s storage holds a sweep of another recipe or grid.
     """
     check(config, grid)
+    if workers < 1:
+        raise ValueError(f"--workers is {workers}: give at least 1")
     folder.mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -121,6 +124,7 @@ def _requeue_lost(study: optuna.Study) -> None:
 
 def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
     """One worker: takes waiting points until there are none."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # one process a core
@@ -152,6 +156,14 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
         return scores["val_accuracy"]
 
     study.optimize(objective)
+
+
+def _end_with_parent() -> None:
+    """A sweep that was killed trains nothing any more; its points are run again."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:

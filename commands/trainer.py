@@ -124,7 +124,7 @@ class Trainer(lightning.Trainer):
         storage: str | None = None,
         workers: int = cores(),
     ) -> None:
-        """Train every point of a grid over any arguments; table, heatmaps and the best point.
+        """Train every point of a grid over any arguments; a table, of two axes heatmaps too, and the best point.
 
         Run it again to go on after a stop: finished points are not run again, failed ones are.
 
@@ -140,7 +140,7 @@ class Trainer(lightning.Trainer):
         table = sweep.sweep(recipe, grid or [], output or Path("sweeps") / self.name, storage, workers)
         best = sweep.best_point(table)
         point = ", ".join(f"{axis.name} = {best[axis.name]}" for axis in grid or [])
-        say(f"Wrote {table} and its heatmaps")
+        say(f"Wrote {table}" + (" and its heatmaps" if len(grid or []) == 2 else ""))
         say(f"Chosen on validation: {point}; validation {float(best['val_accuracy']):.2%}")
         say(f"Its test accuracy: {float(best['test_accuracy']):.2%}")
 

@@ -104,7 +104,8 @@ class ImageDataModule(LightningDataModule):
             except ValueError as error:
                 raise ValueError(
                     f"cannot hold out {self.val_fraction:.0%} of {len(labels)} training images in "
-                    f"{self.num_classes} classes for validation ({error}): change data.val_fraction, or add images"
+                    f"{self.num_classes} classes for validation ({error}): set data.val_fraction to at least "
+                    f"{self.num_classes / len(labels):.2g}, or to 0 for none, or add images"
                 ) from None
         # Sorted, so that a memory-mapped file is read forwards.
         for part, indices in (("train", np.sort(train)), ("val", np.sort(val))):

@@ -217,6 +217,8 @@ class ImageClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network"] = type(self).__name__
+        if (data := getattr(self.trainer, "datamodule", None)) is not None:
+            checkpoint["classes"] = list(data.classes)
         checkpoint["train_sums"] = self._gathered_sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

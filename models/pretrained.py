@@ -70,8 +70,10 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 def begin(model: ImageClassifier, start: str) -> None:
     """Gives `model` the weights to begin with: those of a model of the zoo by its name, or of an exported file.
 
-    Raises as `read` and `fill`.
+    Raises as `read` and `fill`, and ValueError for a checkpoint.
     """
+    if start.endswith(".ckpt"):
+        raise ValueError(f"{start} is a checkpoint: export it first (cnnzoo export --config <its run folder>)")
     fill(model, *read(Path(start).expanduser() if start.endswith(".onnx") else newest(start)))
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -266,6 +267,39 @@ class Mine(ImageClassifier):
 """
 
 
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "is damaged"), (": [", "is damaged"), (None, "has no config.yaml")]
+)
+def test_a_run_folder_without_a_whole_config(
+    trained: Path, here: Here, tmp_path: Path, content: str | None, words: str
+):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    config = tmp_path / RUN / "config.yaml"
+    config.unlink() if content is None else config.write_text(content)
+    assert words in mistake(here("test", "--config", "digits", cwd=tmp_path))
+
+
+def test_a_zoo_that_is_a_file(trained: Path, here: Here, tmp_path: Path):
+    (tmp_path / "zoo").write_text("")
+    done = here("export", "--config", "digits", "--zoo", str(tmp_path / "zoo"), cwd=trained)
+    assert "is a file: give a folder" in mistake(done)
+
+
+def test_what_a_trainer_refuses_leaves_no_run(here: Here, tmp_path: Path):
+    mistake(here("fit", "--config", "digits", "--trainer.max_epochs", "-5", cwd=tmp_path))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_networks_own_words_are_not_lost_among_the_parsers(here: Here, tmp_path: Path):
+    said = mistake(here("fit", "--config", "digits", "--data.batch_size", "0", cwd=tmp_path))
+    assert said.startswith("error: data.batch_size and data.eval_batch_size are at least 1\n")
+
+
+def test_a_checkpoint_is_no_pretrained_model(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--pretrained", "runs/a/checkpoints/best.ckpt", cwd=tmp_path)
+    assert "best.ckpt is a checkpoint: export it first" in mistake(done)
+
+
 def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
     (tmp_path / "mine.py").write_text(MINE)
     words = ["--model", "mine.Mine", "--data", "DigitsDataModule", "--trainer.max_epochs"]
@@ -309,6 +343,11 @@ trainer: {max_epochs: 5}
             picture = png(np.full((70, 50, 3), colour, np.uint8), "JPEG")
             answer = client.post("/v1/models/fruit/predict", content=picture, headers={"Content-Type": "image/jpeg"})
             assert answer.json()["predictions"][0]["classes"][0]["label"] == name
+
+    for part in ("train", "test"):
+        (tmp_path / "fruit" / part / "plum").rename(tmp_path / "fruit" / part / "grape")
+    done = here("export", "--config", "runs/fruit/version_0", cwd=tmp_path)
+    assert "was trained on the classes lemon, lime, plum; the data here has grape, lemon, lime" in mistake(done)
 
 
 @pytest.mark.data
@@ -393,19 +432,26 @@ def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
     fit = ("fit", "--config", "digits", "--trainer.max_epochs", "2", "--data.seed", "3", "--seed_everything", "5")
     done = here(*fit, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    before = (tmp_path / RUN / "metrics.csv").read_text()
+    before = [(tmp_path / RUN / name).read_text() for name in ("metrics.csv", "config.yaml")]
     for change, words in (
+        (["--seed_everything", "0"], "begun with --seed_everything 5, not 0"),
+        (["--trainer.max_epochs", "1"], "has come to epoch 2: --trainer.max_epochs 1 is fewer"),
         (["--data.seed", "0"], "data.seed 3, the config here says 0"),
         (["--model.learning_rate", "0.5"], "model.learning_rate 0.003, the config here says 0.5"),
         (["--data.augmentation.rotate", "1"], "data.augmentation "),
     ):
         assert words in mistake(here(*fit, "--ckpt_path", "last", *change, cwd=tmp_path))
     mistake(here(*fit, "--ckpt_path", "last", "--trainer.accelerator", "cuda", "--trainer.devices", "99", cwd=tmp_path))
-    assert (tmp_path / RUN / "metrics.csv").read_text() == before
+    assert [(tmp_path / RUN / name).read_text() for name in ("metrics.csv", "config.yaml")] == before
+    assert here(*fit, "--ckpt_path", "last", cwd=tmp_path).returncode == 0  # there is nothing left to do
     done = here(*fit, "--ckpt_path", "last", "--trainer.max_epochs", "3", "--data.eval_batch_size", "99", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert here("test", "--config", str(RUN), cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / RUN / "metrics.json").read_text())["seed"] == 5
+    metrics = json.loads((tmp_path / RUN / "metrics.json").read_text())
+    assert metrics["seed"] == 5
+    first, then = metrics["training"]["command"].split(" && ")
+    assert "--trainer.max_epochs 2" in first
+    assert "--trainer.max_epochs 3" in then
 
 
 def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Path):
