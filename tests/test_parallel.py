@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import Cli, Here
 
+pytestmark = pytest.mark.slow  # each process loads torch
 RUN = Path("runs/digits_cnn/version_0")
 
 
@@ -61,13 +62,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.slow
 def test_four_processes(runs: dict[int, Path], cli: Cli, tmp_path: Path):
     cli(*FIT, "--trainer.devices", "4", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert_same_weights(runs[1], tmp_path)
 
 
-@pytest.mark.slow
 def test_two_nodes_of_two_processes_through_torchrun(runs: dict[int, Path], tmp_path: Path):
     port = str(free_port())
     nodes = [
@@ -84,7 +83,6 @@ def test_two_nodes_of_two_processes_through_torchrun(runs: dict[int, Path], tmp_
     assert_same_weights(runs[1], tmp_path)
 
 
-@pytest.mark.slow
 def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
     command = [sys.executable, "-m", "cnnzoo.train", *FIT, "--trainer.max_epochs", "100000", "--trainer.devices", "2"]
     job = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)

@@ -71,6 +71,7 @@ def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path
     assert_same(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 def test_mkl_takes_as_many_threads_in_every_step(cli: Cli, tmp_path: Path):
     said = cli("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path, MKL_VERBOSE="1").stdout
     if "GEMM" not in said:

@@ -109,6 +109,7 @@ def completed(database: Path) -> list[tuple]:
             return []
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_sweep_is_not_mixed_up(here: Here, tmp_path: Path):
     axis = {"argument": "model.init_args.learning_rate", "values": [0.1]}
     here("sweep", "--config", write_config(tmp_path, 1, axis), "--workers", "1", cwd=tmp_path)
@@ -125,6 +126,7 @@ def test_an_argument_that_is_not_there_is_named(here: Here, tmp_path: Path):
     assert not (tmp_path / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
     config = write_config(
         tmp_path,
@@ -166,6 +168,7 @@ def test_no_workers(here: Here, tmp_path: Path):
     assert "--workers is 0: give at least 1" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_point_is_run_again_when_the_sweep_is(here: Here, tmp_path: Path):
     for folder in ("here", "there"):
         for part, label in itertools.product(("train", "test"), ("dark", "light")):

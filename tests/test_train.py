@@ -300,6 +300,7 @@ def test_a_checkpoint_is_no_pretrained_model(here: Here, tmp_path: Path):
     assert "best.ckpt is a checkpoint: export it first" in mistake(done)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
     (tmp_path / "mine.py").write_text(MINE)
     words = ["--model", "mine.Mine", "--data", "DigitsDataModule", "--trainer.max_epochs"]

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -309,22 +310,29 @@ def said_otherwise(path: Path, **changes: object) -> None:
     add_sum(path, digest(path))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"config": {"data": {"class_path": "this.Foo"}}}, "names no dataset of cnnzoo's: 'Foo'"),
-        ({"config": {}}, "names no dataset of cnnzoo's"),
-        ({"temperature": 7.5}, "its card's temperature come out otherwise"),
-        ({"reliability": [[0.9, 0.9, 360]]}, "reliability"),
-        ({"classes": list("abcdefghij")}, "its classes are a, b"),
-        ({"dataset": {"name": "MNIST"}}, "it was measured on {'name': 'MNIST'}"),
-    ],
-)
-def test_verify_believes_no_card(copied: Path, changes: dict, words: str):
-    said_otherwise(copied / "zoo" / PLACE, **changes)
-    text = refused("verify", "digits_cnn@2", "--metrics", cwd=copied)
-    assert words in text
+# What is changed in a card, and what `verify --metrics` says of it.
+LIES = [
+    ({"config": {"data": {"class_path": "this.Foo"}}}, "names no dataset of cnnzoo's: 'Foo'"),
+    ({"config": {}}, "names no dataset of cnnzoo's: ''"),
+    ({"temperature": 7.5}, "its card's temperature come out otherwise"),
+    ({"reliability": [[0.9, 0.9, 360]]}, "its card's reliability come out otherwise"),
+    ({"classes": list("abcdefghij")}, "its classes are a, b"),
+    ({"dataset": {"name": "MNIST"}}, "it was measured on {'name': 'MNIST'}"),
+]
+
+
+def test_verify_believes_no_card(copied: Path):
+    for version, (changes, _) in enumerate(LIES, start=3):
+        path = copied / f"zoo/digits_cnn/{version}/model.onnx"
+        path.parent.mkdir()
+        shutil.copy(copied / "zoo" / PLACE, path)
+        said_otherwise(path, version=version, **changes)
+    text = refused("verify", "--metrics", cwd=copied)
     assert "Beautiful is better than ugly" not in text  # which importing `this` prints
+    said = dict(part.split("\n", 1) for part in re.split("^digits_cnn@", text, flags=re.M)[1:])
+    assert all("✗" not in said[true] for true in ("1", "2"))
+    for version, (_, words) in enumerate(LIES, start=3):
+        assert words in said[str(version)]
 
 
 def test_a_card_that_cannot_be_shown_is_none(copied: Path):

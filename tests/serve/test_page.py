@@ -120,7 +120,7 @@ def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
         page.mouse.up()
 
 
-@pytest.mark.parametrize("digit", HAND)
+@pytest.mark.parametrize("digit", [pytest.param(d, marks=[pytest.mark.slow] if d > "1" else []) for d in HAND])
 def test_a_drawn_digit_is_read(visit: Visit, digit: str):
     with visit() as page:
         draw(page, HAND[digit])

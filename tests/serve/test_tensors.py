@@ -172,6 +172,7 @@ def test_any_bytes(body: bytes, header_length: str | None):
     harmless(body, header_length)
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(st.data())
 def test_anything_that_resembles_a_call(data: st.DataObject):
