@@ -42,6 +42,13 @@ class ZooCLI(LightningCLI):
     run: Path | None = None  # the run folder that this command writes into or reads from
     claimed = False  # whether it was made for this command
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)  # which runs the subcommand
+        finally:
+            if self.claimed and self.run:
+                runs.remove_unless_begun(self.run)
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         names = ("fit", "validate", "test", "predict", "export", "sweep", "summary", "preview")
@@ -118,11 +125,7 @@ class ZooCLI(LightningCLI):
         if (usable := precision(config["precision"], config["accelerator"])) != config["precision"]:
             say("This device computes no bfloat16 in hardware: training in float32")
             config["precision"] = usable
-        try:
-            trainer = super()._instantiate_trainer(config, callbacks)
-        except BaseException:
-            self._remove_unless_begun()
-            raise
+        trainer = super()._instantiate_trainer(config, callbacks)
         assert isinstance(trainer, Trainer)
         trainer.name = options.name
         trainer.config = self._trained_with()
@@ -169,12 +172,6 @@ class ZooCLI(LightningCLI):
                 say(f"Stopped. Go on with: cnnzoo fit --config {self.run} --ckpt_path last")
                 sys.exit(128 + signal.SIGINT)
             raise
-        finally:
-            self._remove_unless_begun()
-
-    def _remove_unless_begun(self) -> None:
-        if self.claimed and self.run:
-            runs.remove_unless_begun(self.run)
 
     def before_fit(self) -> None:
         options = self.config[self.subcommand]
