@@ -1,5 +1,7 @@
 """Smaller files of a network: still the contract, nearly the same answers."""
 
+import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -48,6 +50,16 @@ def test_int8_takes_its_ranges_from_as_few_images_as_there_are(network: tuple):
     expected = OnnxFile(proto).answers(images)[0].argmax(1)
     for count in (7, 67, 130):
         few = OnnxFile(to_int8(proto, images[:count])).answers(images)[0].argmax(1)
-        assert (few == expected).float().mean() > 0.95
+        assert (few == expected).float().mean() > 0.9  # untrained, it is of two minds about many
     with pytest.raises(ValueError, match="there are none"):
         to_int8(proto, images[:0])
+
+
+def test_int8_weights_do_not_overflow_where_products_are_summed_in_16_bits(network: tuple):
+    """As on x86 without VNNI: two products of an activation (0-255) and a weight, added up."""
+    proto, images = network
+    smaller = to_int8(proto, images[:64])
+    weights = [w for tensor in smaller.graph.initializer if (w := onnx.numpy_helper.to_array(tensor)).dtype == np.int8]
+    kernels = [w for w in weights if w.ndim > 1]
+    assert kernels
+    assert all(2 * 255 * np.abs(w.astype(int)).max() < 2**15 for w in kernels)
