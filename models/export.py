@@ -62,9 +62,12 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
     fold_constants(program.model)
     remove_unused_nodes(program.model)
     proto = program.model_proto
-    for tensor in proto.graph.initializer:  # called as in the checkpoint: pretrained.py relies on it
+    graph = proto.graph
+    for tensor in graph.initializer:  # called as in the checkpoint: pretrained.py relies on it
         tensor.name = tensor.name.removeprefix("model.")
-    for node in proto.graph.node:
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        part.ClearField("metadata_props")  # stack traces: they tell strangers where files lie on this machine
+    for node in graph.node:
         for number, name in enumerate(node.input):
             node.input[number] = name.removeprefix("model.")
     return proto

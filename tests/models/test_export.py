@@ -1,6 +1,7 @@
 """The parity gate and what is written behind it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
+import cnnzoo.models
 from cnnzoo.models import create_model
 from cnnzoo.models.export import (
     OnnxFile,
@@ -46,6 +48,13 @@ def test_any_batch_size_gives_torchs_probabilities(name: str):
         np.testing.assert_allclose(probabilities, expected.softmax(1), atol=1e-6)
     assert proto.opset_import[0].version == 18
     assert not any(t.external_data for t in proto.graph.initializer)
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "mnist_speednet"])
+def test_a_file_says_nothing_of_the_machine_it_was_made_on(name: str):
+    content = to_onnx(create_model(name)).SerializeToString()
+    for words in (str(Path(cnnzoo.models.__file__).parent), str(Path(torch.__file__).parent), "pkg."):
+        assert words.encode() not in content
 
 
 def test_dropout_is_off_in_the_file_though_the_model_was_training():
