@@ -46,10 +46,12 @@ def write_pictures(folder: Path, of_each: int, seed: int) -> None:
                 frame.save(folder / part / name / f"{number}.png")
 
 
-def accuracy(folder: Path, start: str | None, seed: int) -> float:
-    """Of the recipe on the pictures in a folder, beginning with the weights of `start`."""
+def accuracy(folder: Path, start: str | None, learning_rate: float | None, seed: int) -> float:
+    """Of the recipe on the pictures in a folder, beginning with the weights of `start`; None is the recipe's rate."""
     recipe = yaml.safe_load((SHIPPED / "finetune.yaml").read_text()) | {"seed_everything": seed, "pretrained": start}
     recipe["data"]["init_args"] |= {"data_dir": str(folder), "seed": seed}
+    if learning_rate:
+        recipe["model"]["init_args"]["learning_rate"] = learning_rate
     model, data = build(recipe)
     trainer = lightning.Trainer(
         **recipe["trainer"], logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -73,12 +75,13 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     found: dict[str, dict[str, list[float]]] = {}
-    starts = {"mnist_cnn": "mnist_cnn", "from scratch": None}
+    # A network without weights may want larger steps: it gets those of the mnist recipe as well.
+    starts = {"mnist_cnn": ("mnist_cnn", None), "from scratch": (None, None), "from scratch, rate 0.002": (None, 0.002)}
     for count, seed in track([(n, seed) for n in options.pictures for seed in range(options.seeds)], "Training"):
         with tempfile.TemporaryDirectory() as name:
             write_pictures(Path(name), count, seed)
-            for title, start in starts.items():
-                found.setdefault(str(count), {}).setdefault(title, []).append(accuracy(Path(name), start, seed))
+            for title, (start, rate) in starts.items():
+                found.setdefault(str(count), {}).setdefault(title, []).append(accuracy(Path(name), start, rate, seed))
     table = Table("pictures of each class", *starts, title=f"even or odd: test accuracy over {options.seeds} seeds")
     for count, rows in found.items():
         table.add_row(count, *(f"{statistics.mean(r):.1%} ± {100 * statistics.stdev(r):.1f}" for r in rows.values()))
