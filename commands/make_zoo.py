@@ -32,7 +32,7 @@ def main() -> None:
         variants: dict[str, list[str]] = {name: []}
         if name in SMALLER:
             variants[f"{name}_int8"] = ["--quantize", "int8"]
-        missing = {model: flags for model, flags in variants.items() if not _is_made(zoo, model, wanted)}
+        missing = {model: flags for model, flags in variants.items() if not is_made(zoo, model, wanted)}
         if not missing:
             say(f"{name} is up to date")
             continue
@@ -43,7 +43,8 @@ def main() -> None:
             _run("export", "--config", run, "--ckpt_path", "last", "--zoo", str(zoo), *flags)
 
 
-def _is_made(zoo: Path, name: str, recipe: dict[str, Any]) -> bool:
+def is_made(zoo: Path, name: str, recipe: dict[str, Any]) -> bool:
+    """Whether the newest version under a name was made by this recipe."""
     newest = next((path for path in listing.files(zoo) if path.parent.parent.name == name), None)
     try:
         return newest is not None and _holds(read_card(newest).config, recipe)

@@ -75,6 +75,31 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
     _save(figure, path)
 
 
+def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str = "") -> None:
+    """Accuracy over severity, a panel for each corruption and a line for each model.
+
+    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 0, which is none, upwards.
+    """
+    corruptions = list(dict.fromkeys(name for table in tables.values() for name in table))
+    columns = 3
+    rows = -(-len(corruptions) // columns)
+    figure = Figure(figsize=(9, 0.6 + 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for ax, corruption in zip(panels, corruptions, strict=False):
+        for number, (model, table) in enumerate(tables.items()):
+            ax.plot(table[corruption], "o-", color=f"C{number}", markersize=3, label=model)
+        ax.set_title(corruption, fontsize=10, parse_math=False)
+        ax.set_ylim(0, 1.02)
+        ax.grid(alpha=0.3)
+    for ax in panels[-columns:]:
+        ax.set_xlabel("severity")
+    for ax in panels[::columns]:
+        ax.set_ylabel("accuracy")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(tables), fontsize=9)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    _save(figure, path)
+
+
 def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
     """rows[...][score] (0-1 or None) over the values of the columns y (downwards) and x, in the order of the rows; each
     cell annotated."""

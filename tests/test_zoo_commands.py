@@ -17,8 +17,11 @@ from pathlib import Path
 import httpx
 import onnx
 import pytest
+import yaml
 from helpers import serve
 
+from cnnzoo.commands import make_zoo
+from cnnzoo.commands.config import SHIPPED
 from cnnzoo.serve.contract import CARD_KEY
 from cnnzoo.serve.sums import add_sum, digest, read_sums
 from cnnzoo.serve.zoo import Zoo
@@ -379,3 +382,16 @@ def test_a_source_that_never_ends_is_left(web: tuple, tmp_path: Path):
 
     handler.do_GET = endless
     assert "answers with more than 4,194,304 bytes" in refused("get", "digits_cnn", "--from", address, cwd=tmp_path)
+
+
+def test_make_zoo_leaves_alone_what_its_recipe_made(copied: Path):
+    recipe = yaml.safe_load((SHIPPED / "digits.yaml").read_text())
+    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)  # it was trained for fewer epochs
+    recipe["trainer"]["max_epochs"] = 8
+    assert make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    recipe["model"]["init_args"]["learning_rate"] *= 2
+    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    assert not make_zoo.is_made(copied / "zoo", "mnist_cnn", recipe)
+    assert not make_zoo.is_made(copied / "nothing", "digits_cnn", recipe)
+    (copied / "zoo" / PLACE).write_bytes(b"")
+    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
