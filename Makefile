@@ -38,11 +38,12 @@ serve: install  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (P
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
 	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")
 
-check: install  ## ruff and mypy
+check: install  ## ruff, mypy, and that the tables say what the cards do
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/cnnzoo
 	$(BIN)/mypy
+	$(BIN)/python -m cnnzoo.commands.tables --check
 
 bench: install  ## print the measurements of benchmarks/ (long; BENCHMARKS=training for one)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from cnnzoo.datamodules import DigitsDataModule
 
-ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
+ZOO = Path(os.environ.get("CNNZOO_ZOO", "build/demo/zoo"))
 GOAL = 0.97  # of the held-out digits
 NAME = "digits_cnn"
 CLI = [sys.executable, "-m", "cnnzoo.train"]
@@ -73,7 +73,7 @@ def main() -> None:
         table.add_row(*row)
     console.print(table)
     print(f"Look at  {newest_run()}/: learning_curves.png, confusion_matrix.png, mistakes.png")
-    print("Next     make serve                           (the service, at http://127.0.0.1:3000)")
+    print(f"Next     make serve ZOO={ZOO}       (this model, at http://127.0.0.1:3000; make serve alone: all)")
     print("         .venv/bin/cnnzoo fit --config mnist  (the lecture's MNIST network)")
 
 

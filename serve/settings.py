@@ -19,7 +19,10 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CNNZOO_", env_ignore_empty=True)
 
-    zoo: Path = Field(Path("zoo"), description="folder of `<model>/<version>/model.onnx`")
+    zoo: Path = Field(
+        Path("zoo"),
+        description="folder of `<model>/<version>/model.onnx`; where there is no `zoo`, the models that come along",
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is every interface")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="port to listen on")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(

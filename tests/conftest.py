@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ import httpx
 import pytest
 import torch
 from helpers import CHROMIUM, serve
+
+from cnnzoo.commands import tables
+from cnnzoo.serve.contract import SHIPPED
+from cnnzoo.serve.sums import add_sum, digest
 
 DATA = os.environ.get("CNNZOO_DATA")
 CLI = [sys.executable, "-m", "cnnzoo.train"]
@@ -111,6 +116,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> P
         done = here(*command, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo of the models that come along, and of nothing that was exported beside them."""
+    zoo = tmp_path_factory.mktemp("shipped") / "zoo"
+    for entry in tables.shipped():
+        path = zoo / entry.path.relative_to(SHIPPED)
+        path.parent.mkdir(parents=True)
+        shutil.copy(entry.path, path)
+        add_sum(path, digest(path))
+    return zoo
 
 
 @pytest.fixture(scope="session")

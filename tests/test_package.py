@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from helpers import png
 
@@ -65,6 +66,27 @@ def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tm
         "import cnnzoo.models; from cnnzoo.models import create_model; create_model('mnist_cnn'); print(cnnzoo.models)"
     )
     assert str(installed) in run(installed / "venv/bin/python", "-c", code, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_the_pretrained_models(installed: Path, tmp_path: Path, digits):
+    """In an empty folder, without the repository: every model, from the same file, to torch."""
+    names = sorted(path.name for path in (ROOT / "zoo").iterdir() if path.is_dir())
+    assert {"digits_cnn", "mnist_cnn", "mnist_speednet", "cifar10_cnn", "cifar10_speednet"} <= set(names)
+    listed = run(installed / "venv/bin/cnnzoo", "list", cwd=tmp_path)
+    assert all(name in listed for name in names)
+    assert "All" in run(installed / "venv/bin/cnnzoo", "verify", cwd=tmp_path)
+    code = (
+        "import numpy, torch; from cnnzoo.models import create_model, list_models\n"
+        "models = {name: create_model(name, pretrained=True) for name in list_models()}\n"
+        "images = torch.from_numpy(numpy.load('digits.npy'))\n"
+        "print((models['digits_cnn'](images).argmax(1) == torch.from_numpy(numpy.load('labels.npy'))).float().mean())"
+    )
+    images, labels = digits
+    np.save(tmp_path / "digits.npy", images.numpy())
+    np.save(tmp_path / "labels.npy", labels.numpy())
+    printed = run(installed / "venv/bin/python", "-c", code, cwd=tmp_path)
+    assert float(printed.removeprefix("tensor(").strip().rstrip(")")) > 0.97
 
 
 @pytest.mark.slow

@@ -266,6 +266,18 @@ def test_every_example_can_be_clicked(visit: Visit):
             expect(page.get_by_role("status")).to_contain_text(f"digits_cnn: {digit}")
 
 
+def test_the_models_that_come_along_know_a_drawn_digit_and_a_photo(visit: Visit, shipped: Path):
+    with serve(shipped) as own, visit(at=own) as page:
+        for digit in "37":
+            draw(page, HAND[digit])
+            for model in ("digits_cnn", "mnist_cnn", "mnist_speednet"):
+                expect(reading(page, model).locator(".answer")).to_have_text(digit)
+            page.keyboard.press("Escape")
+        page.get_by_role("group", name="Example photos").get_by_role("button", name="frog").click()
+        for model in ("cifar10_cnn", "cifar10_speednet"):
+            expect(reading(page, model).locator(".answer")).to_have_text("frog")
+
+
 def test_cards_say_what_each_model_is(visit: Visit):
     with visit() as page:
         card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))

@@ -1,0 +1,120 @@
+"""The models that come along, as they lie in zoo/: whole, calibrated, as good as their cards say, and served."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from helpers import png, serve
+
+from cnnzoo.commands import tables, verify
+from cnnzoo.commands.listing import Entry
+from cnnzoo.commands.measure import measure
+from cnnzoo.datamodules import DATASETS
+from cnnzoo.models import create_model
+from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
+from cnnzoo.serve.contract import SHIPPED
+
+ENTRIES = tables.shipped()
+# Test accuracy that each must have; of `cifar10_speednet` that of the long recipe.
+LEAST = {
+    "digits_cnn": 0.99, "mnist_cnn": 0.9955, "mnist_speednet": 0.997, "cifar10_cnn": 0.77, "cifar10_speednet": 0.925,
+}  # fmt: skip
+of_each = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.card.name)
+of_each_network = pytest.mark.parametrize(
+    "entry", [e for e in ENTRIES if e.card.weights == "fp32"], ids=lambda entry: entry.card.name
+)
+
+
+def test_all_are_there_and_small_enough_to_be_cloned():
+    assert {entry.card.name for entry in ENTRIES} >= LEAST.keys()
+    assert len({entry.card.name for entry in ENTRIES}) == len(ENTRIES), "one version of each"
+    assert sum(entry.size for entry in ENTRIES) <= 45e6
+    assert verify.gone(SHIPPED) == []
+
+
+@of_each
+def test_each_is_whole(entry: Entry):
+    assert {result.check: result.wrong for result in verify.verify(entry.path)} == {
+        "SHA-256": "", "contract": "", "ONNX": "",
+    }  # fmt: skip
+
+
+@of_each
+def test_each_is_good_enough_and_says_how_it_was_made(entry: Entry):
+    card = entry.card
+    assert card.metrics["calibration_error"] <= 0.01
+    assert card.metrics["accuracy"] >= LEAST[card.name.removesuffix(f"_{card.weights}")] - 0.003 * (
+        card.weights != "fp32"
+    )
+    assert card.robustness is not None
+    assert len(card.commit or "") == 40  # of a clean working tree
+    assert card.training["command"].startswith("train.py fit --config ")
+    assert {"epochs", "seconds", "hardware", "commit"} <= card.training.keys()
+    assert not re.search(r"[\" =]/", card.to_json()), "a path of the machine that made it"
+    if card.name.startswith("cifar10"):
+        assert "CIFAR-10 (JPEG q75)" in card.summary
+
+
+def test_the_tables_are_the_cards():
+    for path, text in tables.pages().items():
+        assert path.read_text() == text, "make tables"
+
+
+@of_each_network
+def test_each_comes_back_into_torch(entry: Entry):
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, *entry.card.input_shape), np.uint8))
+    model = create_model(entry.card.name, pretrained=True)
+    check_parity(OnnxFile(entry.path.read_bytes()).answers(images), torch_answers(model, images))
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@of_each
+def test_each_gets_as_many_test_images_right_as_its_card_says(entry: Entry, data_dir: Path):
+    """`cnnzoo verify --metrics` does so, and repeats the long table of corruptions too."""
+    kind = entry.card.config["data"]["class_path"].rpartition(".")[2]
+    images, labels = DATASETS[kind](data_dir=data_dir).load(train=False)
+    again = measure(OnnxFile(entry.path.read_bytes()).answers(images), labels)
+    assert again["metrics"]["accuracy"] == entry.card.metrics["accuracy"]
+    assert again["confusion_matrix"] == entry.card.confusion_matrix
+
+
+@pytest.fixture(scope="module")
+def service(shipped: Path) -> Iterator[httpx.Client]:
+    with serve(shipped) as client:
+        yield client
+
+
+def test_the_service_has_them_all_by_itself(service: httpx.Client):
+    listed = service.get("/models").json()
+    assert {model["name"] for model in listed["models"]} == {entry.card.name for entry in ENTRIES}
+    assert listed["refused"] == {}
+    for entry in ENTRIES:
+        assert service.get(f"/models/{entry.card.name}.onnx").content == entry.path.read_bytes()
+
+
+def test_the_service_knows_the_pages_photos(service: httpx.Client):
+    right: dict[str, int] = {}
+    photos = sorted((Path(__file__).parent.parent / "serve/page/examples").glob("*.png"))
+    for photo in photos:
+        for name in ("cifar10_cnn", "cifar10_speednet"):
+            answer = service.post(f"/v1/models/{name}/predict", files={"file": photo.read_bytes()}).json()
+            right[name] = right.get(name, 0) + (answer["predictions"][0]["classes"][0]["label"] == photo.stem)
+    assert right["cifar10_speednet"] >= right["cifar10_cnn"] >= len(photos) - 2
+
+
+def test_the_service_reads_digits_of_other_writers(service: httpx.Client, digits: tuple):
+    """Held-out digits of 8×8 pixels, framed by the service for the networks that were trained on MNIST."""
+    images, labels = digits
+    pictures = [
+        ("file", (f"{i}.png", png(np.kron(images[i, 0].numpy(), np.ones((8, 8), np.uint8))))) for i in range(64)
+    ]
+    for name, least in (("digits_cnn", 0.95), ("mnist_cnn", 0.8), ("mnist_speednet", 0.8)):
+        answer = service.post(f"/v1/models/{name}/predict?top_k=1", files=pictures).json()
+        found = [int(prediction["classes"][0]["class"]) for prediction in answer["predictions"]]
+        assert np.mean(np.array(found) == labels[:64].numpy()) >= least, (name, json.dumps(found))
