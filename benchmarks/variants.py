@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cnnzoo.commands.listing import Entry, entries
 from cnnzoo.serve.session import Session
@@ -67,7 +67,8 @@ def main() -> None:
     networks: dict[str, list[Entry]] = {}
     for entry in entries(options.zoo):
         networks.setdefault(entry.card.name.removesuffix(f"_{entry.card.weights}"), []).append(entry)
-    table = Table("model", "MB", "test accuracy", "ms, 1 image", "images/s, batches of 64", title="What fewer bits win")
+    names = Column("model", no_wrap=True)
+    table = Table(names, "MB", "test accuracy", "ms, 1 image", "images/s, batches of 64", title="What fewer bits win")
     rows: list[dict[str, Any]] = []
     for files in networks.values():
         files.sort(key=lambda entry: entry.card.weights != "fp32")
