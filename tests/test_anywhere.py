@@ -14,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from helpers import CHROMIUM, png, serve
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from cnnzoo.commands.listing import entries
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8
@@ -72,15 +75,14 @@ def test_back_into_torch(downloaded: Path, digits, monkeypatch):
     (code,) = (code for code in snippets("docs/anywhere.md", "python") if "create_model" in code)
     with torch.inference_mode():
         exec(code, names)
-    import onnxruntime
-
     expected = onnxruntime.InferenceSession("digits_cnn-1.onnx").run(["probabilities"], {"images": digits[0].numpy()})
     np.testing.assert_allclose(names["probabilities"], expected[0], atol=1e-5)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """onnxruntime-web on a web server of its own; its address."""
+    tmp_path = tmp_path_factory.mktemp("web")
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm: apt-get install npm")
@@ -123,6 +125,55 @@ def test_onnxruntime_web_answers_the_same(site: str, trained: Path, digits):
     probabilities = outputs.reshape(2, -1, 10)[1]
     np.testing.assert_allclose(answers, probabilities, atol=1e-4)
     assert (answers.argmax(1) == probabilities.argmax(1)).all()
+
+
+# Fetches every file and asks it about its images: name → logits.
+EVERY = """
+import * as ort from "./ort.wasm.bundle.min.mjs";
+const answers = {};
+for (const [name, { dims, pixels }] of Object.entries(window.asked)) {
+  const session = await ort.InferenceSession.create(`${window.service}/models/${name}.onnx`);
+  const { logits } = await session.run({ images: new ort.Tensor("uint8", new Uint8Array(pixels), dims) });
+  answers[name] = Array.from(logits.data);
+}
+window.answers = answers;
+"""
+
+
+@pytest.mark.browser
+def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digits):
+    """Every file, those in int8 too, as in Python."""
+    photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]
+    small = digits[0][:8].numpy()
+    images = {
+        (1, 8, 8): small,
+        (1, 28, 28): np.pad(small.repeat(2, 2).repeat(2, 3), ((0, 0), (0, 0), (6, 6), (6, 6))),
+        (3, 32, 32): np.stack([np.asarray(photo).transpose(2, 0, 1) for photo in photos]),
+    }
+    found = {entry.card.name: entry for entry in entries(shipped)}
+    asked = {name: images[entry.card.input_shape] for name, entry in found.items()}
+    with serve(shipped, CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(site)
+        page.evaluate(
+            "([service, asked]) => Object.assign(window, { service, asked })",
+            [
+                str(client.base_url).rstrip("/"),
+                {name: {"dims": x.shape, "pixels": x.ravel().tolist()} for name, x in asked.items()},
+            ],
+        )
+        page.add_script_tag(type="module", content=EVERY)
+        page.wait_for_function("window.answers", timeout=120_000)
+        answers = page.evaluate("window.answers")
+        browser.close()
+    assert answers.keys() == found.keys()
+    for name, entry in found.items():
+        (expected,) = onnxruntime.InferenceSession(entry.path).run(["logits"], {"images": asked[name]})
+        logits = np.array(answers[name], np.float32).reshape(expected.shape)
+        rounding = 1e-3 if entry.card.weights == "fp32" else 0.1  # a step of eight bits, to this side or that
+        np.testing.assert_allclose(logits, expected, atol=rounding * np.abs(expected).max(), err_msg=name)
+        assert (logits.argmax(1) == expected.argmax(1)).all(), name
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn", "mnist_speednet", "cifar10_speednet"])
