@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -67,7 +67,7 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--pretrained", type=str | None, help=start)
         every = "steps between checkpoints within an epoch; none by default"
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=every)
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(checkpoints.Best, "checkpoint")
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from .runs import version_of
 
@@ -34,6 +35,16 @@ class WholeCheckpoints(TorchCheckpointIO):
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+class Best(ModelCheckpoint):
+    """Lightning's, but of checkpoints that are equally good it keeps the last: where few images are held out a network
+    soon gets all of them right, and goes on learning."""
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        return current is not None and bool(current == self.best_k_models[self.kth_best_model_path])
 
 
 class WithinEpoch(ModelCheckpoint):

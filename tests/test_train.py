@@ -51,8 +51,14 @@ def test_best_is_the_checkpoint_with_the_highest_validation_accuracy(trained: Pa
         accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"]]
     best = torch.load(trained / RUN / "checkpoints/best.ckpt", weights_only=True)
     last = torch.load(trained / RUN / "checkpoints/last.ckpt", weights_only=True)
-    assert best["epoch"] == int(np.argmax(accuracies))
+    assert best["epoch"] == max(epoch for epoch, accuracy in enumerate(accuracies) if accuracy == max(accuracies))
     assert last["epoch"] == 7
+
+
+def test_of_equally_good_checkpoints_the_last_is_kept(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--trainer.max_epochs", "3", "--model.learning_rate", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(tmp_path / RUN / "checkpoints/best.ckpt", weights_only=True)["epoch"] == 2
 
 
 def test_test_writes_metrics_and_pictures(trained: Path, digits):
