@@ -51,6 +51,7 @@ def get(name: str, version: int | None, source: str, zoo: Path, api_key: str | N
     with httpx.Client(headers={"Accept-Encoding": "identity"}, timeout=30, follow_redirects=False) as http:
         offer = _choose(_offers(http, source, name, api_key), name, version, source)
         target = zoo / name / str(offer.version) / FILE_NAME
+        read_sums(zoo)  # where it cannot be read, the file could not be noted
         if _is_there(target, offer, source):
             return target
         zoo.mkdir(parents=True, exist_ok=True)

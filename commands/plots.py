@@ -78,7 +78,7 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
 def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str = "") -> None:
     """Accuracy over severity, a panel for each corruption and a line for each model.
 
-    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 0, which is none, upwards.
+    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 1 upwards.
     """
     corruptions = list(dict.fromkeys(name for table in tables.values() for name in table))
     columns = 3
@@ -87,7 +87,14 @@ def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, 
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax, corruption in zip(panels, corruptions, strict=False):
         for number, (model, table) in enumerate(tables.items()):
-            ax.plot(table[corruption], "o-", color=f"C{number}", markersize=3, label=model)
+            ax.plot(
+                range(1, len(table[corruption]) + 1),
+                table[corruption],
+                "o-",
+                color=f"C{number}",
+                markersize=3,
+                label=model,
+            )
         ax.set_title(corruption, fontsize=10, parse_math=False)
         ax.set_ylim(0, 1.02)
         ax.grid(alpha=0.3)

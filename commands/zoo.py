@@ -21,7 +21,8 @@ def main() -> None:
     for name, (declare, run) in COMMANDS.items():
         words = (run.__doc__ or "").strip().split("\n")[0]
         sub = subparsers.add_parser(name, help=words, description=words)
-        sub.add_argument("--zoo", type=Path, default=_zoo(), help="the zoo folder (default: %(default)s)")
+        folder = _own_zoo() if name == "get" else _zoo()  # what is fetched never lands inside an installed package
+        sub.add_argument("--zoo", type=Path, default=folder, help="the zoo folder (default: %(default)s)")
         declare(sub)
         sub.set_defaults(run=run)
     options = parser.parse_args()
@@ -38,10 +39,14 @@ def main() -> None:
         sys.exit(130)
 
 
+def _own_zoo() -> Path:
+    """CNNZOO_ZOO, else zoo/."""
+    return Path(os.environ.get("CNNZOO_ZOO") or "zoo").expanduser()
+
+
 def _zoo() -> Path:
     """CNNZOO_ZOO, else zoo/, else what cnnzoo ships."""
-    folder = Path(os.environ.get("CNNZOO_ZOO") or "zoo").expanduser()
-    return folder if folder.is_dir() or os.environ.get("CNNZOO_ZOO") else SHIPPED
+    return _own_zoo() if _own_zoo().is_dir() or os.environ.get("CNNZOO_ZOO") else SHIPPED
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -80,9 +85,8 @@ def _add_get(parser: argparse.ArgumentParser) -> None:
 
 def _get(options: argparse.Namespace) -> None:
     """Fetch a model into the zoo folder, if it is what it is said to be."""
-    zoo = Path("zoo") if options.zoo == SHIPPED else options.zoo
     name, version = split(options.model)
-    path = get.get(name, version, options.source, zoo, os.environ.get("CNNZOO_API_KEY"))
+    path = get.get(name, version, options.source, options.zoo, os.environ.get("CNNZOO_API_KEY"))
     say(f"{path} ({path.stat().st_size:,} bytes) is there and is what {options.source} says it is")
 
 
@@ -105,7 +109,7 @@ def _verify(options: argparse.Namespace) -> None:
         console.print(verify.lines(path, results), soft_wrap=True)
     gone = [] if options.models else verify.gone(options.zoo)
     for place in gone:
-        say(f"✗ {place} is listed and not there")
+        say(f"✗ {place} is listed and not there: restore it, or take its line out of SHA256SUMS")
     if bad or gone:
         sys.exit(f"{bad + len(gone)} of {len(paths) + len(gone)} files failed")
     say(f"All {len(paths)} files are what they should be")
@@ -131,7 +135,9 @@ def find(zoo: Path, model: str) -> Path:
             raise FileNotFoundError(f"no such file: {model}")
         return Path(model)
     name, version = split(model)
-    there = listing.files(zoo) or listing.files(SHIPPED)
+    if not zoo.is_dir():
+        raise FileNotFoundError(f"there is no folder {zoo.absolute()}")
+    there = listing.files(zoo)
     for path in there:  # newest first
         if path.parent.parent.name == name and version in (None, int(path.parent.name)):
             return path

@@ -16,10 +16,10 @@ from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
 from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
-from ..serve.sums import add_sum
+from ..serve.sums import add_sum, read_sums
 from .classifier import ImageClassifier
 
-OPSET = 18  # loaded by ONNX Runtime from 1.14 on
+OPSET = 18  # in IR version 10, which ONNX Runtime reads from 1.18 on
 TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
 
 
@@ -128,7 +128,7 @@ def check_parity(answers: Answers, expected: Answers) -> float:
 def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
     """Puts the card into the file and the file into `zoo`/<name>/<version>/, whole or not at all; notes its SHA-256.
 
-    Raises FileExistsError if that version is there already.
+    Raises FileExistsError if that version is there already, ContractError for a SHA256SUMS that cannot be read.
     """
     entry = onnx.StringStringEntryProto(key=CARD_KEY, value=card.to_json())
     del proto.metadata_props[:]
@@ -138,6 +138,7 @@ def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
     target = zoo / card.name / str(card.version)
     if target.exists():
         raise FileExistsError(f"{target} is there already")
+    read_sums(zoo)  # where it cannot be read, the file could not be noted
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".export-", dir=zoo))
     try:

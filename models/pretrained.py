@@ -63,7 +63,8 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
     card = ModelCard.from_json(metadata[CARD_KEY])
     if card.weights != "fp32":
-        raise ContractError(f"{path} holds {card.weights} weights, for answering only: take {card.name}'s fp32 file")
+        full = card.name.removesuffix(f"_{card.weights}")
+        raise ContractError(f"{path} holds {card.weights} weights, for answering only: take {full}")
     return card, {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
 
 
@@ -110,12 +111,14 @@ def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) ->
 
 
 def newest(name: str) -> Path:
-    """The file of the newest version under `name`: in the zoo folder, else among those that cnnzoo ships.
+    """The file of the newest version under `name`: in CNNZOO_ZOO if that is set, else in zoo/, else among those that
+    cnnzoo ships.
 
     Raises FileNotFoundError, saying where it was looked for.
     """
-    folder = Path(os.environ.get("CNNZOO_ZOO", "zoo")).expanduser()
-    for place in (folder, SHIPPED):
+    said = os.environ.get("CNNZOO_ZOO")
+    folder = Path(said or "zoo").expanduser()
+    for place in (folder,) if said else (folder, SHIPPED):
         versions = [int(p.parent.name) for p in (place / name).glob(f"*/{FILE_NAME}") if p.parent.name.isdecimal()]
         if versions:
             return place / name / str(max(versions)) / FILE_NAME

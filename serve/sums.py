@@ -8,7 +8,7 @@ from .contract import FILE_NAME, ContractError
 
 SUMS = "SHA256SUMS"
 
-_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(\S+)")
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?([!-~]+)")  # of ASCII: names are printed
 
 
 def read_sums(zoo: Path) -> dict[str, str]:

@@ -395,3 +395,35 @@ def test_make_zoo_leaves_alone_what_its_recipe_made(copied: Path):
     assert not make_zoo.is_made(copied / "nothing", "digits_cnn", recipe)
     (copied / "zoo" / PLACE).write_bytes(b"")
     assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+
+
+def test_a_folder_that_is_not_there_is_not_answered_from_another(tmp_path: Path):
+    for words in (("list",), ("card", "mnist_cnn"), ("verify", "mnist_cnn"), ("verify",)):
+        text = refused(*words, "--zoo", "nodir", cwd=tmp_path)
+        assert "nodir" in text
+        assert "All" not in text
+
+
+def test_get_writes_where_it_says(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    help_text = done("get", "--help", cwd=other)
+    assert "(default: zoo)" in " ".join(help_text.split())
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), "--zoo", str(other / "mine"), cwd=other)
+    assert (other / "mine" / PLACE).is_file()
+    assert not (other / "zoo").exists()
+
+
+def test_nothing_is_fetched_that_could_not_be_noted(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    (other / "zoo").mkdir(parents=True)
+    (other / "zoo/SHA256SUMS").write_text("# my sums\n")
+    assert "line 1 of SHA256SUMS" in refused("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert [path.name for path in (other / "zoo").iterdir()] == ["SHA256SUMS"]
+
+
+def test_verify_looks_at_every_file_though_sha256sums_is_garbled(copied: Path):
+    (copied / "zoo/SHA256SUMS").write_text(f"{'0' * 64}  ev\x1b[31mil/1/model.onnx\n")
+    text = refused("verify", cwd=copied)
+    assert text.count("✗ SHA-256: line 1 of SHA256SUMS") == 2
+    assert "\x1b[31mil" not in text

@@ -94,6 +94,13 @@ def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"digits_cnn", "SHA256SUMS"}  # no unfinished folder is left
 
 
+def test_nothing_is_written_that_could_not_be_noted(tmp_path):
+    (tmp_path / "SHA256SUMS").write_text("# my sums\n")
+    with pytest.raises(ContractError, match="line 1 of SHA256SUMS"):
+        write(to_onnx(create_model("digits_cnn")), CARD, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["SHA256SUMS"]
+
+
 def test_the_card_inside_is_the_card(tmp_path):
     path = write(to_onnx(create_model("digits_cnn")), CARD, tmp_path)
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
