@@ -27,13 +27,15 @@ def load(
     """
     path = path.expanduser() if path else newest(name)
     card, weights = read(path)
-    made_of = str(card.config.get("model", {}).get("class_path", network.__name__)).rsplit(".", 1)[-1]
-    if made_of != network.__name__:
+    made_of, arguments = _made_of(card, path)
+    if made_of not in ("", network.__name__):
         raise ValueError(f"{path} holds a {made_of}, {name} is a {network.__name__}")
     if card.name != name and card.name in others:
         raise ValueError(f"{path} holds {card.name}, not {name}")
-    model = network(**{**card.config.get("model", {}).get("init_args", {}), **kwargs})
-    return fill(model, card, weights).eval()
+    arguments |= kwargs
+    with torch.device("meta"):  # without memory: a stranger's card may ask for any size
+        _check_shapes(network(**arguments), card, weights)
+    return fill(network(**arguments), card, weights).eval()
 
 
 def restore(path: Path) -> ImageClassifier:
@@ -41,10 +43,19 @@ def restore(path: Path) -> ImageClassifier:
     from . import CLASSES
 
     card, _ = read(path)
-    made_of = str(card.config.get("model", {}).get("class_path", "")).rpartition(".")[2]
+    made_of, _ = _made_of(card, path)
     if made_of not in CLASSES:
         raise ContractError(f"{path} holds no network of cnnzoo's: {made_of[:40]!r}")
     return load(CLASSES[made_of], card.name, path, {})
+
+
+def _made_of(card: ModelCard, path: Path) -> tuple[str, dict[str, Any]]:
+    """The name of the network's class and its arguments, as the card has them; empty where it has none."""
+    said = card.config.get("model", {})
+    arguments = said.get("init_args", {}) if isinstance(said, dict) else None
+    if not isinstance(arguments, dict):
+        raise ContractError(f"{path}: its card's config says nothing readable of the network")
+    return str(said.get("class_path", "")).rpartition(".")[2], dict(arguments)
 
 
 def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -83,18 +94,7 @@ def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) ->
 
     Raises ValueError, naming them, for weights that do not fit, or that were trained on pixels scaled otherwise.
     """
-    # What batch norm counts is no weight, and not in the file.
-    wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
-    new_head = len(card.classes) != model.num_classes
-    if new_head:
-        wanted = {key: v for key, v in wanted.items() if not key.startswith(f"{head}.")}
-    differing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
-    if differing:
-        raise ValueError(
-            f"the weights of {card.name} do not fit {type(model).__name__} as asked for: {', '.join(differing)} "
-            "differ; leave out the arguments that change its size"
-        )
+    wanted, head, new_head = _check_shapes(model, card, weights)
     for name, own in (("mean", model.mean), ("std", model.std)):
         if name in weights and not torch.equal(*torch.broadcast_tensors(weights[name], own)):
             theirs = [round(value, 6) for value in weights[name].flatten().tolist()]
@@ -108,6 +108,23 @@ def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) ->
         model.temperature.copy_(weights["temperature"])
     model.load_state_dict({key: weights[key] for key in wanted}, strict=False)
     return model
+
+
+def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> tuple[list[str], str, bool]:
+    """What of `model` is to be loaded, its last layer, and whether that stays as it is. Raises ValueError."""
+    # What batch norm counts is no weight, and not in the file.
+    wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+    new_head = len(card.classes) != model.num_classes
+    if new_head:
+        wanted = {key: v for key, v in wanted.items() if not key.startswith(f"{head}.")}
+    differing = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
+    if differing:
+        raise ValueError(
+            f"the weights of {card.name} do not fit {type(model).__name__} as asked for: {', '.join(differing)} "
+            "differ; leave out the arguments that change its size"
+        )
+    return list(wanted), head, new_head
 
 
 def newest(name: str) -> Path:

@@ -129,6 +129,21 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
         create_model("mnist_cnn", pretrained=True)
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model": {"class_path": "DigitsCNN", "init_args": {"hidden": 10**12}}}, "do not fit DigitsCNN"),
+        ({"model": 5}, "nothing readable of the network"),
+        ({"model": {"init_args": [1]}}, "nothing readable of the network"),
+    ],
+)
+def test_a_strangers_card_asks_for_no_memory(tmp_path, config: dict, words: str):
+    card = ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config)
+    path = write(to_onnx(create_model("digits_cnn")), card, tmp_path)
+    with pytest.raises(ValueError, match=words):
+        create_model("digits_cnn", pretrained=path)
+
+
 def test_a_file_without_a_card_holds_no_pretrained_weights(tmp_path):
     foreign = tmp_path / "foreign.onnx"
     onnx.save(to_onnx(create_model("digits_cnn")), foreign)
