@@ -58,6 +58,7 @@ def _grey_or_colour(channels: int) -> int:
 Channels = Annotated[int, AfterValidator(_grey_or_colour)]
 Text = Annotated[str, AfterValidator(_printable)]
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
 
@@ -66,7 +67,7 @@ class Robustness(TypedDict):
     """Accuracy under corruptions: on how many images, and by name at severity 1 to 5."""
 
     images: Size
-    accuracy: dict[Text, Annotated[list[Number], Field(min_length=5, max_length=5)]]
+    accuracy: dict[Text, Annotated[list[Share], Field(min_length=5, max_length=5)]]
 
 
 class Training(TypedDict, total=False):
@@ -123,7 +124,7 @@ class ModelCard:
     limits: Text = ""
     dataset: dict[Text, Text] = field(default_factory=dict)
     metrics: dict[Text, Number] = field(default_factory=dict)
-    temperature: Number = 1.0
+    temperature: Annotated[Number, Field(gt=0)] = 1.0
     confusion_matrix: list[list[Count]] = field(default_factory=list)
     reliability: list[tuple[Number, Number, Count]] = field(default_factory=list)
     robustness: Robustness | None = None
@@ -204,6 +205,10 @@ def _checked(text: str) -> ModelCard:
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise ContractError(f"its card's {where} is {_short(first['input'])}: {first['msg']}") from None
     n = len(card.classes)
+    if len(set(card.classes)) < n:
+        raise ContractError("its card has two classes of one name")
+    if not 0 <= card.metrics.get("accuracy", 0) <= 1:
+        raise ContractError(f"its card's accuracy is {card.metrics['accuracy']}: a share, from 0 to 1")
     if card.confusion_matrix and [len(row) for row in card.confusion_matrix] != [n] * n:
         raise ContractError(f"its card's confusion_matrix has not {n} rows of {n} numbers, one for each class")
     return card

@@ -36,11 +36,23 @@ def test_entries_of_a_later_minor_release_are_passed_over():
         ("input_shape", [3, 0, 4]),
         ("prepare", "rm -rf"),
         ("metrics", []),
+        ("classes", ["a", "a"]),
+        ("temperature", 0.0),
+        ("temperature", -1),
     ],
 )
 def test_a_wrong_entry_is_named(entry: str, value: object):
     with pytest.raises(ContractError, match=entry):
         ModelCard.from_json(json.dumps({**GOOD, entry: value}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": {"accuracy": 1e308}}, {"robustness": {"images": 9, "accuracy": {"noise": [1, 1, 1, 1, 5e300]}}}],
+)
+def test_a_share_is_from_0_to_1(changes: dict):
+    with pytest.raises(ContractError, match="accuracy"):
+        ModelCard.from_json(json.dumps(GOOD | changes))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 10_000])
