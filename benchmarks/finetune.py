@@ -38,7 +38,7 @@ def write_pictures(folder: Path, of_each: int, seed: int) -> None:
     for part, train in (("train", True), ("test", False)):
         images, labels = (tensor.numpy() for tensor in data.load(train))
         for parity, name in enumerate(CLASSES):
-            (folder / part / name).mkdir(parents=True)
+            (folder / part / name).mkdir(parents=True, exist_ok=True)
             chosen = np.flatnonzero(labels % 2 == parity)
             for number in rng.permutation(chosen)[:of_each] if train else chosen:
                 frame = Image.new("L", (28, 28))

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from ..serve.contract import SHIPPED, check_name
+from ..serve.contract import FILE_NAME, SHIPPED, check_name
+from ..serve.sums import SUMS
 from . import card, get, listing, verify
 
 console = Console()
@@ -102,6 +103,11 @@ def _verify(options: argparse.Namespace) -> None:
     paths = [find(options.zoo, model).absolute() for model in options.models] or listing.files(options.zoo)
     if not paths:
         raise FileNotFoundError(f"there is no model in {options.zoo.absolute()}")
+    for path in paths:
+        if path.name != FILE_NAME or not path.parent.name.isdecimal():
+            raise ValueError(
+                f"{path} is in no zoo folder, whose {SUMS} says what it should be: fetch it with cnnzoo get"
+            )
     bad = 0
     for path in paths:
         results = verify.verify(path, options.metrics, options.parity, options.data_dir)

@@ -427,3 +427,9 @@ def test_verify_looks_at_every_file_though_sha256sums_is_garbled(copied: Path):
     text = refused("verify", cwd=copied)
     assert text.count("✗ SHA-256: line 1 of SHA256SUMS") == 2
     assert "\x1b[31mil" not in text
+
+
+def test_a_file_outside_a_zoo_is_not_measured_by_another(copied: Path):
+    shutil.copy(copied / "zoo" / PLACE, copied / "digits_cnn-2.onnx")
+    assert "is in no zoo folder" in refused("verify", "digits_cnn-2.onnx", cwd=copied)
+    assert "digits_cnn@2" in done("card", "digits_cnn-2.onnx", cwd=copied)
