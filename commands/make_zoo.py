@@ -57,7 +57,7 @@ def _holds(config: Any, recipe: Any) -> bool:
     if isinstance(recipe, dict):
         return isinstance(config, dict) and all(_holds(config.get(key), value) for key, value in recipe.items())
     if isinstance(recipe, str) and isinstance(config, str):
-        return config.rsplit(".", 1)[-1] == recipe.rsplit(".", 1)[-1]  # of a class the resolved one is the full path
+        return config == recipe or config.endswith(f".{recipe}")  # of a class the resolved one is the full path
     return bool(config == recipe)
 
 

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import create_model
@@ -14,18 +15,30 @@ from cnnzoo.models.variants import to_fp16, to_int8
 
 @pytest.fixture(scope="module")
 def network() -> tuple:
+    """A network that has learnt a little, so that it is of one mind, and the images it has learnt from."""
     torch.manual_seed(0)
     model = create_model("digits_cnn")
     model.temperature.fill_(0.5)
-    images, _ = DigitsDataModule().load(train=True)
+    images, labels = DigitsDataModule().load(train=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
     return to_onnx(model), images
 
 
-@pytest.mark.parametrize(("kind", "size", "close"), [("int8", 0.45, 0.05), ("fp16", 0.8, 0.005)])
+def weights(proto: onnx.ModelProto) -> int:
+    """Bytes; what the nodes are called takes as many in each variant."""
+    return sum(tensor.ByteSize() for tensor in proto.graph.initializer)
+
+
+@pytest.mark.parametrize(("kind", "size", "close"), [("int8", 0.4, 0.05), ("fp16", 0.8, 0.005)])
 def test_a_variant_keeps_the_contract_and_is_smaller(network: tuple, kind: str, size: float, close: float):
     proto, images = network
     smaller = to_int8(proto, images[:256]) if kind == "int8" else to_fp16(proto)
-    assert smaller.ByteSize() < size * proto.ByteSize()
+    assert smaller.ByteSize() < proto.ByteSize()
+    assert weights(smaller) < size * weights(proto)
     session = ort.InferenceSession(smaller.SerializeToString())
     assert [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()] == [("images", "tensor(uint8)", [1, 8, 8])]
     assert [(o.name, o.type) for o in session.get_outputs()] == [
@@ -50,7 +63,7 @@ def test_int8_takes_its_ranges_from_as_few_images_as_there_are(network: tuple):
     expected = OnnxFile(proto).answers(images)[0].argmax(1)
     for count in (7, 67, 130):
         few = OnnxFile(to_int8(proto, images[:count])).answers(images)[0].argmax(1)
-        assert (few == expected).float().mean() > 0.9  # untrained, it is of two minds about many
+        assert (few == expected).float().mean() > 0.95
     with pytest.raises(ValueError, match="there are none"):
         to_int8(proto, images[:0])
 
