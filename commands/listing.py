@@ -1,9 +1,11 @@
 """What is in a zoo folder, by the cards alone."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -24,28 +26,32 @@ def files(zoo: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent.parent.name, -int(path.parent.name)))
 
 
-def entries(
-    zoo: Path, dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None
-) -> list[Entry]:
-    """The models that fit: part of the dataset's name, megabytes, test accuracy (0-1). Files without a card are not
-    among them: `verify` says what is wrong with these."""
+def entries(zoo: Path) -> list[Entry]:
+    """The models; files without a readable card are not among them: `verify` says what is wrong with these."""
     found = []
     for path in files(zoo):
-        try:
-            entry = Entry(path, read_card(path), path.stat().st_size)
-        except (ContractError, OSError):
-            continue
-        fits = dataset.lower() in dataset_title(entry.card.dataset).lower()
-        fits &= max_size is None or entry.size <= max_size * MEGABYTE
-        fits &= min_accuracy is None or entry.card.metrics.get("accuracy", 0.0) >= min_accuracy
-        if fits:
-            found.append(entry)
+        with contextlib.suppress(ContractError, OSError):
+            found.append(Entry(path, read_card(path), path.stat().st_size))
     return found
+
+
+def fitting(
+    found: Iterable[Entry], dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None
+) -> list[Entry]:
+    """Those that fit: part of the dataset's name, megabytes, test accuracy (0-1)."""
+    return [
+        entry
+        for entry in found
+        if dataset.lower() in dataset_title(entry.card.dataset).lower()
+        and (max_size is None or entry.size <= max_size * MEGABYTE)
+        and (min_accuracy is None or entry.card.metrics.get("accuracy", 0.0) >= min_accuracy)
+    ]
 
 
 def table(found: Sequence[Entry]) -> Table:
     """A line for each model."""
-    rows = Table(title=f"{len(found)} model{'' if len(found) == 1 else 's'}")
+    title = f"{len(found)} model{'' if len(found) == 1 else 's'}"
+    rows = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)  # fits into 80 columns
     rows.add_column("model", no_wrap=True)
     rows.add_column("tested on")
     for heading in ("accuracy", "parameters", "weights", "MB"):

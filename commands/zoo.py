@@ -1,6 +1,7 @@
 """`cnnzoo list`, `card`, `get` and `verify`: what one does with a zoo folder, without training."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -52,16 +53,29 @@ def _zoo() -> Path:
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", help="only those whose dataset's name has this in it")
-    parser.add_argument("--max_size", type=float, help="only files of at most so many megabytes")
-    parser.add_argument("--min_accuracy", type=float, help="only those with at least this test accuracy (0-1)")
+    parser.add_argument("--max_size", type=_from_to(0, math.inf), help="only files of at most so many megabytes")
+    parser.add_argument("--min_accuracy", type=_from_to(0, 1), help="only those with at least this test accuracy (0-1)")
 
 
 def _list(options: argparse.Namespace) -> None:
     """List the models."""
     if not options.zoo.is_dir():
         raise FileNotFoundError(f"there is no folder {options.zoo.absolute()}")
-    entries = listing.entries(options.zoo, options.dataset, options.max_size, options.min_accuracy)
-    console.print(listing.table(entries))
+    found = listing.entries(options.zoo)
+    console.print(listing.table(listing.fitting(found, options.dataset, options.max_size, options.min_accuracy)))
+    if unread := len(listing.files(options.zoo)) - len(found):
+        say(f"and {unread} without a readable card: cnnzoo verify says what is wrong")
+
+
+def _from_to(least: float, most: float) -> Callable[[str], float]:
+    """Reads a number for argparse."""
+
+    def number(text: str) -> float:
+        if not least <= (value := float(text)) <= most:
+            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to {most:g}, not {text}")
+        return value
+
+    return number
 
 
 def _add_card(parser: argparse.ArgumentParser) -> None:

@@ -107,9 +107,20 @@ def test_list_shows_the_models_and_filters_them(trained: Path):
     assert "digits_cnn@2" in text
     assert "digits_cnn@1" in text
     assert "2 models" in text
-    for words in (("--dataset", "mnist"), ("--max_size", "0.01"), ("--min_accuracy", "1.01")):
+    for words in (("--dataset", "mnist"), ("--max_size", "0.01"), ("--min_accuracy", "1")):
         assert "0 models" in done("list", *words, cwd=trained)
     assert "2 models" in done("list", "--dataset", "DIGITS", "--max_size", "1", "--min_accuracy", "0.5", cwd=trained)
+    for words in (("--max_size", "-1"), ("--min_accuracy", "1.01"), ("--min_accuracy", "nan")):
+        process = run("list", *words, cwd=trained)
+        assert process.returncode == 2
+        assert f"argument {words[0]}: expected a number from 0" in process.stderr
+
+
+def test_list_says_what_it_cannot_show(copied: Path):
+    (copied / "zoo" / PLACE).write_bytes(b"no ONNX")
+    text = done("list", cwd=copied)
+    assert "1 model " in text
+    assert "and 1 without a readable card" in text
 
 
 def test_a_card_says_what_is_in_the_file(trained: Path):
