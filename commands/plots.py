@@ -1,6 +1,7 @@
 """The pictures: images with captions, a confusion matrix, learning curves. PNG files, no display needed."""
 
 import csv
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,8 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
 def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str = "") -> None:
     """Accuracy over severity, a panel for each corruption and a line for each model.
 
-    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 1 upwards.
+    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 1 upwards. They are in the PNG's
+    Description too, as JSON, so that one can tell what was drawn.
     """
     corruptions = list(dict.fromkeys(name for table in tables.values() for name in table))
     columns = 3
@@ -104,7 +106,7 @@ def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, 
         ax.set_ylabel("accuracy")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(tables), fontsize=9)
     figure.suptitle(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    _save(figure, path, description=json.dumps(tables))
 
 
 def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
@@ -158,10 +160,10 @@ def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
     return [epoch for epoch, _ in rows], [value for _, value in rows]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, description: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(unfinished, dpi=DPI, format="png")
+        figure.savefig(unfinished, dpi=DPI, format="png", metadata={"Description": description})
     unfinished.replace(path)

@@ -1,16 +1,20 @@
 """The model tables of README.md and docs/zoo.md, from the cards of the models that cnnzoo ships: `make tables`."""
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 from ..serve.contract import FILE_NAME, SHIPPED, ModelCard, dataset_title
 from .card import worst_confusions
 from .listing import MEGABYTE, Entry, entries, interval, percent
 
 ROOT = SHIPPED.parent
+PICTURE = ROOT / "docs/pictures/robustness.png"
 BEGIN, END = "<!-- models: make tables -->", "<!-- /models -->"
 
 
@@ -21,13 +25,18 @@ def main() -> None:
     )
     check = parser.parse_args().check
     stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
-    if check and stale:
-        sys.exit(f"{', '.join(path.name for path in stale)} do not say what the cards in {SHIPPED} do: make tables")
-    if not check:
-        draw(shipped())
+    wanted = robustness(shipped())
+    redraw = not PICTURE.is_file() or Image.open(PICTURE).info.get("Description") != json.dumps(wanted)
+    names = ", ".join(str(path.relative_to(ROOT)) for path in [*stale, *[PICTURE] * redraw])
+    if check and names:
+        sys.exit(f"{names}: not what the cards in {SHIPPED} say; make tables")
     for path, text in stale.items():
         path.write_text(text)
-        print(f"Wrote {path.relative_to(ROOT)}")
+    if redraw:
+        from . import plots  # only now: the check draws nothing
+
+        plots.robustness(wanted, PICTURE)
+    print(f"Wrote {names}" if names else "Nothing was stale")
 
 
 def pages() -> dict[Path, str]:
@@ -43,14 +52,11 @@ def pages() -> dict[Path, str]:
     }
 
 
-def draw(found: list[Entry]) -> None:
-    """docs/pictures/robustness.png: what the networks withstand, those with fewer bits left out."""
-    from . import plots  # only now: `check` draws nothing
-
-    by_model = {
+def robustness(found: list[Entry]) -> dict[str, dict[str, list[float]]]:
+    """What the networks withstand, for the picture; those with fewer bits are left out."""
+    return {
         card.name: card.robustness["accuracy"] for _, card, _ in found if card.robustness and card.weights == "fp32"
     }
-    plots.robustness(by_model, ROOT / "docs/pictures/robustness.png")
 
 
 def shipped() -> list[Entry]:
