@@ -28,7 +28,7 @@ Weights = Literal["fp32", "fp16", "int8"]
 Preparation = Literal["photo", "digits", "mnist"]
 PREPARATIONS = get_args(Preparation)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}(?<!\.onnx)")
 
 
 class ContractError(ValueError):
@@ -192,7 +192,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ContractError(
             f"{name!r} cannot be a model's name: use 1 to 64 of a-z, 0-9, '_', '-' and '.', "
-            "starting with a letter or a digit"
+            "starting with a letter or a digit and not ending in .onnx"
         )
     return name
 

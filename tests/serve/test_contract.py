@@ -61,7 +61,7 @@ def test_what_is_no_json_object_is_refused(text: str):
         ModelCard.from_json(text)
 
 
-@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "A", "a" * 65, ".a", "a b", "a\n"])
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "A", "a" * 65, ".a", "a b", "a\n", "a.onnx"])
 def test_names_that_cannot_be(name: str):
     with pytest.raises(ContractError, match="cannot be a model's name"):
         check_name(name)
