@@ -1,7 +1,8 @@
 """Every model that cnnzoo ships, from data to card: `make zoo`.
 
 Long. What is up to date is left alone: a model whose newest card holds the recipe as it is now. What was stopped goes
-on from its last checkpoint, since each recipe's text has a run folder of its own.
+on from its last checkpoint, since each recipe's text has a run folder of its own. What a changed recipe makes is the
+next version: take the older one, and its line in SHA256SUMS, out of git.
 """
 
 import hashlib
