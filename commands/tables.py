@@ -27,7 +27,7 @@ def main() -> None:
     stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
     wanted = robustness(shipped())
     redraw = not PICTURE.is_file() or Image.open(PICTURE).info.get("Description") != json.dumps(wanted)
-    names = ", ".join(str(path.relative_to(ROOT)) for path in [*stale, *[PICTURE] * redraw])
+    names = ", ".join(str(path.relative_to(ROOT)) for path in (*stale, PICTURE) if path in stale or redraw)
     if check and names:
         sys.exit(f"{names}: not what the cards in {SHIPPED} say; make tables")
     for path, text in stale.items():

@@ -16,14 +16,22 @@ from ..serve.sums import SUMS, digest, place_of, read_sums
 if TYPE_CHECKING:
     from ..datamodules import ImageDataModule
 
-UNLISTED = f"{SUMS} does not list it"
 ROUNDING = 1e-5  # of loss and calibration error, which another processor rounds otherwise
+
+
+class Unlisted(ContractError):
+    """SHA256SUMS says nothing of a file; the file itself may be right, and is looked at all the same."""
 
 
 class Result(NamedTuple):
     check: str
-    wrong: str  # empty if it is right
     detail: str = ""
+    error: Exception | None = None
+
+    @property
+    def wrong(self) -> str:
+        """What is, in a line; empty if nothing is."""
+        return (str(self.error).strip() or type(self.error).__name__).splitlines()[0] if self.error else ""
 
 
 def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Path | None = None) -> list[Result]:
@@ -42,11 +50,11 @@ def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Pa
     if parity:
         checks.append(("parity", lambda: _parity(path, data_dir)))
     results = [_result("SHA-256", lambda: _sum(path))]
-    if results[0].wrong and not results[0].wrong.startswith(UNLISTED):
+    if results[0].error and not isinstance(results[0].error, Unlisted):
         return results
     for name, check in checks:
         results.append(_result(name, check))
-        if results[-1].wrong:
+        if results[-1].error:
             break
     return results
 
@@ -58,26 +66,26 @@ def gone(zoo: Path) -> list[str]:
 
 def _result(name: str, check: Callable[[], str]) -> Result:
     try:
-        return Result(name, "", check())
+        return Result(name, check())
     except Exception as error:  # whatever a stranger's file makes of ONNX or of the data
         if os.environ.get("CNNZOO_DEBUG"):
             raise
-        return Result(name, (str(error).strip() or type(error).__name__).splitlines()[0])
+        return Result(name, error=error)
 
 
 def lines(path: Path, results: list[Result]) -> Text:
     """What was found, for people."""
     text = Text(f"{path.parent.parent.name}@{path.parent.name}\n", style="bold")
-    for check, wrong, detail in results:
-        mark, style = ("✗", "red") if wrong else ("✓", "green")
-        text.append(f"  {mark} {check}: ", style=style).append(f"{wrong or detail}\n")
+    for result in results:
+        mark, style = ("✗", "red") if result.error else ("✓", "green")
+        text.append(f"  {mark} {result.check}: ", style=style).append(f"{result.wrong or result.detail}\n")
     return text
 
 
 def _sum(path: Path) -> str:
     found, listed = digest(path), read_sums(path.parents[2]).get(place_of(path))
     if listed is None:
-        raise ContractError(f"{UNLISTED}, so nobody says what it should be; it is {found}")
+        raise Unlisted(f"{SUMS} does not list it, so nobody says what it should be; it is {found}")
     if found != listed:
         raise ContractError(f"it is {found}, {SUMS} says {listed}: it is damaged or was changed")
     return found

@@ -125,7 +125,7 @@ def _verify(options: argparse.Namespace) -> None:
     bad = 0
     for path in paths:
         results = verify.verify(path, options.metrics, options.parity, options.data_dir)
-        bad += any(result.wrong for result in results)
+        bad += any(result.error for result in results)
         console.print(verify.lines(path, results), soft_wrap=True)
     gone = [] if options.models else verify.gone(options.zoo)
     for place in gone:

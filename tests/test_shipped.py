@@ -37,6 +37,7 @@ def test_all_are_there_and_small_enough_to_be_cloned():
     assert len({entry.card.name for entry in ENTRIES}) == len(ENTRIES), "one version of each"
     assert sum(entry.size for entry in ENTRIES) <= 45e6
     assert {place_of(entry.path) for entry in ENTRIES} <= read_sums(SHIPPED).keys()
+    assert verify.gone(SHIPPED) == []
 
 
 @of_each

@@ -29,16 +29,20 @@ def network() -> tuple:
 
 
 def weights(proto: onnx.ModelProto) -> int:
-    """Bytes; what the nodes are called takes as many in each variant."""
+    """Bytes."""
     return sum(tensor.ByteSize() for tensor in proto.graph.initializer)
 
 
-@pytest.mark.parametrize(("kind", "size", "close"), [("int8", 0.4, 0.05), ("fp16", 0.8, 0.005)])
-def test_a_variant_keeps_the_contract_and_is_smaller(network: tuple, kind: str, size: float, close: float):
+@pytest.mark.parametrize(
+    ("kind", "size", "of_weights", "close"), [("int8", 0.45, 0.4, 0.05), ("fp16", 0.8, 0.55, 0.005)]
+)
+def test_a_variant_keeps_the_contract_and_is_smaller(
+    network: tuple, kind: str, size: float, of_weights: float, close: float
+):
     proto, images = network
     smaller = to_int8(proto, images[:256]) if kind == "int8" else to_fp16(proto)
-    assert smaller.ByteSize() < proto.ByteSize()
-    assert weights(smaller) < size * weights(proto)
+    assert smaller.ByteSize() < size * proto.ByteSize()
+    assert weights(smaller) < of_weights * weights(proto)
     session = ort.InferenceSession(smaller.SerializeToString())
     assert [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()] == [("images", "tensor(uint8)", [1, 8, 8])]
     assert [(o.name, o.type) for o in session.get_outputs()] == [
