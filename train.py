@@ -197,6 +197,10 @@ class ZooCLI(LightningCLI):
 def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in zoo.COMMANDS:
         return zoo.main()
+    word = next(iter(sys.argv[1:]), "")
+    if not word.startswith("-") and word not in ZooCLI.subcommands():  # jsonargparse would name only those it knows
+        wrong = f"there is no command {word}." if word else "which command?"
+        sys.exit(f"error: {wrong} There are {', '.join([*ZooCLI.subcommands(), *zoo.COMMANDS])}; see cnnzoo --help")
     _quieten()
     keep_freed_memory()
     keep_threads()

@@ -224,6 +224,13 @@ def test_a_checkpoint_trained_on_pixels_scaled_otherwise(trained: Path, here: He
         assert "trained on pixels normalised with std [0.0625], not [0.5]" in mistake(done)
 
 
+def test_no_such_command(cli: Cli, tmp_path: Path):
+    for words in ((), ("lsit",)):
+        message = mistake(cli(*words, cwd=tmp_path, check=False))
+        assert "There are fit, " in message
+        assert ", list, card, get, verify; see cnnzoo --help" in message
+
+
 def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: Path):
     assert "cannot be a model's name" in mistake(here("preview", "--config", "digits", "--name", "../x", cwd=tmp_path))
     assert "--count is 0" in mistake(here("preview", "--config", "digits", "--count", "0", cwd=tmp_path))
