@@ -40,6 +40,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_point_also_those_that_diverge_or_fail(cli: Cli, here: Here, tmp_path: Path):
     config = write_config(
         tmp_path,

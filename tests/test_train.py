@@ -156,6 +156,7 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
     assert (made["pretrained"] or made["name"]) in list_models()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_reached(tmp_path: Path):
     command = [*CLI, "fit", "--config", "digits", "--trainer.max_epochs", "100000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

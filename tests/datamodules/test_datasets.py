@@ -244,6 +244,7 @@ def test_empty_folders_are_named(tmp_path: Path):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_files(data_dir: Path):
     for data, shape in (
         (MNISTDataModule(data_dir), (60_000, 1, 28, 28)),

@@ -164,6 +164,7 @@ def raw(client: httpx.Client, request: bytes, wait: float = 20) -> bytes:
     return answer
 
 
+@pytest.mark.slow
 def test_a_slow_body_is_given_up(trained: Path):
     """One byte at a time would take for ever; others are answered meanwhile."""
     with serve(trained / "zoo", CNNZOO_TIMEOUT="2") as own:

@@ -142,6 +142,7 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
 
 def test_answers_come_while_the_pen_is_still_down(visit: Visit):
     with visit() as page:
+        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()  # of the digit that the page writes
         page.keyboard.press("Escape")
         expect(reading(page, "digits_cnn").locator(".answer")).to_be_empty()
         page.locator(".pad").hover()
@@ -250,6 +251,7 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
         assert "@given.png" in str(photo.locator("code").text_content())
 
 
+@pytest.mark.slow
 def test_every_example_can_be_clicked(visit: Visit):
     with visit() as page:
         photos = page.get_by_role("group", name="Example photos").get_by_role("button")
