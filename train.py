@@ -29,9 +29,9 @@ from cnnzoo.commands.provenance import Provenance, command, commit, made
 from cnnzoo.commands.report import Report
 from cnnzoo.commands.summary import summary_table
 from cnnzoo.commands.trainer import Trainer, console, say
+from cnnzoo.contract.names import check_name
 from cnnzoo.datamodules import ImageDataModule
 from cnnzoo.models import ImageClassifier, pretrained
-from cnnzoo.serve.contract import check_name
 
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 

@@ -66,7 +66,7 @@ def train(folder: str, started: float) -> None:
     trainer.fit(create_model("mnist_cnn"), data)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     own, mapped = (int(status[key].split()[0]) / 1024 for key in ("RssAnon", "RssFile"))
-    figures = (len(data.parts["train"]), watch.first - started, watch.last - watch.first, own, mapped)
+    figures = (len(data.splits["train"]), watch.first - started, watch.last - watch.first, own, mapped)
     print(json.dumps(dict(zip(COLUMNS, figures, strict=True))))
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
+from cnnzoo.contract.images import to_input
 from cnnzoo.datamodules import MNISTDataModule
-from cnnzoo.serve.images import to_input
 from cnnzoo.serve.settings import settings
 from cnnzoo.serve.zoo import Zoo
 

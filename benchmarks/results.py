@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.serve.contract import dataset_title
+from cnnzoo.contract.card import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")

@@ -34,10 +34,11 @@ from rich.table import Table
 from server import Server
 from wires import Request
 
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
 from cnnzoo.serve.client import Client
-from cnnzoo.serve.contract import CARD_KEY, ModelCard
 
 NAME = "mnist_cnn"
 BATCHES = (1, 4, 16, 64, 256, 1024)

@@ -28,9 +28,9 @@ from rich.table import Table
 from server import Server
 from wires import Request
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.contract import ModelCard
 
 SEGMENT = 10  # seconds
 CONNECTIONS = 32

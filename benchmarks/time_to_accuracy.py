@@ -82,7 +82,7 @@ def lecture(dataset: str, seed: int) -> Curve:
     data = data_module(seed=seed, val_fraction=HELD_OUT)
     data.prepare_data()
     data.setup("fit")
-    images, labels = data.parts["train"][torch.arange(len(data.parts["train"]))]
+    images, labels = data.splits["train"][torch.arange(len(data.splits["train"]))]
     transform = transforms.Compose([transforms.ToTensor(), *extra])
     loader = DataLoader(PerSample(images, labels, transform), batch_size=batch, shuffle=True)
     model = create_model(name)
@@ -94,7 +94,7 @@ def lecture(dataset: str, seed: int) -> Curve:
         network.eval()
         with torch.inference_mode():
             hits = [(model(x).argmax(1) == y).sum().item() for x, y in data.val_dataloader()]
-        curve.append((seconds, sum(hits) / len(data.parts["val"])))
+        curve.append((seconds, sum(hits) / len(data.splits["val"])))
     return curve
 
 

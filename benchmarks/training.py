@@ -198,7 +198,7 @@ def _prepare(side: str, dataset: str, images: int) -> None:
     data = data_module(batch_size=batch, val_fraction=0)
     data.prepare_data()
     data.setup("fit")
-    train, steps = data.parts["train"], max(1, images // batch)
+    train, steps = data.splits["train"], max(1, images // batch)
     if side not in ("lecture", "keras"):
         keep_threads()
         if side != "memory_returned":

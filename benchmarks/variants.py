@@ -49,7 +49,7 @@ def measure(files: list[Entry]) -> list[dict[str, Any]]:
     return [
         {
             "model": entry.card.name,
-            "weights": entry.card.weights,
+            "weights": entry.card.precision,
             "bytes": entry.size,
             "accuracy": entry.card.metrics["accuracy"],
             "milliseconds": statistics.median(times[1]),
@@ -66,12 +66,12 @@ def main() -> None:
     options = parser.parse_args()
     networks: dict[str, list[Entry]] = {}
     for entry in entries(options.zoo):
-        networks.setdefault(entry.card.name.removesuffix(f"_{entry.card.weights}"), []).append(entry)
+        networks.setdefault(entry.card.name.removesuffix(f"_{entry.card.precision}"), []).append(entry)
     names = Column("model", no_wrap=True)
     table = Table(names, "MB", "test accuracy", "ms, 1 image", "images/s, batches of 64", title="What fewer bits win")
     rows: list[dict[str, Any]] = []
     for files in networks.values():
-        files.sort(key=lambda entry: entry.card.weights != "fp32")
+        files.sort(key=lambda entry: entry.card.precision != "fp32")
         measured = measure(files)
         full = measured[0]
         rows += measured

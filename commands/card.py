@@ -7,8 +7,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..serve.contract import CARD_KEY, ContractError, ModelCard, Robustness, dataset_title
-from ..serve.onnx_header import read_metadata
+from ..contract.card import ModelCard, Robustness
+from ..contract.model_file import read_model
+from ..contract.names import ContractError
 from .listing import MEGABYTE, interval, percent
 
 CONFUSIONS = 5  # that are shown
@@ -18,12 +19,9 @@ BAR = 20  # characters
 def read(path: Path) -> ModelCard:
     """The card in a file, wherever it lies. Raises ContractError for one without."""
     try:
-        text = read_metadata(path).get(CARD_KEY)
-    except ValueError as error:
+        return read_model(path.read_bytes())
+    except ContractError as error:
         raise ContractError(f"{path}: {error}") from None
-    if text is None:
-        raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
-    return ModelCard.from_json(text)
 
 
 def page(card: ModelCard, size: int) -> Group:
@@ -31,12 +29,12 @@ def page(card: ModelCard, size: int) -> Group:
     between = interval(card)
     parts: list[Panel | Table | Text] = [
         Panel(Text(card.summary), title=f"{card.name}@{card.version}", title_align="left"),
-        _facts({"For": card.intended_use, "Limits": card.limits}),
+        _facts({"For": card.intended_use, "Limits": card.limitations}),
         _facts({
             "Test accuracy": percent(card.metrics.get("accuracy")) + (f" (95%: {between})" if between else ""),
-            "Data": ", ".join(filter(None, (dataset_title(card.dataset), card.dataset.get("source")))),
-            "Licences": f"weights {card.licence}; data {card.dataset.get('licence', 'not stated')}",
-            "Size": f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds an image, {card.weights}, "
+            "Data": ", ".join(filter(None, (card.dataset_title, card.dataset.get("source")))),
+            "Licences": f"weights {card.license}; data {card.dataset.get('license', 'not stated')}",
+            "Size": f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds an image, {card.precision}, "
             f"{size / MEGABYTE:.2f} MB",
             "Calibration": _calibration(card),
             "Made by": _made(card),

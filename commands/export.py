@@ -9,18 +9,20 @@ from typing import Any, NamedTuple
 import onnx
 import torch
 
+from ..contract.card import ModelCard, Precision, Training, dataset_title
+from ..contract.names import check_name
+from ..contract.zoo_folder import ZooFolder
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
-from ..models.export import OnnxFile, check_parity, next_version, to_onnx, torch_answers, write
+from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, write
 from ..models.summary import summarize
 from ..models.variants import to_fp16, to_int8
-from ..serve.contract import ModelCard, Training, Weights, check_name, dataset_title
 from .calibrate import held_out_temperature
 from .measure import measure, robustness
 from .provenance import command, commit, recipe
 
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
-LOSS_ALLOWED = 0.003  # of validation accuracy, for fewer bits
+MAX_ACCURACY_DROP = 0.003  # of validation accuracy, for fewer bits
 RANGED_BY = 512  # training images that int8's ranges are taken from
 
 
@@ -41,7 +43,7 @@ def export(
     zoo: Path,
     config: dict[str, Any],
     training: Training,
-    weights: Weights = "fp32",
+    precision: Precision = "fp32",
     corruption_images: int = 2000,
 ) -> Exported:
     """Calibrates a trained model, exports it, compares it with torch on the whole test set and puts it into the zoo.
@@ -49,7 +51,7 @@ def export(
     Args:
         config: the resolved configuration it was trained with.
         training: command, commit, hardware, epochs and seconds of the run.
-        weights: int8 and fp16 are further compared with the full network on the validation part.
+        precision: int8 and fp16 are further compared with the full network on the validation part.
         corruption_images: of the test set, for the table of corruptions; 0 leaves it out.
 
     Raises:
@@ -57,7 +59,7 @@ def export(
     """
     if zoo.is_file():
         raise NotADirectoryError(f"the zoo {zoo} is a file: give a folder")
-    check_name(name if weights == "fp32" else f"{name}_{weights}")
+    check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
     temperature = held_out_temperature(model, data)
     model.temperature.fill_(temperature or 1.0)
@@ -68,9 +70,9 @@ def export(
     difference = check_parity(answers, torch_answers(model, images))
     n = f"{len(labels):,}"
     gate = f"Parity: {n} of {n} classes as torch gives them, probabilities within {difference:.1e}"
-    if weights != "fp32":
-        smaller, gate = _variant(proto, file, data, weights)
-        proto, file, name = smaller, OnnxFile(smaller), f"{name}_{weights}"
+    if precision != "fp32":
+        smaller, gate = _variant(proto, file, data, precision)
+        proto, file, name = smaller, OnnxFile(smaller), f"{name}_{precision}"
         answers = file.answers(images)
 
     layers = summarize(model)
@@ -79,17 +81,17 @@ def export(
     accuracy = figures["metrics"]["accuracy"]
     card = ModelCard(
         name=name,
-        version=next_version(zoo, name),
+        version=ZooFolder(zoo).next_version(name),
         classes=data.classes,
         input_shape=data.image_shape,
-        prepare=data.prepare_picture,
+        prepare=data.prepare_image,
         summary=f"{type(model).__name__}, {dataset_title(dataset)}: {accuracy:.2%} of {n} test images",
         intended_use=data.intended_use,
-        limits=data.limits,
+        limitations=data.limitations,
         dataset=dataset,
         temperature=float(model.temperature),
         robustness=robustness(file, data, corruption_images),
-        weights=weights,
+        precision=precision,
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         training=training,
@@ -98,7 +100,7 @@ def export(
         seed=config.get("seed_everything"),
         commit=commit(),
         libraries=_libraries(),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         **figures,
     )
@@ -109,18 +111,20 @@ def export(
             if not (zoo / name / str(card.version)).is_dir():
                 raise
             # Another export took the number.
-            card = replace(card, version=next_version(zoo, name))
+            card = replace(card, version=ZooFolder(zoo).next_version(name))
 
 
 def _variant(
-    proto: onnx.ModelProto, full: OnnxFile, data: ImageDataModule, weights: Weights
+    proto: onnx.ModelProto, full: OnnxFile, data: ImageDataModule, precision: Precision
 ) -> tuple[onnx.ModelProto, str]:
     """The network in fewer bits, and how it compares. Raises GateError if it is too much worse."""
     data.setup("validate")
-    train, held_out = data.parts["train"], data.parts["val"]
+    train, held_out = data.splits["train"], data.splits["val"]
     if not len(held_out):
-        raise GateError(f"{weights} is compared with fp32 on held-out images: there are none (data.val_fraction is 0)")
-    if weights == "int8":
+        raise GateError(
+            f"{precision} is compared with fp32 on held-out images: there are none (data.val_fraction is 0)"
+        )
+    if precision == "int8":
         spread = torch.linspace(0, len(train) - 1, min(RANGED_BY, len(train))).long()
         smaller = to_int8(proto, train[spread][0])
     else:
@@ -129,9 +133,9 @@ def _variant(
     before, after = (
         (one.answers(images)[0].argmax(1) == labels).double().mean().item() for one in (full, OnnxFile(smaller))
     )
-    compared = f"{weights} gets {after:.2%} of {len(labels):,} validation images right, fp32 {before:.2%}"
-    if after < before - LOSS_ALLOWED:
-        raise GateError(f"{compared}: more than {LOSS_ALLOWED:.1%} less. Nothing was written")
+    compared = f"{precision} gets {after:.2%} of {len(labels):,} validation images right, fp32 {before:.2%}"
+    if after < before - MAX_ACCURACY_DROP:
+        raise GateError(f"{compared}: more than {MAX_ACCURACY_DROP:.1%} less. Nothing was written")
     return smaller, f"Gate: {compared}"
 
 

@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +12,10 @@ import httpx
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from ..serve.contract import FILE_NAME, read_card
+from ..contract.checksums import SUMS, add_checksum, parse_checksums, read_checksums, sha256_of
+from ..contract.model_file import check_place, read_model
+from ..contract.zoo_folder import FILE_NAME, ModelId, ZooFolder
 from ..serve.session import Session
-from ..serve.sums import SUMS, add_sum, digest, parse_sums, read_sums
 
 MAX_BYTES = 2**31  # of a file; ONNX's own limit
 MAX_LIST = 2**22  # bytes of a source's list of what it has
@@ -51,7 +50,7 @@ def get(name: str, version: int | None, source: str, zoo: Path, api_key: str | N
     with httpx.Client(headers={"Accept-Encoding": "identity"}, timeout=30, follow_redirects=False) as http:
         offer = _choose(_offers(http, source, name, api_key), name, version, source)
         target = zoo / name / str(offer.version) / FILE_NAME
-        read_sums(zoo)  # where it cannot be read, the file could not be noted
+        read_checksums(zoo)  # where it cannot be read, the file could not be noted
         if _is_there(target, offer, source):
             return target
         zoo.mkdir(parents=True, exist_ok=True)
@@ -72,9 +71,9 @@ def get(name: str, version: int | None, source: str, zoo: Path, api_key: str | N
 def _is_there(target: Path, offer: Offer, source: str) -> bool:
     if not target.is_file():
         return False
-    if digest(target) != offer.sha256:
+    if sha256_of(target) != offer.sha256:
         raise FileExistsError(f"{target} is there already, and is another file than the one at {source}")
-    add_sum(target, offer.sha256)
+    add_checksum(target.parents[2], ModelId.from_path(target).path, offer.sha256)
     return True
 
 
@@ -84,14 +83,14 @@ def _offers(http: httpx.Client, source: str, name: str, api_key: str | None) -> 
         folder = Path(source)
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {source}; an address begins with http:// or https://")
-        sums = read_sums(folder)
+        sums = read_checksums(folder)
         if not sums:
             raise FileNotFoundError(f"{folder.absolute()} has no {SUMS} to verify its files by")
         return _listed(sums, name, str(folder))
     source = source.rstrip("/")
     status, content = _read(http, f"{source}/{SUMS}")
     if status == 200:
-        return _listed(parse_sums(content.decode(errors="replace")), name, source)
+        return _listed(parse_checksums(content.decode(errors="replace")), name, source)
     headers: dict[str, str] = {}
     status, content = _read(http, f"{source}/models")
     if status == 401 and api_key:
@@ -178,21 +177,14 @@ def _fetch(http: httpx.Client, offer: Offer, part: Path, title: str) -> None:
 
 def _keep(part: Path, offer: Offer, target: Path) -> None:
     """`part` in its place, if it is what was offered; else it is removed."""
-    name, zoo = target.parent.parent.name, target.parents[2]
-    work = Path(tempfile.mkdtemp(prefix=".got-", dir=zoo))
     try:
-        place = work / name / str(offer.version) / FILE_NAME
-        place.parent.mkdir(parents=True)
-        part.replace(place)
-        if (found := digest(place)) != offer.sha256:
+        if (found := sha256_of(part)) != offer.sha256:
             raise NotAsSaid(
                 f"what {offer.address} sent has SHA-256 {found}, it should be {offer.sha256}: nothing was kept"
             )
-        read_card(place)
-        Session(place.read_bytes())
-        target.parent.parent.mkdir(exist_ok=True)
-        os.chmod(place.parent, 0o755)
-        os.rename(place.parent, target.parent)
+        model_id = ModelId.from_path(target)
+        check_place(read_model(part.read_bytes()), model_id)
+        Session(part.read_bytes())
+        ZooFolder(target.parents[2]).add(model_id, part)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-    add_sum(target, offer.sha256)
+        part.unlink(missing_ok=True)

@@ -9,7 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..serve.contract import FILE_NAME, ContractError, ModelCard, dataset_title, read_card
+from ..contract.card import ModelCard
+from ..contract.model_file import read_card
+from ..contract.names import ContractError
+from ..contract.zoo_folder import FILE_NAME
 
 MEGABYTE = 1_000_000
 
@@ -42,7 +45,7 @@ def fitting(
     return [
         entry
         for entry in found
-        if dataset.lower() in dataset_title(entry.card.dataset).lower()
+        if dataset.lower() in entry.card.dataset_title.lower()
         and (max_size is None or entry.size <= max_size * MEGABYTE)
         and (min_accuracy is None or entry.card.metrics.get("accuracy", 0.0) >= min_accuracy)
     ]
@@ -57,8 +60,8 @@ def table(found: Sequence[Entry]) -> Table:
     for heading in ("accuracy", "parameters", "weights", "MB"):
         rows.add_column(heading, justify="right")
     for _, card, size in found:
-        facts = (dataset_title(card.dataset), percent(card.metrics.get("accuracy")), f"{card.parameters:,}")
-        cells = (f"{card.name}@{card.version}", *facts, card.weights, f"{size / MEGABYTE:.2f}")
+        facts = (card.dataset_title, percent(card.metrics.get("accuracy")), f"{card.parameters:,}")
+        cells = (f"{card.name}@{card.version}", *facts, card.precision, f"{size / MEGABYTE:.2f}")
         rows.add_row(*map(Text, cells))  # Text: a name in brackets is no markup
     return rows
 

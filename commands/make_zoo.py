@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from ..serve.contract import ContractError, read_card
+from ..contract.model_file import read_card
+from ..contract.names import ContractError
 from . import listing
 from .config import SHIPPED as CONFIGS
 from .trainer import say

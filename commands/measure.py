@@ -6,13 +6,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from ..contract.card import Number, Robustness
 from ..datamodules import ImageDataModule
 from ..datamodules.augment import Fill
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
 from ..models.calibration import reliability
 from ..models.export import Answers, OnnxFile
 from ..models.metrics import classification_metrics, confusions
-from ..serve.contract import Number, Robustness
 
 SEVERITIES = range(1, 6)
 PART = 100  # images that are corrupted at once
@@ -40,7 +40,7 @@ def robustness(file: OnnxFile, data: ImageDataModule, count: int) -> Robustness 
     images, labels = data.load(train=False)
     chosen = torch.linspace(0, len(labels) - 1, min(count, len(labels))).long()
     images, labels = images[chosen], labels[chosen]
-    fill: Fill = "mirror" if data.prepare_picture == "photo" else "black"
+    fill: Fill = "mirror" if data.prepare_image == "photo" else "black"
     table: dict[str, list[Number]] = {name: [] for name in CORRUPTIONS}
     for name, severity in track([(name, severity) for name in CORRUPTIONS for severity in SEVERITIES], "Corruptions"):
         right = 0

@@ -25,7 +25,7 @@ def run_point(config: dict[str, Any], arguments: dict[str, Any]) -> dict[str, fl
     scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
     data.setup("test")
     for part in ("train", "val", "test"):
-        dataset = data.parts[part]
+        dataset = data.splits[part]
         images, labels = dataset[torch.arange(len(dataset))]
         right = torch_logits(model, images).argmax(1) == labels
         scores[f"{part}_accuracy"] = right.double().mean().item()

@@ -8,9 +8,9 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
+from ..contract.images import UndecodableImage, decode, to_input
 from ..datamodules import ImageDataModule
 from ..datamodules.files import SUFFIXES
-from ..serve.images import UndecodableImage, decode, to_input
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -40,7 +40,7 @@ def read_inputs(files: Sequence[Path], data: ImageDataModule) -> torch.Tensor:
     inputs = []
     for file in files:
         try:
-            inputs.append(to_input(decode(file.read_bytes()), data.image_shape, data.prepare_picture))
+            inputs.append(to_input(decode(file.read_bytes()), data.image_shape, data.prepare_image))
         except UndecodableImage as error:
             raise ValueError(f"{file}: {error}") from None
     return torch.from_numpy(np.stack(inputs))

@@ -15,7 +15,7 @@ def preview(data: ImageDataModule, count: int, path: Path) -> None:
         raise ValueError(f"--count is {count}: give at least 1")
     data.prepare_data()
     data.setup("fit")
-    part = data.parts["train"]
+    part = data.splits["train"]
     rng = np.random.default_rng(data.seed)
     chosen = rng.choice(len(part), size=min(count, len(part)), replace=False)
     images, labels = part[torch.from_numpy(chosen)]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from ..serve.contract import Training
+from ..contract.card import Training
 from .hardware import processor
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..serve.contract import FILE_NAME, SHIPPED, ModelCard, dataset_title
+from ..contract.card import ModelCard
+from ..contract.zoo_folder import FILE_NAME, SHIPPED
 from .card import worst_confusions
 from .listing import MEGABYTE, Entry, entries, interval, percent
 
@@ -55,7 +56,7 @@ def pages() -> dict[Path, str]:
 def robustness(found: list[Entry]) -> dict[str, dict[str, list[float]]]:
     """What the networks withstand, for the picture; those with fewer bits are left out."""
     return {
-        card.name: card.robustness["accuracy"] for _, card, _ in found if card.robustness and card.weights == "fp32"
+        card.name: card.robustness["accuracy"] for _, card, _ in found if card.robustness and card.precision == "fp32"
     }
 
 
@@ -111,11 +112,11 @@ def section(entry: Entry) -> str:
     lines = [
         f"\n## {card.name}, version {card.version}\n",
         f"{card.summary}.\n",
-        f"*For:* {card.intended_use} *Limits:* {card.limits}\n",
+        f"*For:* {card.intended_use} *Limits:* {card.limitations}\n",
         f"- **Made by** `{made.get('command', card.command)}`: {made['epochs']} epochs, "
         f"{made['seconds'] / 60:.1f} minutes on {made['hardware']}, commit {str(made.get('commit'))[:12]}; "
-        f"weights as {card.weights}",
-        f"- **Licences**: weights {card.licence}; data {card.dataset.get('licence')} ({card.dataset.get('source')})",
+        f"weights as {card.precision}",
+        f"- **Licences**: weights {card.license}; data {card.dataset.get('license')} ({card.dataset.get('source')})",
         f"- **Calibration**: error {card.metrics['calibration_error']:.4f} at temperature {card.temperature:.3f}, "
         f"{before:.4f} without",
         f"- **By class**: {', '.join(shares)}",
@@ -130,7 +131,7 @@ def section(entry: Entry) -> str:
 
 
 def _tested(card: ModelCard) -> str:
-    return f"{dataset_title(card.dataset)}, {card.metrics['n']:,} images"
+    return f"{card.dataset_title}, {card.metrics['n']:,} images"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ import numpy as np
 import onnx
 from rich.text import Text
 
-from ..serve.contract import ContractError, ModelCard, read_card
+from ..contract.card import ModelCard
+from ..contract.checksums import SUMS, read_checksums, sha256_of
+from ..contract.model_file import read_card
+from ..contract.names import ContractError
+from ..contract.zoo_folder import ModelId, ZooFolder
 from ..serve.session import Session
-from ..serve.sums import SUMS, digest, place_of, read_sums
 
 if TYPE_CHECKING:
     from ..datamodules import ImageDataModule
@@ -61,7 +64,7 @@ def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Pa
 
 def gone(zoo: Path) -> list[str]:
     """Files that SHA256SUMS lists and that are not there."""
-    return [place for place in read_sums(zoo) if not (zoo / place).is_file()]
+    return ZooFolder(zoo).missing()
 
 
 def _result(name: str, check: Callable[[], str]) -> Result:
@@ -83,7 +86,7 @@ def lines(path: Path, results: list[Result]) -> Text:
 
 
 def _sum(path: Path) -> str:
-    found, listed = digest(path), read_sums(path.parents[2]).get(place_of(path))
+    found, listed = sha256_of(path), read_checksums(path.parents[2]).get(ModelId.from_path(path).path)
     if listed is None:
         raise Unlisted(f"{SUMS} does not list it, so nobody says what it should be; it is {found}")
     if found != listed:
@@ -141,8 +144,8 @@ def _parity(path: Path, data_dir: Path | None) -> str:
     from ..models.pretrained import restore
 
     card = read_card(path)
-    if card.weights != "fp32":
-        return f"not for {card.weights}, which was compared on validation images when it was made"
+    if card.precision != "fp32":
+        return f"not for {card.precision}, which was compared on validation images when it was made"
     images, _ = _data(card, data_dir).load(train=False)
     difference = check_parity(OnnxFile(path.read_bytes()).answers(images), torch_answers(restore(path), images))
     n = f"{len(images):,}"

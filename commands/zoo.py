@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from ..serve.contract import FILE_NAME, SHIPPED, check_name
-from ..serve.sums import SUMS
+from ..contract.checksums import SUMS
+from ..contract.names import check_name
+from ..contract.zoo_folder import FILE_NAME, SHIPPED
 from . import card, get, listing, verify
 
 console = Console()

@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from ..serve.contract import Preparation
+from ..contract.card import Preparation
 from .augment import Augmentation
 from .batches import Batches, BatchLoader, ImageDataset
 
@@ -30,10 +30,10 @@ class ImageDataModule(LightningDataModule):
 
     # What an uploaded picture goes through before a network trained on this data sees it; the
     # service does it (serve/images.py), the card says which.
-    prepare_picture: Preparation = "photo"
+    prepare_image: Preparation = "photo"
     # For the model card, too.
     intended_use = "Pictures like those that it was trained on."
-    limits = "Whatever it is shown, it names one of its classes: it cannot say that a picture is none of them."
+    limitations = "Whatever it is shown, it names one of its classes: it cannot say that a picture is none of them."
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ImageDataModule(LightningDataModule):
         self.val_fraction = val_fraction
         self.augmentation = augmentation or Augmentation()
         self.seed = seed
-        self.parts: dict[str, ImageDataset] = {}
+        self.splits: dict[str, ImageDataset] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,10 +88,10 @@ class ImageDataModule(LightningDataModule):
                 f"data.batch_size {self.batch_size} is over all devices and does not divide evenly by "
                 f"{self._world_size}: choose a multiple, or fewer --trainer.devices"
             )
-        if stage in (None, "fit", "validate") and "train" not in self.parts:
+        if stage in (None, "fit", "validate") and "train" not in self.splits:
             self._split_training_images()
-        if stage in (None, "test") and "test" not in self.parts:
-            self.parts["test"] = ImageDataset(*self.load(train=False))
+        if stage in (None, "test") and "test" not in self.splits:
+            self.splits["test"] = ImageDataset(*self.load(train=False))
 
     def _split_training_images(self) -> None:
         images, labels = self.load(train=True)
@@ -109,7 +109,7 @@ class ImageDataModule(LightningDataModule):
                 ) from None
         # Sorted, so that a memory-mapped file is read forwards.
         for part, indices in (("train", np.sort(train)), ("val", np.sort(val))):
-            self.parts[part] = ImageDataset(images, labels, torch.from_numpy(indices))
+            self.splits[part] = ImageDataset(images, labels, torch.from_numpy(indices))
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train", self.batch_size)
@@ -121,11 +121,11 @@ class ImageDataModule(LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def _loader(self, part: str, batch_size: int) -> BatchLoader:
-        if part not in self.parts:
+        if part not in self.splits:
             raise ValueError(
                 f"the {part} part is not loaded: call setup({'test' if part == 'test' else 'fit'!r}) first"
             )
-        dataset = self.parts[part]
+        dataset = self.splits[part]
         if len(dataset) < self._world_size:
             raise ValueError(f"the {part} part has {len(dataset)} images for {self._world_size} devices")
         rank = self.trainer.global_rank if self.trainer else 0

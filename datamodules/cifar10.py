@@ -37,7 +37,7 @@ class CIFAR10DataModule(ImageDataModule):
     """
 
     intended_use = "Photographs of one of its ten things, filling the picture, seen at 32×32 pixels."
-    limits = (
+    limitations = (
         "Not for anything but its ten classes, of which it names one whatever it is shown, people among it; nor for "
         "small things in large pictures. Its pictures are what the web gave for English words before 2009."
     )
@@ -80,7 +80,7 @@ class CIFAR10DataModule(ImageDataModule):
             "name": "CIFAR-10",
             "variant": variant,
             "source": "Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images",
-            "licence": "none stated by its authors",
+            "license": "none stated by its authors",
         }
 
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from ..serve.contract import Preparation
+from ..contract.card import Preparation
 from .base import ImageDataModule
 
 TEST_FRACTION = 0.2  # the lecture's train_size is 0.8
@@ -23,9 +23,9 @@ class DigitsDataModule(ImageDataModule):
     Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998), its test part.
     """
 
-    prepare_picture: Preparation = "digits"
+    prepare_image: Preparation = "digits"
     intended_use = "Learning and trying things out: one handwritten digit a picture, in 8×8 pixels."
-    limits = (
+    limitations = (
         "Not for reading anything that matters: 8×8 pixels are few, and its digits are 13 people's, who filled in "
         "a form in the 1990s. It names a digit whatever it is shown."
     )
@@ -51,7 +51,7 @@ class DigitsDataModule(ImageDataModule):
             "name": "digits",
             "variant": f"scikit-learn, 80/20 split by seed {self.seed}",
             "source": "UCI Optical Recognition of Handwritten Digits, doi:10.24432/C50P49",
-            "licence": "CC-BY-4.0",
+            "license": "CC-BY-4.0",
         }
 
 

@@ -12,7 +12,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from ..serve.images import UndecodableImage, decode, fit
+from ..contract.images import UndecodableImage, decode, fit
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 FORMAT = 1  # raise when the same files would be decoded to other pixels

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import MNIST
 
-from ..serve.contract import Preparation
+from ..contract.card import Preparation
 from .base import ImageDataModule
 from .download import download
 
@@ -24,9 +24,9 @@ class MNISTDataModule(ImageDataModule):
     Source: LeCun, Cortes & Burges, 1998.
     """
 
-    prepare_picture: Preparation = "mnist"
+    prepare_image: Preparation = "mnist"
     intended_use = "One handwritten digit a picture, light on dark, framed as MNIST's are: the service sees to that."
-    limits = (
+    limitations = (
         "Not for printed digits, letters, several digits in one picture or digits in photographs: it names a digit "
         "whatever it is shown. Its writers were Americans of the early 1990s; other hands write 1, 4 and 7 otherwise."
     )
@@ -53,7 +53,7 @@ class MNISTDataModule(ImageDataModule):
             "name": "MNIST",
             "variant": "official files",
             "source": "LeCun, Cortes & Burges (1998), The MNIST database of handwritten digits",
-            "licence": "CC-BY-SA-3.0",
+            "license": "CC-BY-SA-3.0",
         }
 
 

@@ -1,10 +1,6 @@
 """A trained network as a self-describing ONNX file, checked against torch before it is kept."""
 
-import hashlib
 import logging
-import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -15,8 +11,9 @@ import torch
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
-from ..serve.contract import CARD_KEY, FILE_NAME, INPUT, LOGITS, PROBABILITIES, ModelCard
-from ..serve.sums import add_sum, read_sums
+from ..contract.card import ModelCard
+from ..contract.names import CARD_KEY, INPUT, LOGITS, PROBABILITIES
+from ..contract.zoo_folder import ModelId, ZooFolder
 from .classifier import ImageClassifier
 
 OPSET = 18  # in IR version 10, which ONNX Runtime reads from 1.18 on
@@ -125,43 +122,18 @@ def check_parity(answers: Answers, expected: Answers) -> float:
     return worst
 
 
-def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
-    """Puts the card into the file and the file into `zoo`/<name>/<version>/, whole or not at all; notes its SHA-256.
-
-    Raises FileExistsError if that version is there already, ContractError for a SHA256SUMS that cannot be read.
-    """
-    entry = onnx.StringStringEntryProto(key=CARD_KEY, value=card.to_json())
+def with_card(proto: onnx.ModelProto, card: ModelCard) -> bytes:
+    """Return the content of a zoo file: the network with its card."""
     del proto.metadata_props[:]
-    proto.metadata_props.append(entry)
+    proto.metadata_props.append(onnx.StringStringEntryProto(key=CARD_KEY, value=card.to_json()))
     proto.producer_name = "cnnzoo"
     proto.doc_string = card.summary
-    target = zoo / card.name / str(card.version)
-    if target.exists():
-        raise FileExistsError(f"{target} is there already")
-    read_sums(zoo)  # where it cannot be read, the file could not be noted
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".export-", dir=zoo))
-    try:
-        content = proto.SerializeToString()
-        sha256 = hashlib.sha256(content).hexdigest()
-        (work / FILE_NAME).write_bytes(content)
-        os.chmod(work, 0o755)
-        work.rename(target)
-    except OSError:
-        if target.exists():  # it has appeared meanwhile
-            raise FileExistsError(f"{target} is there already") from None
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    add_sum(target / FILE_NAME, sha256)
-    return target / FILE_NAME
+    return proto.SerializeToString()
 
 
-def next_version(zoo: Path, name: str) -> int:
-    """1, or one more than the highest version under that name in `zoo`."""
-    folder = zoo / name
-    taken = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
-    return max(taken, default=0) + 1
+def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
+    """Add the network with its card to a zoo folder, and return the file's path. Raises as `ZooFolder.add`."""
+    return ZooFolder(zoo).add(ModelId(card.name, card.version), with_card(proto, card))
 
 
 def _first(numbers: np.ndarray) -> str:

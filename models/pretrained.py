@@ -11,7 +11,9 @@ import onnx.numpy_helper
 import torch
 from torch import Tensor, nn
 
-from ..serve.contract import CARD_KEY, FILE_NAME, SHIPPED, ContractError, ModelCard
+from ..contract.card import ModelCard
+from ..contract.names import CARD_KEY, ContractError
+from ..contract.zoo_folder import SHIPPED, ZooFolder
 from .classifier import ImageClassifier
 
 logger = logging.getLogger("cnnzoo.models")
@@ -73,9 +75,9 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     if CARD_KEY not in metadata:
         raise ContractError(f"{path} has no model card: it was not exported by cnnzoo")
     card = ModelCard.from_json(metadata[CARD_KEY])
-    if card.weights != "fp32":
-        full = card.name.removesuffix(f"_{card.weights}")
-        raise ContractError(f"{path} holds {card.weights} weights, for answering only: take {full}")
+    if card.precision != "fp32":
+        full = card.name.removesuffix(f"_{card.precision}")
+        raise ContractError(f"{path} holds {card.precision} weights, for answering only: take {full}")
     return card, {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
 
 
@@ -128,18 +130,16 @@ def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Te
 
 
 def newest(name: str) -> Path:
-    """The file of the newest version under `name`: in CNNZOO_ZOO if that is set, else in zoo/, else among those that
-    cnnzoo ships.
+    """Return the file of the newest version of a model: in CNNZOO_ZOO if that is set, else in zoo/, else among the
+    models that come with cnnzoo.
 
-    Raises FileNotFoundError, saying where it was looked for.
+    Raises FileNotFoundError that says where it was searched.
     """
-    said = os.environ.get("CNNZOO_ZOO")
-    folder = Path(said or "zoo").expanduser()
-    for place in (folder,) if said else (folder, SHIPPED):
-        versions = [int(p.parent.name) for p in (place / name).glob(f"*/{FILE_NAME}") if p.parent.name.isdecimal()]
-        if versions:
-            return place / name / str(max(versions)) / FILE_NAME
+    default = ZooFolder.default()
+    for folder in (default,) if os.environ.get("CNNZOO_ZOO") else (default, ZooFolder(SHIPPED)):
+        if found := folder.newest(name):
+            return folder.file(found)
     raise FileNotFoundError(
-        f"no exported {name} in {folder.absolute()}: export one (cnnzoo export --help), "
+        f"no exported {name} in {default.path.absolute()}: export one (cnnzoo export --help), "
         "point CNNZOO_ZOO at a zoo folder, or give the file's path as pretrained"
     )

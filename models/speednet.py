@@ -110,7 +110,7 @@ class SpeedNet(ImageClassifier):
         if stage == "fit" and not self._whitening.weight.any():
             if data is None:
                 raise ValueError("SpeedNet starts from patches of training images: fit it with an ImageDataModule")
-            train = data.parts["train"]
+            train = data.splits["train"]
             self.whiten(train[torch.arange(0, len(train), max(1, len(train) // 5000))][0])
 
     @torch.no_grad()

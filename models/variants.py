@@ -11,7 +11,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
-from ..serve.contract import INPUT
+from ..contract.names import INPUT
 
 # Wherever integers go in and out; what is not on this list is computed in float32 in between.
 INTEGER_OPS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]

@@ -2,7 +2,5 @@
 
 import os
 
-__version__ = "0.1.0"
-
 # ONNX Runtime's official builds send telemetry unless told not to before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -6,7 +6,9 @@ import socket
 import sys
 from pathlib import Path
 
-from .contract import FILE_NAME, ContractError, dataset_title, read_card
+from ..contract.model_file import read_card
+from ..contract.names import ContractError
+from ..contract.zoo_folder import FILE_NAME
 from .settings import ServeSettings, settings
 
 EMPTY = """\
@@ -57,7 +59,7 @@ def _list_models(folder: Path) -> int:
             print(f"  {path.relative_to(folder)} cannot be served: {error}")
             continue
         accuracy = card.metrics.get("accuracy")
-        tested = "" if accuracy is None else f"{accuracy:.2%} on {dataset_title(card.dataset)}"
+        tested = "" if accuracy is None else f"{accuracy:.2%} on {card.dataset_title}"
         print(f"  {card.name} {card.version}  {tested}")
         count += 1
     return count

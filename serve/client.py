@@ -20,7 +20,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
-from .contract import INPUT, LOGITS, PROBABILITIES
+from ..contract.names import INPUT, LOGITS, PROBABILITIES
 from .tensors import HEADER_LENGTH
 
 Picture = str | os.PathLike[str] | bytes

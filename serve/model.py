@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..contract.card import ModelCard
+from ..contract.checksums import SUMS, sha256_of
+from ..contract.model_file import read_card
+from ..contract.names import ContractError
 from .batcher import Batcher
-from .contract import ContractError, ModelCard, NoMetadata, read_card
 from .session import Session
-from .sums import SUMS, digest
 
 
 class Model:
@@ -43,7 +45,7 @@ class Model:
     def sha256(self) -> str:
         """In hex. Reads the whole file the first time, unless the network is loaded already."""
         if self._sha256 is None:
-            self._sha256 = digest(self.path)
+            self._sha256 = sha256_of(self.path)
         return self._sha256
 
     def unchanged(self) -> bool:
@@ -112,8 +114,4 @@ def identity(path: Path) -> tuple[int, int, int]:
 
 
 def _card(path: Path) -> ModelCard:
-    try:
-        return read_card(path)
-    except NoMetadata:
-        Session(path.read_bytes())  # says more precisely why it cannot be loaded
-        raise
+    return read_card(path)

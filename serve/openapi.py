@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from . import __version__
-from .contract import INPUT
+from ..contract import __version__
+from ..contract.names import INPUT
 from .limits import MAX_FILES, MAX_IMAGES
 from .settings import settings
 from .tensors import HEADER_LENGTH, OUTPUTS

@@ -11,10 +11,10 @@ from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound, Serv
 from pydantic import Field
 from starlette.middleware.cors import CORSMiddleware
 
+from ..contract.names import ContractError
 from . import metrics
 from .access import ApiKey
 from .batcher import QueueFull
-from .contract import ContractError
 from .errors import ApiError, ErrorFormat
 from .front import Front
 from .garbage import keep_collecting

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 import onnxruntime as ort
 
-from .contract import CARD_KEY, INPUT, LOGITS, PROBABILITIES, ContractError, ModelCard
+from ..contract.card import ModelCard
+from ..contract.names import CARD_KEY, INPUT, LOGITS, PROBABILITIES, ContractError
 
 logger = logging.getLogger("cnnzoo.serve")
 

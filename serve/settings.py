@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .contract import SHIPPED
+from ..contract.images import PILLOW_MAX_PIXELS
+from ..contract.zoo_folder import SHIPPED
 
 
 class ServeSettings(BaseSettings):
@@ -44,7 +45,9 @@ class ServeSettings(BaseSettings):
     max_requests: Annotated[int, Field(ge=1)] = Field(
         1024, description="requests with a body that a worker has in hand; beyond, 503"
     )
-    max_pixels: Annotated[int, Field(ge=1)] = Field(25_000_000, description="pixels of a picture, before it is decoded")
+    max_pixels: Annotated[int, Field(ge=1, le=PILLOW_MAX_PIXELS)] = Field(
+        25_000_000, description="pixels of a picture, before it is decoded"
+    )
     max_queue: Annotated[int, Field(ge=1024)] = Field(
         4096, description="images that wait for one model; beyond, 429. At least the 1,024 of one request"
     )

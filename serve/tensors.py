@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .contract import INPUT, LOGITS, PROBABILITIES, ModelCard
+from ..contract.card import ModelCard
+from ..contract.names import INPUT, LOGITS, PROBABILITIES
 from .errors import ApiError
 from .pixels import PixelError, check_shape, to_uint8
 

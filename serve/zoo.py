@@ -3,9 +3,10 @@
 import logging
 from pathlib import Path
 
-from .contract import FILE_NAME, ContractError
+from ..contract.checksums import read_checksums
+from ..contract.names import ContractError
+from ..contract.zoo_folder import FILE_NAME, ModelId
 from .model import Model, Sessions, identity
-from .sums import place_of, read_sums
 
 logger = logging.getLogger("cnnzoo.serve")
 
@@ -85,7 +86,7 @@ class Zoo:
         models = []
         for path in paths:
             try:
-                models.append(Model(path, self._sessions, self._sums.get(place_of(path))))
+                models.append(Model(path, self._sessions, self._sums.get(ModelId.from_path(path).path)))
             except (ContractError, OSError) as error:
                 self._refuse(path, error)
         return models
@@ -125,15 +126,15 @@ class Zoo:
     def _read_sums(self) -> dict[str, str]:
         """What SHA256SUMS says of each file; what cannot be read is no file's SHA-256, so none is taken in."""
         try:
-            return read_sums(self.folder)
+            return read_checksums(self.folder)
         except (ContractError, OSError) as error:
-            return {place_of(path): f"nothing readable ({error})" for path in self._files()}
+            return {ModelId.from_path(path).path: f"nothing readable ({error})" for path in self._files()}
 
     def _is_current(self, model: Model) -> bool:
-        return model.unchanged() and model.expected == self._sums.get(place_of(model.path))
+        return model.unchanged() and model.expected == self._sums.get(ModelId.from_path(model.path).path)
 
     def _state(self, path: Path) -> tuple[object, str | None]:
-        return identity(path), self._sums.get(place_of(path))
+        return identity(path), self._sums.get(ModelId.from_path(path).path)
 
     def _place(self, path: Path) -> str:
         return str(path.relative_to(self.folder))

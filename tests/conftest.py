@@ -17,8 +17,8 @@ import torch
 from helpers import CHROMIUM, serve
 
 from cnnzoo.commands import tables
-from cnnzoo.serve.contract import SHIPPED
-from cnnzoo.serve.sums import add_sum, digest
+from cnnzoo.contract.checksums import add_checksum, sha256_of
+from cnnzoo.contract.zoo_folder import SHIPPED
 
 DATA = os.environ.get("CNNZOO_DATA")
 CLI = [sys.executable, "-m", "cnnzoo.train"]
@@ -126,7 +126,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = zoo / entry.path.relative_to(SHIPPED)
         path.parent.mkdir(parents=True)
         shutil.copy(entry.path, path)
-        add_sum(path, digest(path))
+        add_checksum(zoo, path.relative_to(zoo).as_posix(), sha256_of(path))
     return zoo
 
 

@@ -171,7 +171,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
     for name, entry in found.items():
         (expected,) = onnxruntime.InferenceSession(entry.path).run(["logits"], {"images": asked[name]})
         logits = np.array(answers[name], np.float32).reshape(expected.shape)
-        rounding = 1e-3 if entry.card.weights == "fp32" else 0.1  # a step of eight bits, to this side or that
+        rounding = 1e-3 if entry.card.precision == "fp32" else 0.1  # a step of eight bits, to this side or that
         np.testing.assert_allclose(logits, expected, atol=rounding * np.abs(expected).max(), err_msg=name)
         assert (logits.argmax(1) == expected.argmax(1)).all(), name
 

@@ -50,7 +50,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", next(folder.glob("cnnzoo-*.whl")), cwd=folder)
     gained = {p.name for p in site.iterdir()} - before
-    assert gained == {"cnnzoo", "cnnzoo-0.1.0.dist-info"}
+    assert gained == {"cnnzoo", "cnnzoo-0.2.0.dist-info"}
     # A path line in a .pth adds the folder without running the .pth files in it: no editable cnnzoo.
     (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return folder
@@ -118,9 +118,9 @@ def test_the_service_imports_no_torch():
 def test_the_release_is_named_in_one_place():
     import importlib.metadata
 
-    import cnnzoo.serve
+    import cnnzoo.contract
 
-    assert importlib.metadata.version("cnnzoo") == cnnzoo.serve.__version__
+    assert importlib.metadata.version("cnnzoo") == cnnzoo.contract.__version__
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import torch
 from helpers import png, serve
 
 from cnnzoo.commands import tables, verify
-from cnnzoo.commands.export import LOSS_ALLOWED
+from cnnzoo.commands.export import MAX_ACCURACY_DROP
 from cnnzoo.commands.listing import Entry
 from cnnzoo.commands.measure import measure
+from cnnzoo.contract.checksums import read_checksums
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId
 from cnnzoo.datamodules import DATASETS
 from cnnzoo.models import create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
-from cnnzoo.serve.contract import SHIPPED
-from cnnzoo.serve.sums import place_of, read_sums
 
 ENTRIES = tables.shipped()
 # Test accuracy that each must have; of `cifar10_speednet` that of the long recipe.
@@ -28,7 +28,7 @@ LEAST = {
 }  # fmt: skip
 of_each = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.card.name)
 of_each_network = pytest.mark.parametrize(
-    "entry", [e for e in ENTRIES if e.card.weights == "fp32"], ids=lambda entry: entry.card.name
+    "entry", [e for e in ENTRIES if e.card.precision == "fp32"], ids=lambda entry: entry.card.name
 )
 
 
@@ -36,7 +36,7 @@ def test_all_are_there_and_small_enough_to_be_cloned():
     assert {entry.card.name for entry in ENTRIES} >= LEAST.keys()
     assert len({entry.card.name for entry in ENTRIES}) == len(ENTRIES), "one version of each"
     assert sum(entry.size for entry in ENTRIES) <= 45e6
-    assert {place_of(entry.path) for entry in ENTRIES} <= read_sums(SHIPPED).keys()
+    assert {ModelId.from_path(entry.path).path for entry in ENTRIES} <= read_checksums(SHIPPED).keys()
     assert verify.gone(SHIPPED) == []
 
 
@@ -51,8 +51,8 @@ def test_each_is_whole(entry: Entry):
 def test_each_is_good_enough_and_says_how_it_was_made(entry: Entry):
     card = entry.card
     assert card.metrics["calibration_error"] <= 0.01
-    least = LEAST[card.name.removesuffix(f"_{card.weights}")]
-    assert card.metrics["accuracy"] >= (least if card.weights == "fp32" else least - LOSS_ALLOWED)
+    least = LEAST[card.name.removesuffix(f"_{card.precision}")]
+    assert card.metrics["accuracy"] >= (least if card.precision == "fp32" else least - MAX_ACCURACY_DROP)
     assert card.robustness is not None
     assert len(card.commit or "") == 40  # of a clean working tree
     assert card.training["command"].startswith("train.py fit --config ")

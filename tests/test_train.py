@@ -19,8 +19,8 @@ from helpers import png, serve
 from PIL import Image
 
 from cnnzoo.commands.config import build
+from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
-from cnnzoo.serve.contract import read_card
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")

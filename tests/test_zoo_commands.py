@@ -22,8 +22,9 @@ from helpers import serve
 
 from cnnzoo.commands import make_zoo
 from cnnzoo.commands.config import SHIPPED
-from cnnzoo.serve.contract import CARD_KEY
-from cnnzoo.serve.sums import add_sum, digest, read_sums
+from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
+from cnnzoo.contract.names import CARD_KEY
+from cnnzoo.contract.zoo_folder import ModelId
 from cnnzoo.serve.zoo import Zoo
 
 COMMAND = [sys.executable, "-m", "cnnzoo"]
@@ -96,7 +97,7 @@ def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
 
 
 def test_export_notes_what_sha256sum_would(trained: Path):
-    listed = read_sums(trained / "zoo")
+    listed = read_checksums(trained / "zoo")
     assert listed.keys() == {"digits_cnn/1/model.onnx", "digits_cnn/2/model.onnx"}
     for place, sha256 in listed.items():
         assert hashlib.sha256((trained / "zoo" / place).read_bytes()).hexdigest() == sha256
@@ -163,7 +164,7 @@ def test_verify_finds_another_accuracy(copied: Path):
     right, wrong = (f'"accuracy": {value}'.encode() for value in (said, "0." + "9" * (len(str(said)) - 2)))
     assert content.count(right) == 1
     path.write_bytes(content.replace(right, wrong))
-    (copied / "zoo/SHA256SUMS").write_text(f"{digest(path)}  {PLACE}\n")
+    (copied / "zoo/SHA256SUMS").write_text(f"{sha256_of(path)}  {PLACE}\n")
     done("verify", cwd=copied)
     assert "metrics: measured again, its card's accuracy come out otherwise" in refused(
         "verify", "--metrics", cwd=copied
@@ -311,8 +312,8 @@ def test_upper_case_and_no_last_newline_are_sha256sums_too(copied: Path):
     lines = [line.split() for line in sums.read_text().splitlines()]
     sums.write_text("\n".join(f"{sha256.upper()}  ./{place}" for sha256, place in lines))
     assert "All 2 files" in done("verify", cwd=copied)
-    add_sum(copied / "zoo/other/1/model.onnx", "0" * 64)
-    assert len(read_sums(copied / "zoo")) == 3
+    add_checksum(copied / "zoo", "other/1/model.onnx", "0" * 64)
+    assert len(read_checksums(copied / "zoo")) == 3
 
 
 def said_otherwise(path: Path, **changes: object) -> None:
@@ -321,7 +322,7 @@ def said_otherwise(path: Path, **changes: object) -> None:
     entry = next(e for e in proto.metadata_props if e.key == CARD_KEY)
     entry.value = json.dumps(json.loads(entry.value) | changes)
     onnx.save(proto, path)
-    add_sum(path, digest(path))
+    add_checksum(path.parents[2], ModelId.from_path(path).path, sha256_of(path))
 
 
 # What is changed in a card, and what `verify --metrics` says of it.

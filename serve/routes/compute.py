@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 from starlette.types import Receive
 
+from ...contract.names import ContractError
 from ..batcher import Item, Outputs, QueueFull
-from ..contract import ContractError
 from ..errors import ApiError
 from ..model import Model
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ..contract import ModelCard
+from ...contract.card import ModelCard
+from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
 from ..errors import ApiError, AsciiJSONResponse
-from ..images import PictureTooLarge, UndecodableImage, decode, is_small, to_input
 from ..limits import MAX_FILES
 from ..settings import settings
 from ..work import check, in_thread
@@ -38,8 +38,7 @@ async def predict(request: Request) -> JSONResponse:
     files = await _files(request)
     received = time.perf_counter()
     pictures = [data for _, data in files], model.card.input_shape, prepare
-    in_place = len(files) == 1 and is_small(files[0][1])
-    inputs = _inputs(*pictures) if in_place else await in_thread(_inputs, *pictures)
+    inputs = await in_thread(_inputs, *pictures)
     decoded = time.perf_counter()
     right = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not right and isinstance(inputs[0], ApiError):
@@ -89,7 +88,7 @@ def _inputs(files: list[bytes], shape: tuple[int, int, int], prepare: str) -> li
         check()
         try:
             inputs.append(to_input(decode(data, settings().max_pixels), shape, prepare))
-        except PictureTooLarge as error:
+        except ImageTooLarge as error:
             inputs.append(ApiError(413, "picture_too_large", str(error)))
         except UndecodableImage as error:
             inputs.append(ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG"))

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from .. import __version__
-from ..contract import INPUT
+from ...contract import __version__
+from ...contract.names import INPUT
 from ..errors import ApiError
 from ..scope import ZOO
 from ..tensors import OUTPUTS

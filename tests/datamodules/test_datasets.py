@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cnnzoo.contract.images import decode
 from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
 from cnnzoo.datamodules.cifar10 import CLASSES, encoding
-from cnnzoo.serve.images import decode
 
 
 def write_mnist(folder: Path, train: int, test: int) -> None:
@@ -69,7 +69,7 @@ def test_digits_split_is_stratified_disjoint_and_a_function_of_the_seed():
 def test_validation_is_a_stratified_part_of_the_training_images():
     data = DigitsDataModule(val_fraction=0.2)
     data.setup("fit")
-    train, val = data.parts["train"], data.parts["val"]
+    train, val = data.splits["train"], data.splits["val"]
     together = torch.cat([train.indices, val.indices])
     assert sorted(together.tolist()) == list(range(1437))
     assert len(val) == 288
@@ -79,7 +79,7 @@ def test_validation_is_a_stratified_part_of_the_training_images():
 def test_without_a_validation_part_everything_is_trained_on():
     data = DigitsDataModule(val_fraction=0)
     data.setup("fit")
-    assert len(data.parts["train"]) == 1437
+    assert len(data.splits["train"]) == 1437
     assert data.val_dataloader() == []
 
 
@@ -120,7 +120,7 @@ def test_mnist_reads_the_official_file_format(tmp_path: Path):
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    assert len(data.parts["train"]) + len(data.parts["val"]) == 300
+    assert len(data.splits["train"]) + len(data.splits["val"]) == 300
     images, labels = data.load(train=False)
     assert tuple(images.shape) == (50, 1, 28, 28)
     raw = (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16:]

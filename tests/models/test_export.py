@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import cnnzoo.models
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.names import ContractError
+from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import create_model
 from cnnzoo.models.export import (
     OnnxFile,
     ParityError,
     check_parity,
-    next_version,
     to_onnx,
     torch_answers,
     torch_logits,
@@ -24,7 +26,6 @@ from cnnzoo.models.export import (
 )
 from cnnzoo.models.pretrained import load
 from cnnzoo.models.variants import to_int8
-from cnnzoo.serve.contract import ContractError, ModelCard
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
 
@@ -85,10 +86,10 @@ def test_the_gate_stops_nan(images: torch.Tensor):
 
 def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
     proto = to_onnx(create_model("digits_cnn"))
-    assert next_version(tmp_path, "digits_cnn") == 1
+    assert ZooFolder(tmp_path).next_version("digits_cnn") == 1
     path = write(proto, CARD, tmp_path)
     assert path == tmp_path / "digits_cnn" / "1" / "model.onnx"
-    assert next_version(tmp_path, "digits_cnn") == 2
+    assert ZooFolder(tmp_path).next_version("digits_cnn") == 2
     with pytest.raises(FileExistsError):
         write(proto, CARD, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"digits_cnn", "SHA256SUMS"}  # no unfinished folder is left
@@ -170,7 +171,7 @@ def test_another_number_of_classes_takes_all_but_the_last_layer(tmp_path, caplog
 
 
 def test_an_int8_file_is_for_answering_only(tmp_path, images: torch.Tensor):
-    small = ModelCard("digits_cnn_int8", 1, CARD.classes, CARD.input_shape, weights="int8")
+    small = ModelCard("digits_cnn_int8", 1, CARD.classes, CARD.input_shape, precision="int8")
     path = write(to_int8(to_onnx(create_model("digits_cnn")), images), small, tmp_path)
     with pytest.raises(ContractError, match="holds int8 weights, for answering only"):
         create_model("digits_cnn", pretrained=path)

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from lightning import Trainer
 from torch import nn
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.datamodules import Augmentation, DigitsDataModule
 from cnnzoo.models import SpeedNet, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers, torch_logits, write
 from cnnzoo.models.muon import Muon, orthogonalized
 from cnnzoo.models.summary import summarize
-from cnnzoo.serve.contract import ModelCard
 
 TINY = {"input_shape": (3, 16, 16), "widths": [16, 24], "num_classes": 4}
 
@@ -122,7 +122,7 @@ def test_training_leaves_the_whitening_and_the_norms_scales_alone():
     )  # fmt: skip
     trainer.fit(model, data)
     fresh = SpeedNet(input_shape=(1, 8, 8), widths=[16], whitening_kernel=3)
-    train = data.parts["train"]
+    train = data.splits["train"]
     fresh.whiten(train[torch.arange(len(train))][0])
     assert torch.equal(model.network[0].weight, fresh.network[0].weight)
     assert all((layer.weight == 1).all() for layer in model.network if isinstance(layer, nn.BatchNorm2d))

@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model, list_models
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.contract import ModelCard
 
 # ONNX types that the ONNX Runtime backend maps to Triton's; others cannot be served.
 TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE",

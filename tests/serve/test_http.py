@@ -17,7 +17,7 @@ import torch
 from helpers import error, png, serve
 from PIL import Image
 
-from cnnzoo.serve.contract import read_card
+from cnnzoo.contract.model_file import read_card
 
 PREDICT = "/v1/models/digits_cnn/predict"
 

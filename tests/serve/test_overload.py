@@ -19,9 +19,9 @@ import onnxruntime as ort
 import pytest
 from helpers import free_port, serve, server_processes, started
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.contract import ModelCard
 
 pytestmark = pytest.mark.slow
 

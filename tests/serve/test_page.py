@@ -19,9 +19,9 @@ from helpers import CHROMIUM, png, serve
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.contract import ModelCard
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import error, png
 from PIL import Image
 
-from cnnzoo.serve.images import decode, to_input
+from cnnzoo.contract.images import decode, to_input
 from cnnzoo.serve.routes.page import FOLDER
 
 PREDICT = "/v1/models/digits_cnn/predict"

@@ -13,7 +13,8 @@ import onnx
 import pytest
 from helpers import error, serve
 
-from cnnzoo.serve.contract import CARD_KEY, ModelCard
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.names import CARD_KEY
 
 PIXELS = bytes(64)
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "data": [0] * 64}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnzoo.serve.contract import ModelCard
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.serve.errors import ApiError
 from cnnzoo.serve.tensors import Call, Output, _binary_head, read, write
 

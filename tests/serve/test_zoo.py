@@ -11,11 +11,10 @@ import onnx
 import onnx.external_data_helper
 import pytest
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.contract import ModelCard
 from cnnzoo.serve.model import Sessions
-from cnnzoo.serve.onnx_header import read_metadata
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
@@ -53,12 +52,12 @@ def test_an_empty_or_missing_folder_is_an_empty_zoo(tmp_path: Path):
 
 def test_a_file_that_is_no_onnx_is_refused(zoo: Path):
     place(zoo, "text").write_text("hello")
-    assert "ONNX Runtime cannot load it" in refusal(zoo, "text/1/model.onnx")
+    assert "it is not an ONNX file" in refusal(zoo, "text/1/model.onnx")
 
 
 def test_a_truncated_file_is_refused(zoo: Path, good: Path):
     place(zoo, "half").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    assert "ONNX Runtime cannot load it" in refusal(zoo, "half/1/model.onnx")
+    assert "it is not an ONNX file" in refusal(zoo, "half/1/model.onnx")
 
 
 def test_a_file_without_a_card_is_refused(zoo: Path):
@@ -68,7 +67,7 @@ def test_a_file_without_a_card_is_refused(zoo: Path):
 
 def test_a_file_in_another_models_place_is_refused(zoo: Path, good: Path):
     shutil.copy(good, place(zoo, "digits_cnn", "7"))
-    assert "its card says digits_cnn/1, but it lies in digits_cnn/7" in refusal(zoo, "digits_cnn/7/model.onnx")
+    assert "its card says digits_cnn/1, but its path is digits_cnn/7" in refusal(zoo, "digits_cnn/7/model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -159,12 +158,6 @@ def test_it_answers(zoo: Path):
     logits, probabilities = model.run(np.zeros((3, 1, 8, 8), np.uint8))
     assert logits.shape == probabilities.shape == (3, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
-
-
-def test_a_file_of_ten_million_parts_is_refused_at_once(zoo: Path):
-    place(zoo, "parts").write_bytes(b"\x0a\x00" * 10_000_000)
-    with pytest.raises(ValueError, match="more than 10,000 parts"):
-        read_metadata(zoo / "parts/1/model.onnx")
 
 
 def test_onnxruntime_sends_nothing_home():

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cnnzoo.serve.contract import ContractError, ModelCard, check_name
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.names import ContractError, check_name
 
 GOOD = json.loads(ModelCard("m", 1, ("a", "b"), (3, 4, 5)).to_json())
 
@@ -19,10 +20,22 @@ def test_entries_of_a_later_minor_release_are_passed_over():
     assert ModelCard.from_json(json.dumps({**GOOD, "new": 1})).name == "m"
 
 
+def test_schema_1_is_read_with_its_fields_renamed():
+    """Files of release 0.1 are out there: license, limitations and precision had other names."""
+    old = {**GOOD, "schema": 1, "dataset": {"name": "x", "licence": "CC0"}}
+    for name in ("license", "limitations", "precision"):
+        del old[name]
+    card = ModelCard.from_json(json.dumps(old | {"licence": "MIT", "limits": "Not for cats.", "weights": "int8"}))
+    assert (card.license, card.limitations, card.precision) == ("MIT", "Not for cats.", "int8")
+    assert card.dataset == {"name": "x", "license": "CC0"}
+    assert json.loads(card.to_json())["schema"] == 2
+
+
 @pytest.mark.parametrize(
     ("entry", "value"),
     [
-        ("schema", 2),
+        ("schema", 3),
+        ("schema", None),
         ("name", "../etc"),
         ("name", None),
         ("version", 0),

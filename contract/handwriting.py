@@ -1,29 +1,29 @@
-"""Handwriting in a picture, framed as the digit datasets were made.
+"""Find handwriting in an image and frame it as the digit datasets do.
 
-MNIST (LeCun, Cortes & Burges, 1998): the digit is scaled into a 20×20 box, proportions kept, and its
-centre of mass is put at the centre of 28×28. Digits (UCI 80, Alpaydin & Kaynak, 1998): NIST's
-preprocessing (Garris et al., NISTIR 5469, 1994) normalises the digit's slant, size and stroke width
+MNIST (LeCun, Cortes & Burges, 1998) scales the digit into a 20×20 box, keeps its proportions, and puts its
+center of mass at the center of 28×28. Digits (UCI 80, Alpaydin & Kaynak, 1998): NIST's
+preprocessing (Garris et al., NISTIR 5469, 1994) normalizes the digit's slant, size and stroke width
 into a 32×32 bitmap, whose 4×4 blocks are counted to 8×8 values of 0–16.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-DIGITS_INK = 0.305  # of the bitmap, the digits' mean: 312.6 of 1,024 (sum of a digit's 64 values)
-NOISE = 0.25  # of the strongest ink; paper grain and shading below it is not ink
+DIGITS_INK = 0.305  # mean share of ink in the digits' 32×32 bitmaps: 312.6 of 1,024
+NOISE = 0.25  # share of the strongest ink; weaker values are paper grain and shading
 
 
 def dark_on_light(grey: np.ndarray) -> bool:
-    """Whether the border of a grey picture, uint8 [H, W], is light."""
+    """Return whether the border of a grey image, uint8 [H, W], is light."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return bool(np.median(border) > 127)
 
 
 def strokes(grey: np.ndarray) -> np.ndarray:
-    """The ink of a grey picture, uint8 [h, w]: light on black, cropped to its extent.
+    """Return the ink of a grey image [H, W] as uint8 [h, w]: light on black, cropped to its extent.
 
-    The paper is taken to be the border's median grey; ink is what differs from it towards the
-    other end of the scale. An empty picture gives a single black pixel.
+    The border's median is the paper's grey. Ink is what is darker than light paper, or lighter than dark paper.
+    An empty image gives a single black pixel.
     """
     values = grey.astype(np.float32)
     if dark_on_light(grey):
@@ -31,7 +31,7 @@ def strokes(grey: np.ndarray) -> np.ndarray:
     paper = np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]))
     ink = np.clip(values - paper, 0, None)
     strongest = ink.max()
-    if strongest < 8:  # of 255: nothing that could be told from noise
+    if strongest < 8:  # of 255: too weak to tell from noise
         return np.zeros((1, 1), np.uint8)
     ink /= strongest
     ink[ink < NOISE] = 0
@@ -41,27 +41,27 @@ def strokes(grey: np.ndarray) -> np.ndarray:
 
 
 def frame_mnist(ink: np.ndarray) -> np.ndarray:
-    """Cropped ink, uint8 [h, w], framed as MNIST's digits are: uint8 [28, 28]."""
+    """Frame cropped ink, uint8 [h, w], as MNIST does: uint8 [28, 28]."""
     height, width = ink.shape
     scale = 20 / max(height, width)
     small = _resize(ink, max(1, round(height * scale)), max(1, round(width * scale)))
     small = _stretch(small)
     mass = max(1, small.sum(dtype=np.int64))
-    centre_y = (small.sum(1, dtype=np.int64) * np.arange(small.shape[0])).sum() / mass
-    centre_x = (small.sum(0, dtype=np.int64) * np.arange(small.shape[1])).sum() / mass
-    # MNIST's centres of mass lie at pixel 14 of 0-27, give or take half a pixel.
-    top = int(np.clip(round(14 - centre_y), 0, 28 - small.shape[0]))
-    left = int(np.clip(round(14 - centre_x), 0, 28 - small.shape[1]))
+    center_y = (small.sum(1, dtype=np.int64) * np.arange(small.shape[0])).sum() / mass
+    center_x = (small.sum(0, dtype=np.int64) * np.arange(small.shape[1])).sum() / mass
+    # MNIST's centers of mass are within half a pixel of pixel 14.
+    top = int(np.clip(round(14 - center_y), 0, 28 - small.shape[0]))
+    left = int(np.clip(round(14 - center_x), 0, 28 - small.shape[1]))
     out = np.zeros((28, 28), np.uint8)
     out[top : top + small.shape[0], left : left + small.shape[1]] = small
     return out
 
 
 def frame_digits(ink: np.ndarray) -> np.ndarray:
-    """Cropped ink, uint8 [h, w], framed as the 8×8 digits are: uint8 [8, 8], 17 grey levels.
+    """Frame cropped ink, uint8 [h, w], as scikit-learn's digits: uint8 [8, 8] with 17 grey levels.
 
-    Set upright, stretched to 20×32, and thinned or thickened until as much of the 32×32 bitmap is
-    ink as in the dataset; then its 4×4 blocks are counted.
+    Removes the slant, stretches to 20×32, adjusts the stroke width until the 32×32 bitmap has the dataset's share of
+    ink, and counts the ink in 4×4 blocks.
     """
     canvas = np.zeros((32, 32), np.uint8)
     canvas[:, 6:26] = _resize(_upright(ink), 32, 20)
@@ -73,16 +73,16 @@ def frame_digits(ink: np.ndarray) -> np.ndarray:
 
 
 def _upright(ink: np.ndarray) -> np.ndarray:
-    """The ink sheared until its rows' centres no longer lean to one side, cropped again."""
+    """Shear ink until the centers of its rows are above each other, and crop it again."""
     height, width = ink.shape
     values = ink.astype(np.float64)
     y, x = np.mgrid[:height, :width]
     mass = max(1.0, values.sum())
-    centre_y, centre_x = (values * y).sum() / mass, (values * x).sum() / mass
-    spread = max(1.0, (values * (y - centre_y) ** 2).sum())
-    slant = float(np.clip((values * (x - centre_x) * (y - centre_y)).sum() / spread, -1, 1))
+    center_y, center_x = (values * y).sum() / mass, (values * x).sum() / mass
+    spread = max(1.0, (values * (y - center_y) ** 2).sum())
+    slant = float(np.clip((values * (x - center_x) * (y - center_y)).sum() / spread, -1, 1))
     padded = Image.fromarray(np.pad(ink, ((0, 0), (height, height))))
-    shear = (1, slant, -slant * centre_y, 0, 1, 0)
+    shear = (1, slant, -slant * center_y, 0, 1, 0)
     sheared = np.asarray(padded.transform(padded.size, Image.Transform.AFFINE, shear, Image.Resampling.BICUBIC))
     columns = np.flatnonzero((sheared > 255 * NOISE).any(0))
     return sheared[:, columns[0] : columns[-1] + 1] if len(columns) else ink
@@ -93,6 +93,6 @@ def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _stretch(pixels: np.ndarray) -> np.ndarray:
-    """Thin strokes fade when they are shrunk: bring the strongest back to 255."""
+    """Scale the strongest value to 255, since thin strokes fade when they are shrunk."""
     strongest = pixels.max()
     return (pixels * (255 / strongest)).astype(np.uint8) if strongest else pixels

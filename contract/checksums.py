@@ -1,0 +1,63 @@
+"""SHA256SUMS: the SHA-256 of each file of a zoo folder, as `sha256sum --check` reads it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from .files import atomic_write
+from .names import ContractError
+
+SUMS = "SHA256SUMS"
+
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?([!-~]+)")  # printable ASCII: paths are shown in terminals
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 in hex by relative path; empty if `folder` has no SHA256SUMS.
+
+    Raises ContractError for a malformed line: the file it should protect would go unchecked.
+    """
+    try:
+        return parse_checksums((folder / SUMS).read_text(errors="replace"))
+    except FileNotFoundError:
+        return {}
+
+
+def parse_checksums(text: str) -> dict[str, str]:
+    """Parse a SHA256SUMS. The last line for a path wins. Raises ContractError with the number of a malformed line."""
+    checksums = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            found = _LINE.fullmatch(line.strip())
+            if not found:
+                raise ContractError(f"line {number} of {SUMS} is {line[:80]!r}: expected a SHA-256 and a path")
+            checksums[found[2]] = found[1].lower()
+    return checksums
+
+
+def add_checksum(folder: Path, path: str, sha256: str) -> None:
+    """Append a line for the relative `path` to SHA256SUMS.
+
+    Appends in a single write, so that two processes at the same time lose no line.
+    """
+    if read_checksums(folder).get(path) == sha256:
+        return
+    sums = folder / SUMS
+    before = sums.read_bytes() if sums.is_file() else b""
+    newline = "\n" if before and not before.endswith(b"\n") else ""
+    with sums.open("a") as file:
+        file.write(f"{newline}{sha256}  {path}\n")
+
+
+def remove_checksum(folder: Path, path: str) -> None:
+    """Remove the lines for the relative `path` from SHA256SUMS, if there are any."""
+    kept = {other: sha256 for other, sha256 in read_checksums(folder).items() if other != path}
+    if (folder / SUMS).is_file():
+        with atomic_write(folder / SUMS) as temporary:
+            temporary.write_text("".join(f"{sha256}  {other}\n" for other, sha256 in kept.items()))

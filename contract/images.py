@@ -1,0 +1,99 @@
+"""The path from the bytes of a PNG or JPEG to a network's input.
+
+Training data, `cnnzoo predict` and the service all use it, so that a network sees in use what it saw in training.
+"""
+
+import io
+import math
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from . import handwriting
+from .card import Preparation
+
+MAX_PIXELS = 25_000_000  # of an image: 75 MB as RGB
+PILLOW_MAX_PIXELS = 178_956_970  # Image.open raises above it: twice Image.MAX_IMAGE_PIXELS
+MAX_SIDE = 65_535  # pixels of width or height, as in a JPEG: an image with 25 million rows takes seconds to decode
+MAX_PAGE = 1024  # pixels along the longer side of an image in which handwriting is searched
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode has a limit of its own
+
+
+class UndecodableImage(ValueError):
+    """Bytes that are not a decodable PNG or JPEG."""
+
+
+class ImageTooLarge(UndecodableImage):
+    """An image with more pixels than the limit."""
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a PNG or JPEG, and turn it upright by its EXIF orientation.
+
+    Args:
+        max_pixels: limit of width × height, at most PILLOW_MAX_PIXELS.
+
+    Raises ImageTooLarge before any pixel is decoded, or UndecodableImage.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        size = f"the image has {image.width} × {image.height} pixels"
+        if image.width * image.height > max_pixels:
+            raise ImageTooLarge(f"{size}: at most {max_pixels:,} are accepted")
+        if max(image.size) > MAX_SIDE:
+            raise ImageTooLarge(f"{size}: at most {MAX_SIDE:,} along a side are accepted")
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError:
+        limit = min(max_pixels, PILLOW_MAX_PIXELS)
+        raise ImageTooLarge(f"the image has more than {limit:,} pixels: send a smaller one") from None
+    except UnidentifiedImageError:
+        raise UndecodableImage("not a PNG or JPEG image") from None
+    except UndecodableImage:
+        raise
+    except Exception as error:  # damaged files and EXIF raise many different exceptions
+        raise UndecodableImage(f"the image is damaged ({error})") from None
+
+
+def fit(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image as uint8 [C, H, W] of `shape`.
+
+    Crops around the center to the proportions of `shape`, then resizes with antialiasing. Transparent parts become
+    white.
+    """
+    channels, height, width = shape
+    image = to_mode(image, "L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    pixels = np.asarray(image, np.uint8)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert an image to `mode` (L or RGB), on white where it is transparent."""
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which convert() would clip
+        image = Image.fromarray((np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
+    """Return a network's input for an image: uint8 [C, H, W] of `shape`.
+
+    Args:
+        prepare: the card's field. "photo": crop and resize. "mnist" and "digits": find the handwriting and frame it
+            as that dataset does. An image that has the network's size and a dark border is framed already.
+    """
+    if prepare == "photo":
+        return fit(image, shape)
+    page = to_mode(image, "L")
+    page = page.reduce(max(1, math.ceil(max(page.size) / MAX_PAGE)))  # a few hundred pixels show the strokes
+    grey = np.asarray(page)
+    if grey.shape == shape[1:] and not handwriting.dark_on_light(grey):
+        return grey[None]
+    frame = {"mnist": handwriting.frame_mnist, "digits": handwriting.frame_digits}[prepare]
+    return fit(Image.fromarray(frame(handwriting.strokes(grey))), shape)

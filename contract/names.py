@@ -1,0 +1,26 @@
+"""Names that every zoo file uses, and the error of a file that breaks the contract."""
+
+import re
+
+INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
+LOGITS = "logits"  # float32 [batch, classes]
+PROBABILITIES = "probabilities"  # float32 [batch, classes]: softmax(logits / temperature)
+OUTPUTS = (LOGITS, PROBABILITIES)
+CARD_KEY = "cnnzoo.card"  # the ONNX metadata entry that holds the card as JSON
+HEADER_LENGTH = "Inference-Header-Content-Length"  # HTTP header: bytes of JSON before binary tensors
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}(?<!\.onnx)")
+
+
+class ContractError(ValueError):
+    """A file that breaks the contract. The message says what is missing or wrong."""
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is a valid model name. Raises ContractError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise ContractError(
+            f"{name!r} cannot be a model's name: use 1 to 64 of a-z, 0-9, '_', '-' and '.', "
+            "starting with a letter or a digit and not ending in .onnx"
+        )
+    return name

@@ -1,0 +1,168 @@
+"""The zoo folder: <model>/<version>/model.onnx and SHA256SUMS. No other code builds or parses these paths."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .checksums import add_checksum, read_checksums, remove_checksum, sha256_of
+from .names import ContractError, check_name
+
+FILE_NAME = "model.onnx"
+SHIPPED = Path(__file__).parent.parent / "zoo"  # the models that come with cnnzoo
+
+
+class ModelId(NamedTuple):
+    """A version of a model, written NAME@VERSION."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def path(self) -> str:
+        """The path of its file in a zoo folder, with forward slashes, as in SHA256SUMS."""
+        return f"{self.name}/{self.version}/{FILE_NAME}"
+
+    @classmethod
+    def from_path(cls, path: str | Path) -> "ModelId":
+        """Return the model and version of a path that ends in <model>/<version>/model.onnx.
+
+        Raises ContractError for any other path.
+        """
+        name, version, file_name = ("", "", "", *Path(path).parts)[-3:]
+        if file_name != FILE_NAME or not _is_version(version):
+            raise ContractError(f"{path} is not in a zoo folder: expected <model>/<version>/{FILE_NAME}")
+        return cls(check_name(name), int(version))
+
+
+def split_spec(spec: str) -> tuple[str, int | None]:
+    """Split NAME or NAME@VERSION into name and version (None: the newest). Raises ContractError."""
+    name, at, version = spec.partition("@")
+    if at and not _is_version(version):
+        raise ContractError(f"{spec!r}: write it as NAME@VERSION, such as digits_cnn@1")
+    return check_name(name), int(version) if at else None
+
+
+@dataclass(frozen=True)
+class ZooFolder:
+    """A folder of exported models.
+
+    Args:
+        path: the folder. It need not exist.
+    """
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> "ZooFolder":
+        """Return the folder for new files: CNNZOO_ZOO, else zoo/."""
+        return cls(Path(os.environ.get("CNNZOO_ZOO") or "zoo").expanduser())
+
+    @classmethod
+    def to_read(cls) -> "ZooFolder":
+        """Return the folder to read from: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo."""
+        default = cls.default()
+        return default if os.environ.get("CNNZOO_ZOO") or default.path.is_dir() else cls(SHIPPED)
+
+    @classmethod
+    def around(cls, file: Path) -> "ZooFolder":
+        """Return the folder of the file at <folder>/<model>/<version>/model.onnx. Raises ContractError."""
+        ModelId.from_path(file)
+        return cls(file.absolute().parents[2])
+
+    def files(self) -> list[Path]:
+        """Return every file at */*/model.onnx, also with an invalid name or version, sorted by path."""
+        return sorted(path for path in self.path.glob(f"*/*/{FILE_NAME}") if path.is_file())
+
+    def ids(self) -> list[ModelId]:
+        """Return every model and version, by name and the newest version first."""
+        found = []
+        for path in self.files():
+            try:
+                found.append(ModelId.from_path(path))
+            except ContractError:
+                continue
+        return sorted(found, key=lambda model_id: (model_id.name, -model_id.version))
+
+    def file(self, model_id: ModelId) -> Path:
+        """Return the path of a model's file, whether it exists or not."""
+        return self.path / model_id.path
+
+    def newest(self, name: str) -> ModelId | None:
+        """Return the newest version of a model, or None."""
+        return next((model_id for model_id in self.ids() if model_id.name == name), None)
+
+    def find(self, spec: str) -> Path:
+        """Return the file of NAME (the newest version) or NAME@VERSION.
+
+        Raises FileNotFoundError with the models that exist, and ContractError for a malformed name.
+        """
+        name, version = split_spec(spec)
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"there is no folder {self.path.absolute()}")
+        there = self.ids()
+        for model_id in there:
+            if model_id.name == name and version in (None, model_id.version):
+                return self.file(model_id)
+        names = ", ".join(map(str, there)) or "none"
+        raise FileNotFoundError(f"there is no {spec} in {self.path.absolute()} (there are {names})")
+
+    def next_version(self, name: str) -> int:
+        """Return 1, or the highest version of a model plus 1. A version folder counts even if it is empty."""
+        folder = self.path / name
+        taken = [int(entry.name) for entry in folder.iterdir() if _is_version(entry.name)] if folder.is_dir() else []
+        return max(taken, default=0) + 1
+
+    def add(self, model_id: ModelId, content: bytes | Path) -> Path:
+        """Add a file atomically, note its SHA-256 in SHA256SUMS, and return its path.
+
+        Args:
+            content: the file's bytes, or a file in this folder's file system, which is moved.
+
+        Raises FileExistsError if the version exists, ContractError if SHA256SUMS is malformed; nothing is left then.
+        """
+        target = self.file(model_id)
+        if target.parent.exists():
+            raise FileExistsError(f"{target.parent} exists already")
+        self.checksums()  # fail before the file is in place
+        sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
+        target.parent.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.path))
+        try:
+            if isinstance(content, bytes):
+                (staging / FILE_NAME).write_bytes(content)
+            else:
+                content.replace(staging / FILE_NAME)
+            staging.chmod(0o755)  # mkdtemp's 0o700 would hide it from a service that runs as another user
+            staging.rename(target.parent)
+        except OSError:
+            if target.parent.exists():  # another process was faster
+                raise FileExistsError(f"{target.parent} exists already") from None
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        add_checksum(self.path, model_id.path, sha256)
+        return target
+
+    def remove(self, model_id: ModelId) -> None:
+        """Remove a version's folder and its line in SHA256SUMS. Raises FileNotFoundError."""
+        shutil.rmtree(self.file(model_id).parent)
+        remove_checksum(self.path, model_id.path)
+
+    def checksums(self) -> dict[str, str]:
+        """Return the SHA-256 in hex by relative path. Raises ContractError if SHA256SUMS is malformed."""
+        return read_checksums(self.path)
+
+    def missing(self) -> list[str]:
+        """Return the paths that SHA256SUMS lists and that do not exist."""
+        return [path for path in self.checksums() if not (self.path / path).is_file()]
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and not text.startswith("0") and len(text) < 10

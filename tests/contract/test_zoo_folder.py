@@ -1,0 +1,143 @@
+"""The zoo folder: names, versions, atomic additions and checksums, on real files."""
+
+import hashlib
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from cnnzoo.contract.files import atomic_write
+from cnnzoo.contract.names import ContractError
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, split_spec
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> ZooFolder:
+    folder = ZooFolder(tmp_path / "zoo")
+    for model_id in (ModelId("a", 1), ModelId("a", 2), ModelId("a", 10), ModelId("b", 3)):
+        folder.add(model_id, str(model_id).encode())
+    return folder
+
+
+def test_a_path_and_back():
+    model_id = ModelId("digits_cnn", 12)
+    assert ModelId.from_path(Path("/somewhere/zoo") / model_id.path) == model_id
+    assert str(model_id) == "digits_cnn@12"
+    assert split_spec("digits_cnn@12") == model_id
+    assert split_spec("digits_cnn") == ("digits_cnn", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "model.onnx", "a/model.onnx", "a/0/model.onnx", "a/01/model.onnx", "a/x/model.onnx", "a/1/x.onnx",
+             "A/1/model.onnx", "a/²/model.onnx", "a/-1/model.onnx", "a/1/1234567890/model.onnx"],
+)  # fmt: skip
+def test_a_path_outside_the_layout_is_refused(path: str):
+    with pytest.raises(ContractError):
+        ModelId.from_path(path)
+
+
+@pytest.mark.parametrize("spec", ["", "@", "@1", "a@", "a@x", "a@0", "a@1@2", "../a", "a@1.5", "a@-1"])
+def test_a_malformed_name_and_version_is_refused(spec: str):
+    with pytest.raises(ContractError):
+        split_spec(spec)
+
+
+def test_versions_are_numbers_and_the_newest_comes_first(zoo: ZooFolder):
+    assert zoo.ids() == [("a", 10), ("a", 2), ("a", 1), ("b", 3)]
+    assert zoo.newest("a") == ("a", 10)
+    assert zoo.newest("c") is None
+    assert zoo.find("a").read_bytes() == b"a@10"
+    assert zoo.find("a@2").read_bytes() == b"a@2"
+    with pytest.raises(FileNotFoundError, match=r"there is no a@3 .*there are a@10, a@2, a@1, b@3"):
+        zoo.find("a@3")
+
+
+def test_the_next_version_counts_folders_that_hold_no_file(zoo: ZooFolder):
+    assert (zoo.next_version("a"), zoo.next_version("c")) == (11, 1)
+    (zoo.path / "c/7").mkdir(parents=True)
+    assert zoo.next_version("c") == 8
+
+
+def test_every_file_is_listed_also_those_with_an_invalid_name(zoo: ZooFolder):
+    (zoo.path / "Bad/1").mkdir(parents=True)
+    (zoo.path / "Bad/1/model.onnx").write_bytes(b"")
+    assert len(zoo.files()) == 5
+    assert len(zoo.ids()) == 4
+
+
+def test_added_files_pass_sha256sum(zoo: ZooFolder):
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=zoo.path, capture_output=True)
+    assert done.returncode == 0
+    assert zoo.checksums()["b/3/model.onnx"] == hashlib.sha256(b"b@3").hexdigest()
+
+
+def test_a_version_is_never_replaced(zoo: ZooFolder):
+    with pytest.raises(FileExistsError, match="exists already"):
+        zoo.add(ModelId("a", 1), b"other")
+    assert zoo.find("a@1").read_bytes() == b"a@1"
+    assert not list(zoo.path.glob(".*"))
+
+
+def test_a_file_is_moved_into_place(zoo: ZooFolder, tmp_path: Path):
+    source = tmp_path / "download"
+    source.write_bytes(b"content")
+    path = zoo.add(ModelId("c", 1), source)
+    assert path.read_bytes() == b"content"
+    assert not source.exists()
+    assert os.stat(path.parent).st_mode & 0o777 == 0o755
+
+
+def test_a_malformed_checksum_file_stops_an_addition(zoo: ZooFolder):
+    (zoo.path / "SHA256SUMS").write_text("nonsense\n")
+    with pytest.raises(ContractError, match="line 1 of SHA256SUMS"):
+        zoo.add(ModelId("c", 1), b"content")
+    assert not (zoo.path / "c").exists()
+
+
+def test_additions_at_the_same_time_lose_no_checksum(zoo: ZooFolder):
+    threads = [threading.Thread(target=zoo.add, args=(ModelId("t", n), bytes([n]))) for n in range(1, 30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(zoo.checksums()) == 4 + 29
+
+
+def test_remove_takes_the_file_and_its_checksum(zoo: ZooFolder):
+    zoo.remove(ModelId("a", 2))
+    assert zoo.ids() == [("a", 10), ("a", 1), ("b", 3)]
+    assert "a/2/model.onnx" not in zoo.checksums()
+    assert zoo.missing() == []
+    zoo.file(ModelId("b", 3)).unlink()
+    assert zoo.missing() == ["b/3/model.onnx"]
+    with pytest.raises(FileNotFoundError):
+        zoo.remove(ModelId("a", 2))
+
+
+def test_the_folder_is_that_of_the_environment_else_zoo_else_the_shipped_one(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CNNZOO_ZOO", raising=False)
+    assert ZooFolder.default().path == Path("zoo")
+    assert ZooFolder.to_read().path == SHIPPED
+    (tmp_path / "zoo").mkdir()
+    assert ZooFolder.to_read().path == Path("zoo")
+    monkeypatch.setenv("CNNZOO_ZOO", "nowhere")
+    assert ZooFolder.default().path == ZooFolder.to_read().path == Path("nowhere")
+
+
+def test_an_interrupted_atomic_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "folder/file"
+    with atomic_write(path) as temporary:
+        temporary.write_text("old")
+
+    def fail() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
