@@ -176,7 +176,7 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         options = self.config[self.subcommand]
         if options.pretrained and not options.ckpt_path:
-            pretrained.begin(self.model, options.pretrained)
+            pretrained.init_from(self.model, options.pretrained)
         if self.trainer.is_global_zero:
             console.print(summary_table(self.model))
 

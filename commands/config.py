@@ -70,7 +70,7 @@ def build(config: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
     parser.add_subclass_arguments(ImageDataModule, "data")
     made = parser.instantiate(parser.parse_object({key: config[key] for key in ("model", "data")}))
     if start := config.get("pretrained"):
-        pretrained.begin(made.model, start)
+        pretrained.init_from(made.model, start)
     return made.model, made.data
 
 

@@ -37,7 +37,7 @@ def load(
     arguments |= kwargs
     with torch.device("meta"):  # without memory: a stranger's card may ask for any size
         _check_shapes(network(**arguments), card, weights)
-    return fill(network(**arguments), card, weights).eval()
+    return load_weights(network(**arguments), card, weights).eval()
 
 
 def restore(path: Path) -> ImageClassifier:
@@ -81,17 +81,17 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     return card, {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
 
 
-def begin(model: ImageClassifier, start: str) -> None:
+def init_from(model: ImageClassifier, start: str) -> None:
     """Gives `model` the weights to begin with: those of a model of the zoo by its name, or of an exported file.
 
-    Raises as `read` and `fill`, and ValueError for a checkpoint.
+    Raises as `read` and `load_weights`, and ValueError for a checkpoint.
     """
     if start.endswith(".ckpt"):
         raise ValueError(f"{start} is a checkpoint: export it first (cnnzoo export --config <its run folder>)")
-    fill(model, *read(Path(start).expanduser() if start.endswith(".onnx") else newest(start)))
+    load_weights(model, *read(Path(start).expanduser() if start.endswith(".onnx") else newest(start)))
 
 
-def fill(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
+def load_weights(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
     """`model` with `weights`. If it has another number of classes its last layer stays as it is, which is logged.
 
     Raises ValueError, naming them, for weights that do not fit, or that were trained on pixels scaled otherwise.
