@@ -102,7 +102,7 @@ def _add_get(parser: argparse.ArgumentParser) -> None:
 def _get(options: argparse.Namespace) -> None:
     """Fetch a model into the zoo folder, if it is what it is said to be."""
     name, version = split(options.model)
-    path = get.get(name, version, options.source, options.zoo, os.environ.get("CNNZOO_API_KEY"))
+    path = get.fetch(name, version, options.source, options.zoo, os.environ.get("CNNZOO_API_KEY"))
     say(f"{path} ({path.stat().st_size:,} bytes) is there and is what {options.source} says it is")
 
 
