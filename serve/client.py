@@ -20,8 +20,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
-from ..contract.names import INPUT, LOGITS, PROBABILITIES
-from .tensors import HEADER_LENGTH
+from ..contract.names import HEADER_LENGTH, INPUT, LOGITS, PROBABILITIES
 
 Picture = str | os.PathLike[str] | bytes
 
