@@ -3,10 +3,9 @@
 from typing import Any
 
 from ..contract import __version__
-from ..contract.names import INPUT
+from ..contract.names import HEADER_LENGTH, INPUT, OUTPUTS
 from .limits import MAX_FILES, MAX_IMAGES
-from .settings import settings
-from .tensors import HEADER_LENGTH, OUTPUTS
+from .settings import ServeSettings
 
 Json = dict[str, Any]
 
@@ -15,7 +14,7 @@ send pictures (`predict`), send tensors (`infer`, the Open Inference Protocol), 
 yourself."""
 
 
-def description() -> Json:
+def load_openapi(settings: ServeSettings) -> Json:
     """The whole description. Which security it names depends on whether an API key is set."""
     models = {
         "": [_name()],
@@ -43,7 +42,7 @@ def description() -> Json:
         paths[f"/v2/models/{{model}}{version}/infer"] = {"parameters": parameters, "post": _infer()}
         paths[f"/v2/models/{{model}}{version}/ready"] = {"parameters": parameters, "get": _model_ready()}
         paths[f"/v2/models/{{model}}{version}"] = {"parameters": parameters, "get": _metadata()}
-    secured = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if settings().api_key else {}
+    secured = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if settings.api_key else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": "cnnzoo", "version": __version__, "description": TEXT, "license": {"name": "Apache-2.0"}},

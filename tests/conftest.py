@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 import torch
-from helpers import CHROMIUM, serve
+from helpers import CHROMIUM, in_process, serve
 
 from cnnzoo.commands import tables
 from cnnzoo.contract.checksums import add_checksum, sha256_of
@@ -132,6 +132,14 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def client(trained: Path) -> Iterator[httpx.Client]:
+    """The app over the zoo of `trained`, in this process and without BentoML."""
+    with in_process(trained / "zoo") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def served(trained: Path) -> Iterator[httpx.Client]:
+    """The same as a process: for sockets, BentoML's paths, and clients that others wrote."""
     with serve(trained / "zoo") as client:
         yield client
 

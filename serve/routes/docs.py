@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..openapi import description
+from ..openapi import load_openapi
 
 # Swagger UI's own files come with BentoML, which serves them at this address; nothing is fetched from elsewhere.
 SWAGGER = "/static_content/swagger-ui"
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 async def openapi(request: Request) -> JSONResponse:
-    return JSONResponse(description())
+    return JSONResponse(load_openapi(request.app.state.settings))
 
 
 async def docs(request: Request) -> Response:

@@ -8,9 +8,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..errors import ApiError
-from ..settings import settings
-from ..work import in_thread
-from .find import model_of
+from .lookup import model_of
 
 RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")
 
@@ -23,8 +21,8 @@ async def download(request: Request) -> Response:
     model = model_of(request.scope)
     if not model.unchanged():
         message = f"{model.card.name} has just changed on disk: try again in a second"
-        raise ApiError(503, "changed_on_disk", message, retry_after=1)
-    sha256 = await in_thread(lambda: model.sha256)
+        raise ApiError(503, "changed_on_disk", message)
+    sha256 = model.sha256
     etag = f'"{sha256}"'
     headers = {
         "ETag": etag,
@@ -51,7 +49,7 @@ def _caching(request: Request) -> str:
     """A version never changes; the newest one does. What a key was asked for is not for a cache that others ask too."""
     if "version" not in request.path_params:
         return "no-cache"
-    return f"{'private' if settings().api_key else 'public'}, max-age=31536000, immutable"
+    return f"{'private' if request.app.state.settings.api_key else 'public'}, max-age=31536000, immutable"
 
 
 def _keep_one_range(request: Request, etag: str) -> None:

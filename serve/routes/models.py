@@ -1,6 +1,5 @@
 """GET /models: what there is; GET /models/{m}: all that one says of itself."""
 
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -8,11 +7,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ..model import Model
-from ..scope import ZOO
 from ..session import provider
-from ..work import in_thread
-from ..zoo import Zoo
-from .find import model_of
+from .lookup import model_of
 
 MORE = (
     "temperature", "confusion_matrix", "reliability", "robustness", "training", "command", "config", "seed", "commit",
@@ -21,23 +17,14 @@ MORE = (
 
 
 async def list_models(request: Request) -> JSONResponse:
-    zoo: Zoo = request.scope[ZOO]
-    return JSONResponse({"models": await in_thread(_describe_all, zoo.models), "refused": zoo.refused})
+    zoo = request.app.state.zoo
+    return JSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
 
 
 async def show_card(request: Request) -> JSONResponse:
     model = model_of(request.scope)
     rest = {name: getattr(model.card, name) for name in MORE}
-    return JSONResponse(await in_thread(describe, model) | rest)
-
-
-def _describe_all(models: list[Model]) -> list[dict[str, Any]]:
-    """On a thread, since a file that was not loaded yet is read for its SHA-256."""
-    described = []
-    for model in models:
-        with suppress(OSError):  # just removed from the folder
-            described.append(describe(model))
-    return described
+    return JSONResponse(describe(model) | rest)
 
 
 def describe(model: Model) -> dict[str, Any]:
