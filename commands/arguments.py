@@ -14,8 +14,9 @@ from . import UsageError
 def call(function: Callable[..., None], name: str, arguments: list[str]) -> None:
     """Call the function of a subcommand with the arguments of a command line.
 
-    A parameter without a default is positional, unless it is keyword-only; a list takes any number of arguments. The
-    others are options, and a bool is a flag. A trailing underscore is dropped, so that `from_` is --from. The docstring's Args are the help.
+    A parameter without a default is positional, unless it is keyword-only. A list takes any number of arguments. The
+    other parameters are options, and a bool is a flag. A trailing underscore is dropped: `from_` is --from. The
+    docstring's Args are the help.
 
     Args:
         function: its parameters are str, int, float or Path (also `| None`), bool, or list of these.

@@ -72,7 +72,7 @@ class Entry(NamedTuple):
 
 
 def entries(zoo: Path) -> list[Entry]:
-    """Return the models of a zoo folder, by name and the newest version first, without files that have no valid card."""
+    """Return the models of a zoo folder with a valid card, by name and the newest version first."""
     found = []
     folder = ZooFolder(zoo)
     for path in map(folder.file, folder.ids()):

@@ -81,12 +81,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> P
     """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
     folder = tmp_path_factory.mktemp("trained")
     cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
-    for command in (
+    for words in (
         ("test", "--config", "digits"),
         ("export", "--config", "digits"),
         ("export", "--config", "runs/digits_cnn/version_0"),
     ):
-        done = here(*command, cwd=folder)
+        done = here(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
 
