@@ -20,6 +20,7 @@ from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder, split_spec
 from ..serve.downloads import NOT_SATISFIABLE, Download, DownloadError
 from ..serve.session import Session
+from . import say
 
 MAX_LIST = 2**22  # bytes of a source's list of models
 TRIES = 5
@@ -34,24 +35,20 @@ class Offer(NamedTuple):
     headers: dict[str, str]
 
 
-def get(model: str, source: str, zoo: Path | None = None) -> None:
-    """Fetch a model into the zoo folder, and verify it.
+def get_model(model: str, *, from_: str, zoo: Path | None = None) -> None:
+    """Download a model and verify it.
 
     Resumes an interrupted download. Keeps the file only if its SHA-256, its model card and its network are valid.
     Sends CNNZOO_API_KEY to a service that asks for a key.
 
     Args:
-        model: NAME (the newest version) or NAME@VERSION.
-        source: URL of a service, URL of a zoo folder on a web server, or path of a zoo folder.
-        zoo: zoo folder to write to (default: CNNZOO_ZOO, else zoo/).
+        model: NAME or NAME@VERSION (default: the newest version)
+        from_: URL of a service or of a zoo folder on any web server, or a local zoo folder
+        zoo: the zoo folder to download into (default: CNNZOO_ZOO, else zoo/)
     """
     name, version = split_spec(model)
-    folder = zoo or ZooFolder.default().path
-    try:
-        path = fetch(name, version, source, folder, os.environ.get("CNNZOO_API_KEY"))
-    except httpx.TransportError as error:
-        raise ConnectionError(f"{source}: {error}") from error
-    print(f"{path} ({path.stat().st_size:,} bytes) is the file that {source} offers")
+    path = fetch(name, version, from_, zoo or ZooFolder.default().path, os.environ.get("CNNZOO_API_KEY"))
+    say(f"{path} ({path.stat().st_size:,} bytes) is what {from_} offers")
 
 
 def fetch(name: str, version: int | None, source: str, zoo: Path, api_key: str | None = None) -> Path:
