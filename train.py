@@ -111,7 +111,7 @@ def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
     trainer.validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
 
 
-def test(cli: ZooCLI, ckpt_path: str = "best") -> None:
+def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a pytest test)
     """Measure a checkpoint on the test set, and write metrics.json and plots.
 
     They go into its run folder.
@@ -206,7 +206,9 @@ def sweep(
 ) -> None:
     """Train over a grid of settings, and compare the results.
 
-    Writes a table, and heatmaps for two axes; prints the best point. Run it again after a stop: finished points are not run again, failed ones are.
+    Writes a table, and heatmaps for two axes; prints the best point.
+
+    Run it again after a stop: finished points are not run again, failed ones are.
 
     Args:
         grid: the axes, each with argument, values, label and factor: see configs/digits_sweep.yaml.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import time
@@ -14,8 +15,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from ..contract.checksums import SUMS, add_checksum, parse_checksums, read_checksums, sha256_of
 from ..contract.model_file import check_place, read_model
-from ..contract.zoo_folder import FILE_NAME, ModelId, ZooFolder
+from ..contract.zoo_folder import FILE_NAME, ModelId, ZooFolder, split_spec
 from ..serve.session import Session
+from . import say
 
 MAX_BYTES = 2**31  # of a file; ONNX's own limit
 MAX_LIST = 2**22  # bytes of a source's list of what it has
@@ -33,6 +35,19 @@ class Offer(NamedTuple):
 
 class NotAsSaid(ValueError):
     """What arrived is not what the source says it has."""
+
+
+def get_model(model: str, *, from_: str, zoo: Path | None = None) -> None:
+    """Download a model and verify it.
+
+    Args:
+        model: NAME or NAME@VERSION (default: the newest version)
+        from_: URL of a service or of a zoo folder on any web server, or a local zoo folder
+        zoo: the zoo folder to download into (default: CNNZOO_ZOO, else zoo/)
+    """
+    name, version = split_spec(model)
+    path = get(name, version, from_, zoo or ZooFolder.default().path, os.environ.get("CNNZOO_API_KEY"))
+    say(f"{path} ({path.stat().st_size:,} bytes) is what {from_} offers")
 
 
 def get(name: str, version: int | None, source: str, zoo: Path, api_key: str | None = None) -> Path:

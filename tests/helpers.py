@@ -11,11 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import numpy as np
 import psutil
+import pytest
 from PIL import Image
+
+import cnnzoo.__main__
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -65,6 +69,32 @@ def server_processes(client: httpx.Client) -> list[psutil.Process]:
         c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
     }
     return [psutil.Process(pid) for pid in listening if pid]
+
+
+class Finished(NamedTuple):
+    """Outcome of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*words: str, cwd: Path) -> Finished:
+    """Run `cnnzoo` in this process, which saves the start of a process and the import of torch."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cnnzoo", *words])
+        patch.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cnnzoo.__main__.main()
+            except SystemExit as stop:
+                code = stop.code
+    if isinstance(code, str):  # as the interpreter treats sys.exit("message")
+        err.write(code)
+        code = 1
+    return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:

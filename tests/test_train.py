@@ -598,7 +598,7 @@ def test_a_resumed_run_records_both_commands(here: Here, tmp_path: Path):
         (["--model.learning_rte", "1"], ["--model.learning_rte", "--model.learning_rate", "--model.help"]),
         (["--model.init_args.learning_rte", "1"], ["--model.learning_rte", "--model.learning_rate", "--model.help"]),
         (["--data.batch_sze", "1"], ["--data.batch_sze", "--data.batch_size", "--data.help"]),
-        (["--data.augmentation.rotat", "1"], ["--data.augmentation.rotat", "--data.augmentation.rotate", "--data.help"]),
+        (["--data.augmentation.rotat", "1"], ["--data.augmentation.rotat", "augmentation.rotate", "--data.help"]),
         (["--trainer.max_epoch", "1"], ["--trainer.max_epoch", "--trainer.max_epochs", "--print_config"]),
         (["--ckpt_pth", "last"], ["--ckpt_pth", "--ckpt_path", "cnnzoo fit --help"]),
         (["--modle.learning_rate=1"], ["--modle.learning_rate", "--model", "cnnzoo fit --help"]),
