@@ -36,15 +36,16 @@ class Exported(NamedTuple):
     gate: str  # what was compared, in words
 
 
-def export(
+def export_model(
     model: ImageClassifier,
     data: ImageDataModule,
     name: str,
-    zoo: Path,
+    zoo: ZooFolder,
     config: dict[str, Any],
     training: Training,
     precision: Precision = "fp32",
     corruption_images: int = 2000,
+    license: str = "",
 ) -> Exported:
     """Calibrates a trained model, exports it, compares it with torch on the whole test set and puts it into the zoo.
 
@@ -57,8 +58,8 @@ def export(
     Raises:
         ParityError, GateError, ContractError (the name), or what the data raises; nothing is written then.
     """
-    if zoo.is_file():
-        raise NotADirectoryError(f"the zoo {zoo} is a file: give a folder")
+    if zoo.path.is_file():
+        raise NotADirectoryError(f"the zoo {zoo.path} is a file: give a folder")
     check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
     temperature = held_out_temperature(model, data)
@@ -81,7 +82,7 @@ def export(
     accuracy = figures["metrics"]["accuracy"]
     card = ModelCard(
         name=name,
-        version=ZooFolder(zoo).next_version(name),
+        version=zoo.next_version(name),
         classes=data.classes,
         input_shape=data.image_shape,
         prepare=data.prepare_image,
@@ -100,18 +101,18 @@ def export(
         seed=config.get("seed_everything"),
         commit=commit(),
         libraries=_libraries(),
-        license="Apache-2.0",
+        license=license,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         **figures,
     )
     while True:
         try:
-            return Exported(write(proto, card, zoo), card, gate)
+            return Exported(write(proto, card, zoo.path), card, gate)
         except FileExistsError:
-            if not (zoo / name / str(card.version)).is_dir():
+            if not (zoo.path / name / str(card.version)).is_dir():
                 raise
             # Another export took the number.
-            card = replace(card, version=ZooFolder(zoo).next_version(name))
+            card = replace(card, version=zoo.next_version(name))
 
 
 def _variant(

@@ -21,7 +21,7 @@ import yaml
 from helpers import command, serve
 
 from cnnzoo.commands import make_zoo
-from cnnzoo.commands.config import SHIPPED
+from cnnzoo.commands.cli import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
 from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.contract.zoo_folder import ModelId
