@@ -34,7 +34,6 @@ class ServiceError(Exception):
     Args:
         status: HTTP status.
         code: the error's name for programs.
-        message: what was wrong, and what was expected.
         request_id: identifies the request in the service's log.
     """
 
@@ -122,7 +121,9 @@ class Client:
         Resumes an interrupted download. Raises DownloadError if the SHA-256 is wrong; `path` is not written then.
         """
         with Download(Path(path)) as download:
-            with self._http.stream("GET", _file_url(model, version), headers=download.headers()) as response:
+            with self._http.stream(
+                "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
+            ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     response.read()
                     _raise_for_error(response)
@@ -168,7 +169,9 @@ class AsyncClient:
     async def download(self, model: str, path: str | os.PathLike[str], version: int | None = None) -> Path:
         """See `Client.download`."""
         with Download(Path(path)) as download:
-            async with self._http.stream("GET", _file_url(model, version), headers=download.headers()) as response:
+            async with self._http.stream(
+                "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
+            ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     await response.aread()
                     _raise_for_error(response)
@@ -219,10 +222,6 @@ def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs
     return _Call("POST", url, _read_outputs, {"content": head + images.tobytes(), "headers": headers})
 
 
-def _file_url(model: str, version: int | None) -> str:
-    return f"/models/{_versioned(model, version)}.onnx"
-
-
 def _versioned(model: str, version: int | None) -> str:
     return quote(model, safe="") + ("" if version is None else f"/versions/{version}")
 
@@ -249,7 +248,7 @@ def _read_outputs(response: httpx.Response) -> Outputs:
 
 
 def _raise_for_error(response: httpx.Response) -> httpx.Response:
-    """Return a successful response. Raise the error of any other as a ServiceError."""
+    """Return a successful response. Raises ServiceError for any other."""
     if not response.is_error:
         return response
     try:
