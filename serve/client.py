@@ -20,9 +20,7 @@ import httpx
 import numpy as np
 
 from ..contract.names import HEADER_LENGTH, INPUT, LOGITS, PROBABILITIES
-from .downloads import NOT_SATISFIABLE, Download, DownloadError
-
-__all__ = ["AsyncClient", "Client", "DownloadError", "ServiceError"]
+from .downloads import NOT_SATISFIABLE, Download, DownloadError  # noqa: F401 - DownloadError is for users
 
 ImageFile = str | os.PathLike[str] | bytes  # a path, or the content of a PNG or JPEG
 T = TypeVar("T")
@@ -81,7 +79,8 @@ class Client:
     """
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=url, headers=_authorization(api_key), timeout=timeout)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +94,7 @@ class Client:
 
     def models(self) -> list[dict[str, Any]]:
         """Return every version of every model: classes, metrics, size, SHA-256, links."""
-        return self._send(_models())
+        return self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     def classify(
         self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
@@ -140,7 +139,8 @@ class AsyncClient:
     """The methods of `Client` as coroutines."""
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=_authorization(api_key), timeout=timeout)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,7 +154,7 @@ class AsyncClient:
 
     async def models(self) -> list[dict[str, Any]]:
         """See `Client.models`."""
-        return await self._send(_models())
+        return await self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     async def classify(
         self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
@@ -194,10 +194,6 @@ class _Call(Generic[T]):
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def _models() -> _Call[list[dict[str, Any]]]:
-    return _Call("GET", "/models", lambda response: response.json()["models"])
-
-
 def _classify(model: str, images: Iterable[ImageFile], top_k: int, version: int | None) -> _Call[list[Prediction]]:
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError("images is a single image: expected a list, even of one image")
@@ -224,10 +220,6 @@ def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs
 
 def _versioned(model: str, version: int | None) -> str:
     return quote(model, safe="") + ("" if version is None else f"/versions/{version}")
-
-
-def _authorization(api_key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def _read_predictions(response: httpx.Response) -> list[Prediction]:
