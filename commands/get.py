@@ -191,6 +191,7 @@ def _receive(http: httpx.Client, offer: Offer, path: Path, report: Callable[[int
             with open(offer.url, "rb") as file:
                 for chunk in iter(lambda: file.read(2**20), b""):
                     download.write(chunk)
+                    report(download.received, Path(offer.url).stat().st_size)
         else:
             with http.stream("GET", offer.url, headers=offer.headers | download.headers()) as response:
                 if response.status_code != NOT_SATISFIABLE:

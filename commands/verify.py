@@ -141,8 +141,7 @@ def _check_sha256(path: Path) -> str:
 
 def _check_contract(path: Path) -> str:
     card = read_card(path)
-    if Session(path.read_bytes()).card != card:
-        raise ContractError("ONNX Runtime reads another card from it")
+    Session(path.read_bytes())  # raises ContractError if ONNX Runtime cannot load it
     return f"uint8 {list(card.input_shape)} to {len(card.classes)} classes"
 
 

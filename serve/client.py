@@ -20,9 +20,7 @@ import httpx
 import numpy as np
 
 from ..contract.names import HEADER_LENGTH, INPUT, LOGITS, PROBABILITIES
-from .downloads import NOT_SATISFIABLE, Download, DownloadError
-
-__all__ = ["AsyncClient", "Client", "DownloadError", "ServiceError"]
+from .downloads import NOT_SATISFIABLE, Download, DownloadError  # noqa: F401 - DownloadError is for users
 
 ImageFile = str | os.PathLike[str] | bytes  # a path, or the content of a PNG or JPEG
 T = TypeVar("T")
@@ -34,7 +32,6 @@ class ServiceError(Exception):
     Args:
         status: HTTP status.
         code: the error's name for programs.
-        message: what was wrong, and what was expected.
         request_id: identifies the request in the service's log.
     """
 
@@ -82,7 +79,8 @@ class Client:
     """
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=url, headers=_authorization(api_key), timeout=timeout)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +94,7 @@ class Client:
 
     def models(self) -> list[dict[str, Any]]:
         """Return every version of every model: classes, metrics, size, SHA-256, links."""
-        return self._send(_models())
+        return self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     def classify(
         self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
@@ -122,7 +120,9 @@ class Client:
         Resumes an interrupted download. Raises DownloadError if the SHA-256 is wrong; `path` is not written then.
         """
         with Download(Path(path)) as download:
-            with self._http.stream("GET", _file_url(model, version), headers=download.headers()) as response:
+            with self._http.stream(
+                "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
+            ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     response.read()
                     _raise_for_error(response)
@@ -139,7 +139,8 @@ class AsyncClient:
     """The methods of `Client` as coroutines."""
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=_authorization(api_key), timeout=timeout)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,7 +154,7 @@ class AsyncClient:
 
     async def models(self) -> list[dict[str, Any]]:
         """See `Client.models`."""
-        return await self._send(_models())
+        return await self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     async def classify(
         self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
@@ -168,7 +169,9 @@ class AsyncClient:
     async def download(self, model: str, path: str | os.PathLike[str], version: int | None = None) -> Path:
         """See `Client.download`."""
         with Download(Path(path)) as download:
-            async with self._http.stream("GET", _file_url(model, version), headers=download.headers()) as response:
+            async with self._http.stream(
+                "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
+            ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     await response.aread()
                     _raise_for_error(response)
@@ -189,10 +192,6 @@ class _Call(Generic[T]):
     url: str
     read: Callable[[httpx.Response], T]
     options: dict[str, Any] = field(default_factory=dict)
-
-
-def _models() -> _Call[list[dict[str, Any]]]:
-    return _Call("GET", "/models", lambda response: response.json()["models"])
 
 
 def _classify(model: str, images: Iterable[ImageFile], top_k: int, version: int | None) -> _Call[list[Prediction]]:
@@ -219,16 +218,8 @@ def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs
     return _Call("POST", url, _read_outputs, {"content": head + images.tobytes(), "headers": headers})
 
 
-def _file_url(model: str, version: int | None) -> str:
-    return f"/models/{_versioned(model, version)}.onnx"
-
-
 def _versioned(model: str, version: int | None) -> str:
     return quote(model, safe="") + ("" if version is None else f"/versions/{version}")
-
-
-def _authorization(api_key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def _read_predictions(response: httpx.Response) -> list[Prediction]:
@@ -249,7 +240,7 @@ def _read_outputs(response: httpx.Response) -> Outputs:
 
 
 def _raise_for_error(response: httpx.Response) -> httpx.Response:
-    """Return a successful response. Raise the error of any other as a ServiceError."""
+    """Return a successful response. Raises ServiceError for any other."""
     if not response.is_error:
         return response
     try:

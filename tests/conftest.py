@@ -91,6 +91,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> P
     return folder
 
 
+@pytest.fixture
+def copied(tmp_path: Path, trained: Path) -> Path:
+    """A folder with a zoo/ of its own: digits_cnn, versions 1 and 2."""
+    shutil.copytree(trained / "zoo", tmp_path / "zoo")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A zoo of the models that come along, and of nothing that was exported beside them."""

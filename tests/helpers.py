@@ -131,6 +131,28 @@ def command(*words: str, cwd: Path) -> Finished:
     return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
 
 
+def done(*words: str, cwd: Path) -> str:
+    """Run a command that succeeds, and return its output."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def refused(*words: str, cwd: Path) -> str:
+    """Run a command that fails, and return its output and its message."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    return finished.stdout + finished.stderr
+
+
+def change_one_byte(path: Path) -> None:
+    """In the middle of the weights: the card and the graph stay readable."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
     """uint8 [H, W] or [H, W, 3] as the content of an image file."""
     buffer = io.BytesIO()

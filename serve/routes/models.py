@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract.card import RENAMED
-from ...contract.facts import facts
+from ...contract.facts import class_accuracies, facts, worst_confusions
 from ..model import Model
 from ..session import provider
 from .lookup import model_of
@@ -30,7 +30,12 @@ async def list_models(request: Request) -> JSONResponse:
 async def show_card(request: Request) -> JSONResponse:
     """Return one model with all fields of its card."""
     model = model_of(request.scope)
-    return JSONResponse(describe(model) | {name: getattr(model.card, name) for name in CARD_ONLY})
+    rest = {
+        **{name: getattr(model.card, name) for name in CARD_ONLY},
+        "class_accuracies": class_accuracies(model.card),
+        "worst_confusions": worst_confusions(model.card),
+    }
+    return JSONResponse(describe(model) | rest)
 
 
 def describe(model: Model) -> dict[str, Any]:
