@@ -15,7 +15,7 @@ from ..models import ImageClassifier
 from ..models.calibration import reliability
 from ..models.metrics import classification_metrics, confusions
 from . import plots
-from .calibrate import held_out_temperature
+from .measure import held_out_temperature
 
 MISTAKES = 25  # images on the sheet of mistakes
 

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from ..contract.zoo_folder import ZooFolder
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from . import export, predict, preview, summary, sweep
@@ -108,7 +109,9 @@ class Trainer(lightning.Trainer):
         model.load_state_dict(checkpoint["state_dict"])
         precision: export.Precision = quantize or ("fp16" if fp16 else "fp32")
         training = made(ckpt_path)
-        done = export.export(model, datamodule, self.name, zoo, self.config, training, precision, corruption_images)
+        done = export.export_model(
+            model, datamodule, self.name, ZooFolder(zoo), self.config, training, precision, corruption_images
+        )
         say(done.card.summary)
         say(done.gate)
         before, after = (done.card.metrics[f"calibration_error{which}"] for which in ("_before", ""))
