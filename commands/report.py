@@ -23,7 +23,7 @@ from ..models.calibration import reliability
 from ..models.metrics import classification_metrics, confusions
 from ..models.summary import summarize
 from . import plots
-from .calibrate import held_out_temperature
+from .measure import held_out_temperature
 
 MISTAKES = 25  # images on the sheet of mistakes
 

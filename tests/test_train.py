@@ -223,7 +223,7 @@ def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Pa
 def test_a_checkpoint_trained_on_pixels_scaled_otherwise(trained: Path, here: Here):
     for command in ("test", "export"):
         done = here(command, "--config", "digits", "--model.std", "[0.5]", cwd=trained)
-        assert "trained on pixels normalised with std [0.0625], not [0.5]" in mistake(done)
+        assert "trained on pixels normalized with std [0.0625], not [0.5]" in mistake(done)
 
 
 def test_no_such_command(cli: Cli, tmp_path: Path):
