@@ -7,7 +7,7 @@ from pathlib import Path
 def serve(
     zoo: Path | None = None, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> None:
-    """Serve the models of a zoo folder over HTTP.
+    """Serve every model of a zoo folder over HTTP.
 
     Args:
         zoo: the zoo folder

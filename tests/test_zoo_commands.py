@@ -4,6 +4,8 @@ import contextlib
 import functools
 import hashlib
 import http.server
+import importlib
+import inspect
 import json
 import os
 import re
@@ -20,6 +22,7 @@ import pytest
 import yaml
 from helpers import command, serve
 
+from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands import make_zoo
 from cnnzoo.commands.config import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
@@ -255,6 +258,31 @@ def test_get_from_what_is_no_source(tmp_path: Path):
     text = refused("get", "digits_cnn", "--from", f"http://127.0.0.1:{server.server_port}", cwd=tmp_path)
     server.shutdown()
     assert "neither a service of cnnzoo nor a zoo folder" in text
+
+
+def test_help_lists_every_command_with_its_summary(tmp_path: Path):
+    text = done("--help", cwd=tmp_path)
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
+        if entry.function:
+            function = getattr(importlib.import_module(entry.module), entry.function)
+            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+
+
+def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
+    assert "Did you mean verify?" in refused("verfy", cwd=tmp_path)
+    assert "expected a command" in refused(cwd=tmp_path)
+    finished = command("list", "--datast", "digits", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "did you mean --dataset?" in finished.stderr
+    assert len(finished.stderr.splitlines()) <= 3
+
+
+def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
+    text = refused("fit", "--config", "digits", cwd=tmp_path)
+    assert "`cnnzoo fit` needs no_such_module, which is not installed" in text
+    assert len(text.splitlines()) == 1
 
 
 def test_they_need_no_torch(trained: Path):
