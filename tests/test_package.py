@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import yaml
 from helpers import png
 
 ROOT = Path(__file__).parent.parent
@@ -101,18 +102,47 @@ def test_the_wheel_holds_the_configs_and_types(installed: Path):
     assert not (package / "tests").exists()
 
 
-def test_the_service_imports_no_torch():
-    """Nor anything else of the training side, nor what only that needs."""
-    allowed = {"bentoml", "numpy", "onnxruntime", "PIL", "pydantic", "starlette", "anyio"} | sys.stdlib_module_names
-    allowed |= {"pydantic_settings", "prometheus_client", "psutil", "httpx", "typing_extensions"}
-    for path in (ROOT / "serve").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert {a.name.split(".")[0] for a in node.names} <= allowed, path
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                assert str(node.module).split(".")[0] in allowed, path
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level <= len(path.relative_to(ROOT / "serve").parts), f"{path} reaches out of serve/"
+BELOW = {
+    "contract": set(),
+    "datamodules": {"contract"},
+    "models": {"contract"},
+    "serve": {"contract"},
+    "commands": {"contract", "datamodules", "models", "serve", "configs"},
+}
+BASE = {"numpy", "onnx", "PIL", "pydantic", "typing_extensions"}
+SERVE = BASE | {"anyio", "bentoml", "httptools", "httpx", "onnxruntime", "prometheus_client", "psutil"}
+SERVE |= {"pydantic_settings", "starlette", "uvicorn", "yaml"}
+# The distributions that a room may import; any for the others.
+ALLOWED = {"contract": BASE, "serve": SERVE}
+
+
+def imports(path: Path, room: str) -> Iterator[tuple[str, str]]:
+    """Yield (room, "") for each import of a room in a file, and ("", module) for the other imports."""
+    depth = len(path.relative_to(ROOT / room).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level <= depth:
+            names = [node.module or ""] if node.level == 0 else []
+            if node.module == "cnnzoo" and node.level == 0:
+                names = [f"cnnzoo.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == depth + 1, f"{path} reaches out of cnnzoo"
+            names = [f"cnnzoo.{node.module or alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            yield (rest.partition(".")[0], "") if first == "cnnzoo" else ("", first)
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_rooms_below_it(room: str):
+    for path in (ROOT / room).rglob("*.py"):
+        for other, module in imports(path, room):
+            if other and other != room:
+                assert other in BELOW[room], f"{path} imports {other}"
+            elif module and room in ALLOWED:
+                assert module in ALLOWED[room] | sys.stdlib_module_names, f"{path} imports {module}"
 
 
 def test_the_release_is_named_in_one_place():
@@ -121,6 +151,9 @@ def test_the_release_is_named_in_one_place():
     import cnnzoo.contract
 
     assert importlib.metadata.version("cnnzoo") == cnnzoo.contract.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == cnnzoo.contract.__version__
+    assert f"## [{cnnzoo.contract.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +161,11 @@ def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a built Bento."""
     folder = tmp_path_factory.mktemp("bento")
     source = folder / "source"
-    shutil.copytree(ROOT / "serve", source / "serve", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("contract", "serve"):  # as `make bento` lays them out
+        shutil.copytree(ROOT / room, source / "cnnzoo" / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(trained / "zoo", source / "zoo")
     shutil.copy(ROOT / "bentofile.yaml", source)
+    shutil.copy(ROOT / "serve/requirements.txt", source)
     run(sys.executable, "-m", "bentoml", "build", cwd=source, BENTOML_HOME=str(folder / "home"), **QUIET)
     return next((folder / "home/bentos/cnnzoo").glob("*/bento.yaml")).parent
 

@@ -1,6 +1,8 @@
 """`cnnzoo list`, `card` and `verify`, over real files and a real service."""
 
 import hashlib
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from helpers import change_one_byte, command, done, refused, serve
 
+from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands import make_zoo
 from cnnzoo.commands.cli import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
@@ -111,6 +114,31 @@ def test_one_changed_byte_is_refused_by_the_service(copied: Path):
         assert [model["version"] for model in answer["models"]] == [1]
         assert "SHA256SUMS says" in answer["refused"][PLACE]
         assert client.get("/models/digits_cnn/versions/2.onnx").status_code == 404
+
+
+def test_help_lists_every_command_with_its_summary(tmp_path: Path):
+    text = done("--help", cwd=tmp_path)
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
+        if entry.function:
+            function = getattr(importlib.import_module(entry.module), entry.function)
+            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+
+
+def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
+    assert "Did you mean verify?" in refused("verfy", cwd=tmp_path)
+    assert "expected a command" in refused(cwd=tmp_path)
+    finished = command("list", "--datast", "digits", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "did you mean --dataset?" in finished.stderr
+    assert len(finished.stderr.splitlines()) <= 3
+
+
+def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
+    text = refused("fit", "--config", "digits", cwd=tmp_path)
+    assert "`cnnzoo fit` needs no_such_module, which is not installed" in text
+    assert len(text.splitlines()) == 1
 
 
 def test_they_need_no_torch(trained: Path):
