@@ -3,7 +3,6 @@
 To add one: write its class, import it here, and add it to `DATASETS`.
 """
 
-import inspect
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -58,7 +57,9 @@ def from_card(card: ModelCard, data_dir: Path | None = None) -> ImageDataModule:
 def _argument_types(dataset: type[ImageDataModule]) -> dict[str, Any]:
     """Return the types of the arguments of a class by name, with those that it takes as **kwargs."""
     types: dict[str, Any] = {}
-    for base in dataset.__mro__[: dataset.__mro__.index(ImageDataModule) + 1]:
-        hints = get_type_hints(base.__init__)
-        types = {name: hints.get(name) for name in inspect.signature(base.__init__).parameters} | types
+    for base in dataset.__mro__:
+        if issubclass(base, ImageDataModule) and "__init__" in vars(base):
+            hints = get_type_hints(vars(base)["__init__"])
+            hints = {name: kind for name, kind in hints.items() if name not in ("kwargs", "return")}
+            types = hints | types
     return types

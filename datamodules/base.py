@@ -136,8 +136,9 @@ class ImageDataModule(LightningDataModule):
         if trainer is None or not trainer.training:
             return batch
         images, labels = batch
-        # Lightning fetches a batch of a loader with a length only when its step begins: the last one given is this.
-        loader: BatchLoader = trainer.train_dataloader
+        # Lightning does not prefetch from a loader with a length, so the last batch given is this one.
+        loader = trainer.train_dataloader
+        assert isinstance(loader, BatchLoader)
         key = (self.seed, trainer.current_epoch, loader.batches.given - 1)
         return self.augmentation(images, key, trainer.global_rank, trainer.world_size), labels
 

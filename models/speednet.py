@@ -39,15 +39,7 @@ class SpeedNet(ImageClassifier):
         bias_learning_rate: of all biases.
         momentum: of the convolutions' orthogonalized steps.
         weight_decay: of head and biases, a step at the highest learning rate. The convolutions need none.
-        input_shape: see ImageClassifier, as for the arguments below.
-        num_classes: number of classes.
-        mean: per-channel mean that normalization subtracts.
-        std: per-channel standard deviation that normalization divides by.
-        learning_rate: of the convolutions.
-        schedule: of all learning rates.
-        warmup: share of all steps in which the learning rate first rises from 0.
-        label_smoothing: of the training loss.
-        compile: train through torch.compile.
+        learning_rate: of the convolutions. The other arguments: see ImageClassifier.
     """
 
     LOGIT_SCALE = 1 / 9

@@ -10,7 +10,6 @@ from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import create_model
-from cnnzoo.models.classifier import ImageClassifier
 from cnnzoo.models.compatibility import check_checkpoint
 
 
@@ -37,5 +36,4 @@ def test_a_checkpoint_is_checked_without_a_trainer():
     checkpoint["train_sums"] = torch.zeros(3)
     model.on_load_checkpoint(checkpoint)
     with pytest.raises(ValueError, match="the checkpoint's DigitsCNN differs in size"):
-        other: ImageClassifier = create_model("digits_cnn", hidden=3)
-        check_checkpoint(other, checkpoint)
+        check_checkpoint(create_model("digits_cnn", hidden=3), checkpoint)
