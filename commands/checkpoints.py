@@ -70,7 +70,9 @@ def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
         step: the step of the checkpoint to resume from. What was logged after it is dropped.
     """
     run = run.absolute()  # ModelCheckpoint forgets the best checkpoint if a resumed run's path is written differently
-    board = TensorBoardLogger(run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=step)
+    number = run.name.removeprefix("version_")
+    version = int(number) if number.isdecimal() else run.name  # the progress bar shows it
+    board = TensorBoardLogger(run.parent.parent, run.parent.name, version, default_hp_metric=False, purge_step=step)
     return [board, ResumableCSVLogger(run, step)]  # the first one's log_dir is the Trainer's
 
 

@@ -156,7 +156,13 @@ class ZooCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Create the network and the data. A command that needs a trainer calls `new_trainer`."""
-        self.config_init = self.parser.instantiate(self.config)
+        try:
+            self.config_init = self.parser.instantiate(self.config)
+        except ValueError as error:
+            cause: BaseException = error
+            while cause.__cause__ and str(cause).startswith("Does not validate"):  # jsonargparse wraps a class's error
+                cause = cause.__cause__
+            raise cause from None
         self.model, self.datamodule = self.config_init.model, self.config_init.data
         if self.checkpoint:
             runs.check_classes(self.checkpoint, self.datamodule.classes)

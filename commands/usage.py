@@ -53,7 +53,9 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if unknown := _unknown_option(message):
         option = ".".join([*keys, unknown])
         names = _options_of(classes[-1], keys) if classes else list(parser.get_defaults().keys())
-        near = difflib.get_close_matches(option, names, n=3) or [option.partition(".")[0]]
+        groups = {name.partition(".")[0] for name in names}
+        near = difflib.get_close_matches(option, names, n=3)
+        near = near or difflib.get_close_matches(option.partition(".")[0], groups, n=3) or sorted(groups)
         if option.partition(".")[0] in ("trainer", "checkpoint"):  # --help shows few of them
             listing = f"{parser.prog} --print_config"
         nearest = ", ".join(f"--{name}" for name in near)

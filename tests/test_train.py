@@ -601,14 +601,14 @@ def test_a_resumed_run_records_both_commands(here: Here, tmp_path: Path):
         (["--data.augmentation.rotat", "1"], ["--data.augmentation.rotat", "augmentation.rotate", "--data.help"]),
         (["--trainer.max_epoch", "1"], ["--trainer.max_epoch", "--trainer.max_epochs", "--print_config"]),
         (["--ckpt_pth", "last"], ["--ckpt_pth", "--ckpt_path", "cnnzoo fit --help"]),
-        (["--modle.learning_rate=1"], ["--modle.learning_rate", "--model", "cnnzoo fit --help"]),
-        (["--model.learning_rate", "abc"], ["--model.learning_rate", "'abc'", "float"]),
-        (["--model.optimizer", "sgdd"], ["--model.optimizer", "'sgdd'", "sgd, adam, adamw"]),
-        (["--data.augmentation.rotate", "far"], ["--data.augmentation.rotate", "'far'", "float"]),
-        (["--trainer.max_epochs", "abc"], ["--trainer.max_epochs", "'abc'", "int"]),
-        (["--checkpoint_every", "0"], ["--checkpoint_every", "'0'", "int"]),
-        (["--seed_everything", "x"], ["--seed_everything", "'x'", "int"]),
-        (["--model", "ResNet9000"], ["--model", "'ResNet9000'", "DigitsCNN"]),
+        (["--modle.learning_rate=1"], ["--modle.learning_rate", "Nearest: --model", "cnnzoo fit --help"]),
+        (["--model.learning_rate", "abc"], ["--model.learning_rate cannot be 'abc'", "float", "--model.help"]),
+        (["--model.optimizer", "sgdd"], ["--model.optimizer cannot be 'sgdd'", "one of sgd, adam, adamw", "--model.help"]),
+        (["--data.augmentation.rotate", "far"], ["--data.augmentation.rotate cannot be 'far'", "float", "--data.help"]),
+        (["--trainer.max_epochs", "abc"], ["--trainer.max_epochs cannot be 'abc'", "int", "cnnzoo fit --"]),
+        (["--checkpoint_every", "0"], ["--checkpoint_every cannot be '0'", "int > 0", "cnnzoo fit --help"]),
+        (["--seed_everything", "x"], ["--seed_everything cannot be 'x'", "int", "cnnzoo fit --help"]),
+        (["--model", "ResNet9000"], ["--model cannot be 'ResNet9000'", "DigitsCNN", "cnnzoo fit --help"]),
     ],
 )  # fmt: skip
 def test_a_mistyped_option_is_answered_in_three_lines(here: Here, tmp_path: Path, words: list[str], lines: list[str]):
@@ -624,7 +624,7 @@ def test_a_mistyped_setting_of_a_config_is_answered_in_three_lines(here: Here, t
         ("model", {"class_path": "DigitsCNN", "init_args": {"hiden": 3}}, ["--model.hiden", "--model.hidden"]),
         ("trainer", {"max_epoch": 3}, ["--trainer.max_epoch", "--trainer.max_epochs"]),
         ("nme", "x", ["--nme", "--name"]),
-        ("data", {"class_path": "DigitsDataModule", "init_args": {"seed": "x"}}, ["--data.seed", "'x'"]),
+        ("data", {"class_path": "DigitsDataModule", "init_args": {"seed": "x"}}, ["--data.seed cannot be 'x'", "int"]),
     ):
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**config, key: value}))
         said = mistake(here("fit", "--config", "mine.yaml", cwd=tmp_path)).strip().splitlines()
