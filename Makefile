@@ -48,8 +48,8 @@ serve: $(VENV)/.serve  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:
 
 bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md)
 	@rm -rf build/bento && mkdir -p build/bento/cnnzoo
-	@cp -r contract serve build/bento/cnnzoo/ && cp -r zoo serve/requirements.txt build/bento/
-	$(BIN)/bentoml build --bentofile ../../bentofile.yaml build/bento
+	@cp -r contract serve build/bento/cnnzoo/ && cp -r zoo serve/requirements.txt bentofile.yaml build/bento/
+	$(BIN)/bentoml build build/bento
 
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
 	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")

@@ -1,6 +1,7 @@
 """What leaves the repository: the wheel, and the Bento. Each in an environment of its own."""
 
 import ast
+import contextlib
 import json
 import os
 import shutil
@@ -156,6 +157,17 @@ def test_the_release_is_named_in_one_place():
     assert f"## [{cnnzoo.contract.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Wait until a service answers. Fail with its log if it ends, or takes more than a minute."""
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
 @pytest.fixture(scope="module")
 def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a built Bento."""
@@ -191,20 +203,46 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        else:
-            raise AssertionError((folder / "log").read_text())
+        wait_until_ready(process, url, folder / "log")
         yield url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_light_environment_serves_lists_gets_and_verifies(tmp_path: Path, shipped: Path):
+    """A venv of serve/requirements.txt alone, with cnnzoo as `make serve` installs it."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python, command = tmp_path / "venv/bin/python", tmp_path / "venv/bin/cnnzoo"
+    run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "serve/requirements.txt", cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT, cwd=tmp_path)
+    assert "torch" not in run(python, "-m", "pip", "list", cwd=tmp_path)
+    assert "digits_cnn@1" in run(command, "list", "--zoo", shipped, cwd=tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [command, "serve", "--zoo", shipped, "--port", str(port)],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **QUIET},
+        )
+    try:
+        wait_until_ready(process, url, tmp_path / "log")
+        run(command, "get", "digits_cnn", "--from", url, cwd=tmp_path)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert "1 file verified" in run(command, "verify", cwd=tmp_path)
+    for words in (("fit", "--config", "digits"), ("verify", "--metrics")):
+        done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert f"`cnnzoo {words[0]}` needs torch, which is not installed" in done.stderr
 
 
 @pytest.mark.slow
