@@ -314,6 +314,7 @@ def _print_next_steps(folder: Path, best: torch.Tensor | None) -> None:
 def _quiet_lightning() -> None:
     """Silence Lightning's hints. The loaders have no workers on purpose: the images are in one tensor in memory."""
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")  # of a resumed run
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

@@ -70,10 +70,9 @@ def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
         step: the step of the checkpoint to resume from. What was logged after it is dropped.
     """
     run = run.absolute()  # ModelCheckpoint forgets the best checkpoint if a resumed run's path is written differently
-    number = run.name.removeprefix("version_")
-    version = int(number) if number.isdecimal() else run.name  # the progress bar shows it
-    board = TensorBoardLogger(run.parent.parent, run.parent.name, version, default_hp_metric=False, purge_step=step)
-    return [board, ResumableCSVLogger(run, step)]  # the first one's log_dir is the Trainer's
+    table = ResumableCSVLogger(run, step)
+    board = TensorBoardLogger(table.save_dir, table.name, table.version, default_hp_metric=False, purge_step=step)
+    return [board, table]  # the first one's log_dir is the Trainer's
 
 
 class ResumableCSVLogger(Logger):
@@ -98,8 +97,9 @@ class ResumableCSVLogger(Logger):
         return self.file.parent.parent.name
 
     @property
-    def version(self) -> str:
-        return self.file.parent.name
+    def version(self) -> int | str:
+        number = self.file.parent.name.removeprefix("version_")
+        return int(number) if number.isdecimal() else self.file.parent.name
 
     @property
     def save_dir(self) -> str:

@@ -193,8 +193,16 @@ def _flat(settings: Settings) -> Settings:
     for part in ("model", "data"):
         flat[part] = settings[part]["class_path"].rpartition(".")[2]
         arguments = settings[part].get("init_args", {})
-        flat |= {f"{part}.{key}": value for key, value in arguments.items() if key not in RESUMABLE}
+        flat |= _leaves(part, {key: value for key, value in arguments.items() if key not in RESUMABLE})
     return flat
+
+
+def _leaves(prefix: str, settings: Settings) -> Settings:
+    leaves: Settings = {}
+    for key, value in settings.items():
+        name = f"{prefix}.{key}"
+        leaves |= _leaves(name, value) if isinstance(value, dict) else {name: value}
+    return leaves
 
 
 def _content(checkpoint: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def runs(cli: Cli, here: Here, tmp_path_factory: pytest.TempPathFactory) -> dict
     one, two = (tmp_path_factory.mktemp(f"devices{n}") for n in (1, 2))
     fit = ["fit", "--config", "digits", "--trainer.max_epochs", "3", "--trainer.accelerator", "cpu",
            "--data.augmentation.shift", "1", "--data.augmentation.flip", "true"]  # fmt: skip
-    test = ["test", "--config", "digits", "--trainer.accelerator", "cpu"]
+    test = ["test", "--config", str(RUN), "--trainer.accelerator", "cpu"]
     for command in (fit, test):
         done = here(*command, cwd=one)
         assert done.returncode == 0, done.stderr

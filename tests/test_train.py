@@ -463,7 +463,7 @@ def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
         (["--trainer.max_epochs", "1"], "has 2 epochs, --trainer.max_epochs 1 is fewer"),
         (["--data.seed", "0"], "version_0: data.seed 3, not 0"),
         (["--model.learning_rate", "0.5"], "version_0: model.learning_rate 0.003, not 0.5"),
-        (["--data.augmentation.rotate", "1"], "data.augmentation "),
+        (["--data.augmentation.rotate", "1"], "data.augmentation.rotate 15.0, not 1.0"),
     ):
         assert words in mistake(here(*fit, "--ckpt_path", "last", *change, cwd=tmp_path))
     mistake(here(*fit, "--ckpt_path", "last", "--trainer.accelerator", "cuda", "--trainer.devices", "99", cwd=tmp_path))
