@@ -3,41 +3,26 @@
 `python train.py COMMAND` is `cnnzoo COMMAND`.
 """
 
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import rich
 import torch
-from lightning import Callback, Trainer
-from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning import Callback
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
-from cnnzoo.commands import plots, report, runs
-from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoints, run_loggers
-from cnnzoo.commands.cli import ZooCLI
+from cnnzoo.commands import plots, provenance, report, runs
+from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, RunFolder, SaveConfig, last_checkpoints
+from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis
-from cnnzoo.commands.provenance import (
-    Provenance,
-    command,
-    commit,
-    cores,
-    keep_freed_memory,
-    keep_threads,
-    training_provenance,
-    usable_precision,
-)
+from cnnzoo.commands.provenance import Provenance, cores, usable_precision
 from cnnzoo.commands.sweep import best_point, run_sweep
 from cnnzoo.contract.card import Precision
-from cnnzoo.contract.files import atomic_write
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import pretrained
 
@@ -47,9 +32,9 @@ def run(name: str, arguments: list[str]) -> None:
 
     Raises ValueError or OSError with a message for the user, and KeyboardInterrupt after Ctrl-C.
     """
-    _quiet_lightning()
-    keep_freed_memory()
-    keep_threads()
+    quiet_lightning()
+    provenance.keep_freed_memory()
+    provenance.keep_threads()
     function = COMMANDS[name]
     try:
         cli = ZooCLI(function, arguments)
@@ -78,27 +63,26 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
     callbacks += last_checkpoints(config.checkpoint_every)
     if given.enable_progress_bar is not False:
         callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
-    folder, new = _run_folder(cli)
-    trainer = None
+    resumed = cli.run if cli.checkpoint else None
+    folder = None if given.logger else RunFolder(config.runs, config.name, resumed, cli.checkpoint)
+    loggers = folder.loggers if folder else given.logger
     try:
         options = {"precision": precision, "plugins": given.plugins or AtomicCheckpointIO()}
-        trainer = cli.new_trainer(callbacks, logger=given.logger or _loggers(cli, folder), **options)
+        trainer = cli.new_trainer(callbacks, logger=loggers, **options)
         if trainer.is_global_zero:
             rich.print(report.summary_table(cli.model))
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
-    except SystemExit:  # so Lightning ends after Ctrl-C
-        if trainer is None or not trainer.interrupted:
-            raise
-        if folder and (folder / runs.CHECKPOINTS).is_dir():
-            print(f"Stopped. Resume with: cnnzoo fit --config {folder} --ckpt_path last")
-        elif folder and new:
-            runs.remove_run(folder)
-        raise KeyboardInterrupt from None
+        cli.train(trainer)
+    except KeyboardInterrupt:
+        if folder and folder.has_checkpoint:
+            print(f"Stopped. Resume with: cnnzoo fit --config {folder.path} --ckpt_path last")
+        elif folder:
+            folder.remove_if_unused(interrupted=True)
+        raise
     finally:
-        if folder and new and not (folder / runs.CONFIG).is_file():  # training has not started
-            runs.remove_run(folder)
-    if folder and trainer.is_global_zero:
-        _print_next_steps(folder, getattr(trainer.checkpoint_callback, "best_model_score", None))
+        if folder:
+            folder.remove_if_unused()
+    if folder and folder.path:
+        _print_next_steps(folder.path, getattr(trainer.checkpoint_callback, "best_model_score", None))
 
 
 def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
@@ -107,8 +91,7 @@ def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
     Args:
         ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
     """
-    trainer = _evaluator(cli)
-    trainer.validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    cli.new_evaluator().validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
 
 
 def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a pytest test)
@@ -119,19 +102,19 @@ def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a py
     Args:
         ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
     """
-    checkpoint = _checkpoint(cli)
+    checkpoint = cli.given_checkpoint()
     folder = cli.run or checkpoint.parent
     details = {
         "model": cli.config.name,
         "dataset": cli.datamodule.describe(),
         "seed": runs.trained_settings(cli.run, cli.settings)["seed_everything"],
         "checkpoint": os.path.relpath(checkpoint, folder),
-        "command": command(),
-        "commit": commit(),
-        "training": training_provenance(checkpoint),
+        "command": provenance.command(),
+        "commit": provenance.commit(),
+        "training": provenance.training_provenance(checkpoint),
     }
     written = report.Report(folder, details)
-    trainer = _evaluator(cli, written)
+    trainer = cli.new_evaluator(written)
     trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         print(f"Wrote {', '.join(written.written)} in {os.path.relpath(folder)}")
@@ -148,7 +131,7 @@ def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int
         raise ValueError(f"--top_k is {top_k}: give at least 1")
     files = report.image_files(images)
     inputs: Any = DataLoader(list(report.read_inputs(files, cli.datamodule)), batch_size=256)  # type: ignore[arg-type]
-    trainer = _evaluator(cli, devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
+    trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
     answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
     rich.print(report.top_table(files, torch.cat(answers), cli.datamodule.classes, top_k))
 
@@ -174,7 +157,7 @@ def export(
     """
     if quantize and fp16:
         raise ValueError("--quantize int8 and --fp16 make one file each: give one of them")
-    checkpoint = _checkpoint(cli)
+    checkpoint = cli.given_checkpoint()
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     cli.model.on_load_checkpoint(content)
     cli.model.load_state_dict(content["state_dict"])
@@ -185,7 +168,7 @@ def export(
         cli.config.name,
         ZooFolder(zoo) if zoo else ZooFolder.default(),
         runs.trained_settings(cli.run, cli.settings),
-        training_provenance(checkpoint),
+        provenance.training_provenance(checkpoint),
         precision,
         corruption_images,
         cli.config.license,
@@ -241,67 +224,12 @@ def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
     """
     if count < 1:
         raise ValueError(f"--count is {count}: give at least 1")
-    data, path = cli.datamodule, output or Path("previews") / f"{cli.config.name}.png"
-    data.prepare_data()
-    data.setup("fit")
-    train = data.splits["train"]
-    chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
-    images, labels = train[torch.from_numpy(chosen)]
-    title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
-    plots.sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
+    path = output or Path("previews") / f"{cli.config.name}.png"
+    plots.training_images(cli.datamodule, count, path)
     print(f"Wrote {path}")
 
 
 COMMANDS = {function.__name__: function for function in (fit, validate, test, predict, export, sweep, summary, preview)}
-
-
-class SaveConfig(Callback):
-    """Callback that writes config.yaml into the run folder when training starts.
-
-    A resume that fails before leaves the run's config as it was.
-    """
-
-    def __init__(self, content: str) -> None:
-        self.content = content
-
-    def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        folder = trainer.log_dir  # a collective call: every process makes it
-        if folder and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
-            with atomic_write(Path(folder, runs.CONFIG)) as temporary:
-                temporary.write_text(self.content)
-
-
-def _run_folder(cli: ZooCLI) -> tuple[Path | None, bool]:
-    """Return the run folder to train into, None on all processes but the first, and whether it is new."""
-    if _rank() or cli.config_init.trainer.logger:
-        return None, False
-    if cli.run and cli.checkpoint:
-        return cli.run, False
-    return runs.create_run(cli.config.runs, cli.config.name), True
-
-
-def _loggers(cli: ZooCLI, folder: Path | None) -> list[Logger]:
-    if folder is None:  # the folder of the first process is broadcast
-        return [TensorBoardLogger(cli.config.runs, cli.config.name)]
-    resumed = cli.checkpoint if cli.run == folder else None
-    step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
-    return run_loggers(folder, step)
-
-
-def _rank() -> int:
-    return getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0))
-
-
-def _evaluator(cli: ZooCLI, *callbacks: Callback, **options: Any) -> Trainer:
-    """Return a Trainer in full precision, in which networks are exported and served."""
-    options |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
-    return cli.new_trainer([*callbacks], **options)
-
-
-def _checkpoint(cli: ZooCLI) -> Path:
-    if cli.checkpoint is None:
-        raise ValueError("--ckpt_path is null: give a .ckpt file, best or last")
-    return cli.checkpoint
 
 
 def _print_next_steps(folder: Path, best: torch.Tensor | None) -> None:
@@ -309,18 +237,6 @@ def _print_next_steps(folder: Path, best: torch.Tensor | None) -> None:
     print("Nothing was validated" if best is None else f"Best validation accuracy {best:.2%}")
     print(f"Run folder  {folder}\nNext        cnnzoo test --config {folder}{option}")
     print(f"            cnnzoo export --config {folder}{option}")
-
-
-def _quiet_lightning() -> None:
-    """Silence Lightning's hints. The loaders have no workers on purpose: the images are in one tensor in memory."""
-    warnings.filterwarnings("ignore", category=PossibleUserWarning)
-    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
-    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")  # of a resumed run
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    hints = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
 
 
 def main() -> None:

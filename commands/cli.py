@@ -1,6 +1,8 @@
 """The command line of the commands that train or use a checkpoint: Lightning's CLI without its subcommands."""
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from inspect import getdoc
 from pathlib import Path
@@ -11,6 +13,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError
 from jsonargparse.typing import PositiveInt
 from lightning import Callback
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -154,6 +157,12 @@ class ZooCLI(LightningCLI):
             runs.check_same_split(self.run, self.settings)
         rank_zero_only(print)(f"Checkpoint  {os.path.relpath(found)}")
 
+    def given_checkpoint(self) -> Path:
+        """Return the checkpoint. Raises ValueError if --ckpt_path is null."""
+        if self.checkpoint is None:
+            raise ValueError("--ckpt_path is null: give a .ckpt file, best or last")
+        return self.checkpoint
+
     def instantiate_classes(self) -> None:
         """Create the network and the data. A command that needs a trainer calls `new_trainer`."""
         try:
@@ -172,3 +181,29 @@ class ZooCLI(LightningCLI):
         given = self.config_init.trainer.callbacks or []
         given = given if isinstance(given, list) else [given]
         return self.instantiate_trainer(callbacks=[*given, *callbacks], **options)
+
+    def new_evaluator(self, *callbacks: Callback, **options: Any) -> lightning.Trainer:
+        """Return a Trainer in full precision, in which networks are exported and served."""
+        options |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
+        return self.new_trainer([*callbacks], **options)
+
+    def train(self, trainer: lightning.Trainer) -> None:
+        """Train. Raises KeyboardInterrupt after Ctrl-C, where Lightning exits with 1."""
+        try:
+            trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+        except SystemExit:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's hints. The loaders have no workers on purpose: the images are in one tensor in memory."""
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")  # of a resumed run
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    hints = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))

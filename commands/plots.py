@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 
 from ..contract.files import atomic_write
+from ..datamodules import ImageDataModule
 
 DPI = 150
 
@@ -30,6 +32,17 @@ def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = 
         ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9, parse_math=False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     _save(figure, path)
+
+
+def training_images(data: ImageDataModule, count: int, path: Path) -> None:
+    """Plot a sheet of `count` random training images with the names of their classes."""
+    data.prepare_data()
+    data.setup("fit")
+    train = data.splits["train"]
+    chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
+    images, labels = train[torch.from_numpy(chosen)]
+    title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
+    sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, title: str = "") -> None:
