@@ -205,13 +205,13 @@ def test_one_changed_byte_is_refused_by_get(copied: Path, web: tuple, tmp_path: 
     assert not list((other / "zoo").glob(".g*"))
 
 
-def test_get_from_a_service(client: httpx.Client, trained: Path, tmp_path: Path):
-    done("get", "digits_cnn@1", "--from", str(client.base_url), cwd=tmp_path)
+def test_get_from_a_service(served: httpx.Client, trained: Path, tmp_path: Path):
+    done("get", "digits_cnn@1", "--from", str(served.base_url), cwd=tmp_path)
     fetched = tmp_path / "zoo/digits_cnn/1/model.onnx"
     assert fetched.read_bytes() == (trained / "zoo/digits_cnn/1/model.onnx").read_bytes()
     assert "All 1 files" in done("verify", cwd=tmp_path)
     assert "has no version 7 of digits_cnn: it has 1, 2" in refused(
-        "get", "digits_cnn@7", "--from", str(client.base_url), cwd=tmp_path
+        "get", "digits_cnn@7", "--from", str(served.base_url), cwd=tmp_path
     )
 
 

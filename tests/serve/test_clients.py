@@ -19,16 +19,16 @@ MODEL = "digits_cnn"
 
 
 @pytest.fixture(scope="module")
-def expected(client: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
+def expected(served: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
     """Logits and probabilities of the held-out digits, from the downloaded file."""
-    session = ort.InferenceSession(client.get(f"/models/{MODEL}.onnx").content)
+    session = ort.InferenceSession(served.get(f"/models/{MODEL}.onnx").content)
     logits, probabilities = session.run(["logits", "probabilities"], {"images": digits[0].numpy()})
     return logits, probabilities
 
 
 @pytest.fixture(scope="module")
-def server(client: httpx.Client):
-    with triton.InferenceServerClient(f"127.0.0.1:{client.base_url.port}", concurrency=4) as own:
+def server(served: httpx.Client):
+    with triton.InferenceServerClient(f"127.0.0.1:{served.base_url.port}", concurrency=4) as own:
         yield own
 
 
@@ -77,10 +77,10 @@ def test_triton_asks_for_classes(server: triton.InferenceServerClient, digits, e
         np.testing.assert_allclose([float(t.split(":")[0]) for t in texts], probabilities[best], atol=1e-5)
 
 
-def test_triton_sends_raw_pixels(client: httpx.Client, digits, expected):
+def test_triton_sends_raw_pixels(served: httpx.Client, digits, expected):
     """As `InferenceServerClient` cannot, but its protocol says."""
     pixels = digits[0][:3].numpy().tobytes()
-    answer = client.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
+    answer = served.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
     length = int(answer.headers["Inference-Header-Content-Length"])
     outputs = json.loads(answer.content[:length])["outputs"]
     assert [o["parameters"]["binary_data_size"] for o in outputs] == [120, 120]
@@ -105,8 +105,8 @@ def test_triton_is_told_what_was_wrong(server: triton.InferenceServerClient):
 
 
 @pytest.fixture(scope="module")
-def own(client: httpx.Client):
-    with Client(str(client.base_url)) as own:
+def own(served: httpx.Client):
+    with Client(str(served.base_url)) as own:
         yield own
 
 
@@ -141,9 +141,9 @@ def test_infer_arrays(own: Client, digits, expected):
 
 
 @pytest.mark.parametrize("had", [0, 1000, None])
-def test_download_a_model_or_the_rest_of_it(own: Client, client: httpx.Client, tmp_path: Path, had: int | None):
+def test_download_a_model_or_the_rest_of_it(own: Client, served: httpx.Client, tmp_path: Path, had: int | None):
     """From the start; after it broke off; and after it broke off at the very end."""
-    whole = client.get(f"/models/{MODEL}.onnx")
+    whole = served.get(f"/models/{MODEL}.onnx")
     path = tmp_path / "new/model.onnx"
     if had != 0:
         path.parent.mkdir()
@@ -154,9 +154,9 @@ def test_download_a_model_or_the_rest_of_it(own: Client, client: httpx.Client, t
     assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]
 
 
-def test_a_download_that_went_wrong_is_thrown_away(own: Client, client: httpx.Client, tmp_path: Path):
+def test_a_download_that_went_wrong_is_thrown_away(own: Client, served: httpx.Client, tmp_path: Path):
     path = tmp_path / "model.onnx"
-    etag = client.head(f"/models/{MODEL}.onnx").headers["etag"]
+    etag = served.head(f"/models/{MODEL}.onnx").headers["etag"]
     path.with_name("model.onnx.part").write_bytes(b"\0" * 1000)
     path.with_name("model.onnx.part.etag").write_text(etag)
     with pytest.raises(DownloadError, match="Try again"):
@@ -165,19 +165,19 @@ def test_a_download_that_went_wrong_is_thrown_away(own: Client, client: httpx.Cl
     own.download(MODEL, path)
     path.with_name("model.onnx.part").write_bytes(b"\0" * 1000)  # of another version
     path.with_name("model.onnx.part.etag").write_text('"other"')
-    assert own.download(MODEL, path).read_bytes() == client.get(f"/models/{MODEL}.onnx").content
+    assert own.download(MODEL, path).read_bytes() == served.get(f"/models/{MODEL}.onnx").content
     with pytest.raises(ServiceError, match="no model is called"):
         own.download("nothing", tmp_path / "nothing.onnx")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_same_to_await(client: httpx.Client, digits, expected, tmp_path: Path, anyio_backend: str):
-    async with AsyncClient(str(client.base_url)) as own:
+async def test_the_same_to_await(served: httpx.Client, digits, expected, tmp_path: Path, anyio_backend: str):
+    async with AsyncClient(str(served.base_url)) as own:
         assert {m["name"] for m in await own.models()} == {MODEL}
         (prediction,) = await own.classify(MODEL, [png(digits[0][0, 0].numpy())])
         assert prediction.label == str(expected[1][0].argmax())
         answers = await asyncio.gather(*(own.infer(MODEL, digits[0][i : i + 1].numpy()) for i in range(30)))
         np.testing.assert_allclose(np.concatenate([a.logits for a in answers]), expected[0][:30], atol=1e-4)
         path = await own.download(MODEL, tmp_path / "m.onnx", version=1)
-        assert path.read_bytes() == client.get(f"/models/{MODEL}/versions/1.onnx").content
+        assert path.read_bytes() == served.get(f"/models/{MODEL}/versions/1.onnx").content

@@ -51,9 +51,9 @@ def test_each_file_is_served_as_it_is(client: httpx.Client, name: str):
     ["/page/", "/page/nothing.js", "/page/../service.py", "/page/..%2fservice.py", "/page/%2e%2e/service.py",
      "/page//etc/passwd", "/page/%2fetc%2fpasswd", "/page/examples/../../zoo.py", "/page/style.css%00"],
 )  # fmt: skip
-def test_no_path_leads_anywhere_else(client: httpx.Client, path: str):
+def test_no_path_leads_anywhere_else(served: httpx.Client, path: str):
     """Sent as it stands, without the tidying that HTTP clients do."""
-    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port or 80)
+    connection = http.client.HTTPConnection(served.base_url.host, served.base_url.port or 80)
     connection.request("GET", path)
     response = connection.getresponse()
     body = response.read()
