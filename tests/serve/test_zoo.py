@@ -1,4 +1,4 @@
-"""The zoo folder: what is loaded, what is refused and why."""
+"""The models of a zoo folder: which are served, which are refused and why."""
 
 import os
 import shutil
