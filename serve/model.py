@@ -1,96 +1,114 @@
-"""One version of one model: its card at once, its network when it is first asked for."""
+"""One version of one model: its card and checksum from the scan, its session while it is in use."""
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from ..contract.card import ModelCard
-from ..contract.checksums import SUMS, sha256_of
-from ..contract.model_file import read_card
+from ..contract.checksums import SUMS
+from ..contract.model_file import check_place, read_model
 from ..contract.names import ContractError
+from ..contract.zoo_folder import ModelId
 from .batcher import Batcher
 from .session import Session
 
 
+class FileState(NamedTuple):
+    """Identity of a file's content. Another file at the same path differs in one of them; all are 0 for no file."""
+
+    size: int = 0
+    modified: int = 0  # nanoseconds
+    inode: int = 0
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        try:
+            stat = path.stat()
+        except OSError:
+            return cls()
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
 class Model:
-    """A file of the zoo folder.
+    """A file of the zoo folder. Reads it once, and checks it against the contract.
 
     Args:
         path: <model>/<version>/model.onnx.
-        sessions: where its network is kept while it is in use.
-        expected: the SHA-256 that it should have, if that is known.
+        sessions: the sessions in memory.
+        state: of the file when it was found.
+        expected: its SHA-256 according to SHA256SUMS, or None.
 
     Raises:
-        ContractError, OSError: if it can be told from the card alone that the file is none of the zoo's.
+        ContractError, OSError: the file cannot be served.
     """
 
-    def __init__(self, path: Path, sessions: "Sessions", expected: str | None = None) -> None:
+    def __init__(self, path: Path, sessions: "Sessions", state: FileState, expected: str | None = None) -> None:
         self.path = path
-        self.expected = expected
-        self._identity = identity(path)
-        self.card = _card(path)
+        self._state = state
+        content = path.read_bytes()
+        self.size = len(content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.card = read_model(content)
+        check_place(self.card, ModelId.from_path(path))
+        if expected not in (None, self.sha256):
+            raise ContractError(f"its SHA-256 is {self.sha256}, {SUMS} says {expected}: it is damaged or was changed")
         self._sessions = sessions
-        self._last: Session | None = None
-        self._sha256: str | None = None
-        self.infer = Batcher(self.run, sessions.max_batch, sessions.max_queue, self.card.name)
-
-    @property
-    def size(self) -> int:
-        return self._identity[0]
-
-    @property
-    def sha256(self) -> str:
-        """In hex. Reads the whole file the first time, unless the network is loaded already."""
-        if self._sha256 is None:
-            self._sha256 = sha256_of(self.path)
-        return self._sha256
+        self.detached: Session | None = None  # keeps the session of a removed file for requests in flight
+        observe = partial(sessions.observe, self.card.name)
+        self.infer = Batcher(self.run, sessions.max_batch, sessions.max_queue, sessions.executor, observe)
 
     def unchanged(self) -> bool:
-        """Whether the file is still the one that was found."""
-        return identity(self.path) == self._identity
+        """Return True if the file on disk is the one that was read."""
+        return FileState.of(self.path) == self._state
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
+        """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
 
-        Raises ContractError if the network has to be loaded and the file can no longer be.
+        Raises ContractError if the session is not in memory and the file can no longer be loaded.
         """
-        return (self._last or self._sessions.get(self)).run(images)
+        return self._sessions.get(self).run(images)
 
     def load(self) -> Session:
-        """A new session. Raises ContractError unless the file is, all through, what its card says."""
+        """Return a new session. Raises ContractError if the file is not the one that was read at the scan."""
         try:
-            data = self.path.read_bytes()
+            content = self.path.read_bytes()
         except OSError as error:
             raise ContractError(f"it cannot be read ({error.strerror})") from None
-        sha256 = hashlib.sha256(data).hexdigest()
-        if self.expected not in (None, sha256):
-            raise ContractError(f"its SHA-256 is {sha256}, {SUMS} says {self.expected}: it is damaged or was changed")
-        session = Session(data, self._sessions.threads, self._sessions.max_batch)
-        if session.card != self.card:
-            raise ContractError("it changed while it was read")
-        self._sha256 = sha256
-        return session
-
-    def retire(self) -> None:
-        """Of no file any more: requests that hold this model keep its network until they are answered."""
-        self._last = self._sessions.drop(self)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ContractError("it was changed on disk")
+        return Session(content, self._sessions.threads, self._sessions.max_batch)
 
 
 class Sessions:
-    """The networks in memory: at most `max_loaded`, the least recently used one goes first."""
+    """Sessions in memory: at most `max_loaded`. The least recently used one is dropped first."""
 
-    def __init__(self, max_loaded: int = 16, threads: int = 0, max_batch: int = 64, max_queue: int = 4096) -> None:
+    def __init__(
+        self,
+        max_loaded: int = 16,
+        threads: int = 0,
+        max_batch: int = 64,
+        max_queue: int = 4096,
+        observe: Callable[[str, int], None] = lambda model, images: None,
+    ) -> None:
         self.max_loaded, self.threads, self.max_batch, self.max_queue = max_loaded, threads, max_batch, max_queue
+        self.observe = observe
+        self.executor = ThreadPoolExecutor(os.cpu_count() or 1, "inference")
         self.loaded: OrderedDict[Model, Session] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, model: Model) -> Session:
+        """Return a model's session, and load it if needed. Raises what `Model.load` raises."""
         with self._lock:
-            if session := self.loaded.get(model):
-                self.loaded.move_to_end(model)
+            if session := self.loaded.get(model) or model.detached:
+                if model in self.loaded:
+                    self.loaded.move_to_end(model)
                 return session
         session = model.load()
         with self._lock:
@@ -99,19 +117,7 @@ class Sessions:
                 self.loaded.popitem(last=False)
         return session
 
-    def drop(self, model: Model) -> Session | None:
+    def detach(self, model: Model) -> None:
+        """Drop the session of a removed or replaced file. Requests in flight, which hold the model, keep it."""
         with self._lock:
-            return self.loaded.pop(model, None)
-
-
-def identity(path: Path) -> tuple[int, int, int]:
-    """(size, time of change, inode): another file in the same place has another one."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return 0, 0, 0
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _card(path: Path) -> ModelCard:
-    return read_card(path)
+            model.detached = self.loaded.pop(model, None)

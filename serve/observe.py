@@ -1,42 +1,34 @@
-"""Every request is counted and timed, and written to the log where that is wished."""
+"""Count and time every request, and log it if asked."""
 
 import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import metrics
-from .scope import MODEL, REQUEST_ID, ROUTE
+from .errors import REQUEST_ID
+from .metrics import Metrics
 
-OTHER = "other"  # the route of all addresses that are none
-
-
-@dataclass
-class Load:
-    """What the worker has in hand."""
-
-    requests: int = 0
-    last: float = 0.0  # when the last one was answered, on time.perf_counter's clock
-
-    def idle(self) -> bool:
-        """Whether nobody has asked anything for a second."""
-        return self.requests == 0 and time.perf_counter() - self.last > 1
+MODEL = "cnnzoo.model"  # key of an ASGI scope: the name of the model that a request is about
+OTHER = "other"  # the route of all paths that have none
 
 
 class Observe:
-    """Middleware around all others.
+    """ASGI middleware around all others, which counts requests and writes a log line for each.
 
     Args:
-        load: is kept up to date.
-        log: a line of JSON for each request, on standard output.
+        metrics: counts the requests, and knows those in flight.
+        routes: of the app. A request that a middleware refused counts under the route that it asked for.
+        log: write a line of JSON for each request to standard output.
     """
 
-    def __init__(self, app: ASGIApp, load: Load, log: bool = False) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[BaseRoute], log: bool = False) -> None:
         self.app = app
-        self.load = load
+        self.metrics = metrics
+        self.routes = routes
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,19 +46,27 @@ class Observe:
                 sent += len(message.get("body", b""))
             await send(message)
 
-        scope[ROUTE] = OTHER
-        self.load.requests += 1
+        self.metrics.in_flight += 1
         try:
             await self.app(scope, receive, watched)
         finally:
-            self.load.requests -= 1
-            self.load.last = time.perf_counter()
-            seconds = self.load.last - start
-            route, model = scope[ROUTE], scope.get(MODEL, "")
-            metrics.count(route, model, status).inc()
-            metrics.seconds(route, model).observe(seconds)
+            self.metrics.in_flight -= 1
+            seconds = time.perf_counter() - start
+            route, model = self._route(scope), scope.get(MODEL, "")
+            self.metrics.count_request(route, model, status, seconds)
             if self.log:
                 _write_line(scope, route, model, status, seconds, sent)
+
+    def _route(self, scope: Scope) -> str:
+        """Return the template of the request's route, such as /models/{model}.onnx."""
+        if "route" in scope:
+            return scope["route"].path
+        asked = (route.path for route in self.routes if isinstance(route, Route) and _matches(route, scope))
+        return next(asked, OTHER)
+
+
+def _matches(route: Route, scope: Scope) -> bool:
+    return route.matches(scope)[0] is not Match.NONE
 
 
 def _write_line(scope: Scope, route: str, model: str, status: int, seconds: float, sent: int) -> None:

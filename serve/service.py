@@ -1,139 +1,108 @@
-"""The BentoML service: `bentoml serve cnnzoo.serve.service:ZooService`, or `python -m cnnzoo.serve`."""
+"""The BentoML adapter: `bentoml serve cnnzoo.serve.service:ZooService`, or `cnnzoo serve`.
 
-import asyncio
+The service is `create_app(settings)`. BentoML starts its workers, and adds /classify for its own clients. The settings
+are read when this module is imported, since BentoML's decorator takes the number of workers and the address.
+
+What BentoML has of its own is switched off where it gets in the way:
+
+- metrics: they have a series for every path that a client asked for.
+- tracing: nobody reads the traces, and one takes as long as a small model.
+- access log: `Observe` writes one, with the route and the model.
+- timeout: its answer has another form than ours. It cannot be switched off, so it comes after `Deadline`'s.
+- pages and content types: bento_routes.py.
+"""
+
 import logging
+import os
+import shutil
+import sys
+import tempfile
+from atexit import register
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound, ServiceUnavailable
+from bentoml.exceptions import BentoMLException
 from pydantic import Field
-from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..contract.names import ContractError
-from . import metrics
-from .access import ApiKey
-from .batcher import QueueFull
-from .errors import ApiError, ErrorFormat
-from .front import Front
-from .garbage import keep_collecting
-from .limits import BodyLimit, Deadline, OnlyJSON
-from .model import Sessions
-from .observe import Load, Observe
-from .pixels import PixelError, check_shape, to_uint8
-from .routes import create_router
-from .routes.find import find
-from .routes.predict import top_classes
-from .settings import settings
-from .tensors import HEADER_LENGTH
-from .zoo import Zoo
+from .errors import ApiError
+from .settings import ServeSettings, read_settings
 
-logger = logging.getLogger("cnnzoo.serve")
+METRICS = "CNNZOO_METRICS_FOLDER"  # set by the supervisor for its workers
+PROMETHEUS = "PROMETHEUS_MULTIPROC_DIR"  # set by BentoML, read when prometheus_client is imported
 
-options = settings()
-load = Load()
-_zoo: Zoo  # made by the worker, which alone serves it
-logging.getLogger("uvicorn.access").propagate = False  # it would put lines together that nobody prints
+try:
+    settings = read_settings()
+except ValueError as error:
+    sys.exit(f"error: {error}")
+logging.getLogger("uvicorn.access").propagate = False  # it would format lines that nobody prints
 
 
-class TooManyRequests(BentoMLException):
-    error_code = HTTPStatus.TOO_MANY_REQUESTS
+def _set_metrics_folder(workers: int) -> None:
+    """Give the workers of this service a folder of their own for metrics. A single worker needs none.
+
+    BentoML's folder is one for all services of a user, and each service empties it when it starts.
+    """
+    is_worker = os.environ.pop(PROMETHEUS, None) is not None
+    if workers == 1:
+        return
+    if METRICS not in os.environ:
+        os.environ[METRICS] = tempfile.mkdtemp(prefix="cnnzoo-metrics-")
+        register(shutil.rmtree, os.environ[METRICS], ignore_errors=True)
+    if is_worker:
+        os.environ[PROMETHEUS] = os.environ[METRICS]
 
 
-# BentoML's metrics are off: they keep a series for every address ever asked for, which strangers choose. So is its
-# tracing, which nobody reads here and which takes as long as a small network. Its timeout only comes after Deadline's:
-# a timer stays in memory for that long after each request.
+_set_metrics_folder(settings.workers)
+
+
+class Adapter:
+    """ASGI middleware around BentoML's app, which answers in its place and runs the lifespan of both."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        from .app import create_app  # in the worker alone, and after PROMETHEUS is set
+
+        self.bento = app
+        self.app = create_app(settings, fallback=app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            return await self.app(scope, receive, send)
+        async with self.app.router.lifespan_context(self.app):
+            await self.bento(scope, receive, send)
+
+
 @bentoml.service(
     name="cnnzoo",
-    workers=options.workers,
-    http={"host": options.host, "port": options.port},
-    traffic={"timeout": options.timeout + 1},
+    workers=settings.workers,
+    http={"host": settings.host, "port": settings.port},
+    traffic={"timeout": settings.timeout + 1},
     metrics={"enabled": False},
     tracing={"excluded_urls": [".*"]},
     logging={"access": {"enabled": False}},
 )
 class ZooService:
-    """Image-classifying CNNs out of a zoo folder."""
-
-    def __init__(self) -> None:
-        sessions = Sessions(options.max_loaded, options.threads_a_worker, options.max_batch, options.max_queue)
-        global _zoo
-        self.zoo = _zoo = Zoo(options.zoo, sessions)
-
-    @bentoml.on_startup
-    async def begin(self) -> None:
-        work = (_follow(self.zoo), _sample(self.zoo), keep_collecting(load.idle))
-        self._tasks = [asyncio.create_task(one) for one in work]
-
-    @bentoml.on_shutdown
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def __is_ready__(self) -> bool:
-        return bool(self.zoo.models)
+    """Image classifiers of a zoo folder."""
 
     @bentoml.api
     async def classify(
         self,
+        ctx: bentoml.Context,
         model: Annotated[str, Field(max_length=64)],
         images: np.ndarray,
         version: int | None = None,
         top_k: Annotated[int, Field(ge=1, le=99999)] = 3,
     ) -> list[list[dict[str, Any]]]:
-        """The likeliest classes of images [N, C, H, W], raw pixels 0-255, that have the network's size."""
+        """Return the top-k classes of images [N, C, H, W], raw pixels 0-255, of the model's input size."""
+        from .bento_routes import classify
+
         try:
-            chosen = find(self.zoo, model, None if version is None else str(version))
+            return await classify(ctx.request.scope["app"].state.zoo, model, images, version, top_k)
         except ApiError as error:
-            raise NotFound(str(error)) from None
-        try:
-            check_shape(list(images.shape), chosen.card.input_shape)
-            pixels = to_uint8(images)
-        except PixelError as error:
-            raise InvalidArgument(str(error)) from None
-        try:
-            _, probabilities = await chosen.infer(pixels)
-        except QueueFull:
-            raise TooManyRequests(f"many images wait for {model} already: try again in a second") from None
-        except ContractError as error:
-            raise ServiceUnavailable(f"{model} {chosen.card.version} cannot be loaded: {error}") from None
-        return top_classes(chosen.card, probabilities, top_k)
+            raise BentoMLException(str(error), error_code=HTTPStatus(error.status)) from None
 
 
-async def _follow(zoo: Zoo) -> None:
-    """Keeps looking at the zoo folder; first at the files that there was no time for at the start."""
-    while await asyncio.to_thread(zoo.check_one):
-        pass
-    while options.rescan:
-        await asyncio.sleep(options.rescan)
-        try:
-            await asyncio.to_thread(zoo.rescan)
-        except Exception:
-            logger.exception("The zoo folder could not be looked at; its models are served as they were.")
-
-
-async def _sample(zoo: Zoo) -> None:
-    while True:
-        queued: dict[str, int] = {}
-        for model in zoo.models:
-            queued[model.card.name] = queued.get(model.card.name, 0) + model.infer.queued
-        metrics.sample(load.requests, queued)
-        await asyncio.sleep(0.5)
-
-
-service: Any = ZooService  # the decorator made it a bentoml.Service, which its types do not say
-# In this order from the outside in.
-service.add_asgi_middleware(Observe, load=load, log=options.log == "json")
-if options.origins:
-    service.add_asgi_middleware(
-        CORSMiddleware, allow_origins=options.origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"],
-        expose_headers=["ETag", "Repr-Digest", "Content-Disposition", "X-Request-ID", HEADER_LENGTH],
-    )  # fmt: skip
-service.add_asgi_middleware(ErrorFormat)  # within CORS: a page may read what was wrong
-if options.api_key:
-    service.add_asgi_middleware(ApiKey, key=options.api_key.get_secret_value())
-service.add_asgi_middleware(Deadline, seconds=options.timeout)
-service.add_asgi_middleware(BodyLimit, limit=options.max_body, held=options.max_held, requests=options.max_requests)
-service.add_asgi_middleware(Front, routes=create_router(), zoo=lambda: _zoo)
-service.add_asgi_middleware(OnlyJSON, path="/classify")  # of what is left for BentoML
+service: Any = ZooService  # the decorator returns a bentoml.Service, which its types do not say
+service.add_asgi_middleware(Adapter, settings=settings)

@@ -1,119 +1,102 @@
-"""The models in a zoo folder, and how the table of them follows the folder."""
+"""The models in a zoo folder, and how they follow the folder."""
 
 import logging
 from pathlib import Path
 
-from ..contract.checksums import read_checksums
 from ..contract.names import ContractError
-from ..contract.zoo_folder import FILE_NAME, ModelId
-from .model import Model, Sessions, identity
+from ..contract.zoo_folder import ModelId, ZooFolder
+from .model import FileState, Model, Sessions
 
 logger = logging.getLogger("cnnzoo.serve")
 
 
 class Zoo:
-    """Every model of a folder `<model>/<version>/model.onnx`, and why a file is not among them.
+    """Every model of a zoo folder, and the reason for each file that is refused.
 
-    Names and versions are looked up in what was found, never joined into a path. A file is shown to ONNX Runtime
-    before it is served, but for those beyond `sessions.max_loaded` at the start: `check_one` looks at these later.
+    Names and versions are looked up in what a scan found, and never joined into a path.
     """
 
     def __init__(self, folder: Path, sessions: Sessions | None = None) -> None:
-        self.folder = folder
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, str] = {}  # reason by path
+        self._folder = ZooFolder(folder)
         self._sessions = sessions or Sessions()
         self._models: dict[str, dict[int, Model]] = {}
-        self._refused_as: dict[Path, tuple[object, str | None]] = {}
-        self._sums = self._read_sums()
-        found = self._open(self._files())
-        self._adopt(found)
-        newest = sorted(found, key=lambda m: (self.versions(m.card.name).index(m.card.version), m.card.name))
-        first, self._unchecked = newest[: self._sessions.max_loaded], newest[self._sessions.max_loaded :]
-        for model in reversed(first):  # the newest one is then the most recently used
-            self._check(model)
+        self._seen: dict[Path, tuple[FileState, str | None]] = {}
+        self.rescan()
 
     @property
     def models(self) -> list[Model]:
-        """Every version of every model, by name, newest first."""
-        return [self._models[name][v] for name in sorted(self._models) for v in self.versions(name)]
+        """Every version of every model, by name and the newest version first."""
+        return [self._models[name][version] for name in sorted(self._models) for version in self.versions(name)]
 
     def versions(self, name: str) -> list[int]:
-        """The versions of a model, newest first; empty for a name that is not there."""
+        """Return the versions of a model, newest first; empty for an unknown name."""
         return sorted(self._models.get(name, {}), reverse=True)
 
     def get(self, name: str, version: int | None = None) -> Model | None:
-        """A version of a model, the newest by default, or None."""
+        """Return a version of a model, by default the newest, or None."""
         versions = self._models.get(name)
         if not versions:
             return None
         return versions.get(max(versions) if version is None else version)
 
     def rescan(self) -> None:
-        """Takes in what is new or changed in the folder, once it is found to be good, and lets go what is gone.
+        """Serve new and changed files that are good, and remove the models whose file is missing.
 
-        A changed file that turns out bad leaves its predecessor in place.
+        A changed file that is refused leaves its predecessor in place. Of the new files, as many as may be in memory
+        are loaded before they are served, the newest versions first; the others when they are first asked for.
         """
-        files, self._sums = self._files(), self._read_sums()
-        known = {model.path: model for model in self.models}
-        for path, model in known.items():
-            if path not in files:
-                logger.info("Removed %s/%s: its file is gone.", model.card.name, model.card.version)
-                self._replace(model, None)
-        changed = [path for path in files if path not in known or not self._is_current(known[path])]
-        self.refused = {place: why for place, why in self.refused.items() if self.folder / place in changed}
-        self._refused_as = {path: state for path, state in self._refused_as.items() if path in changed}
-        for model in self._open([p for p in changed if self._refused_as.get(p) != self._state(p)]):
-            if self._check(model):
-                logger.info("Serving %s/%s.", model.card.name, model.card.version)
-                self._replace(known.get(model.path), model)
+        found = self._find()
+        served = {model.path: model for model in self.models}
+        for path in served.keys() - found.keys():
+            logger.info("Removed %s: its file is missing.", self._place(path))
+            self._replace(served[path], None)
+        fresh = {path: state for path, state in found.items() if self._seen.get(path) != state}
+        kept = {self._place(path) for path in found.keys() - fresh.keys()}
+        self.refused = {place: reason for place, reason in self.refused.items() if place in kept}
+        self._seen = found
+        models = [model for path, (state, expected) in fresh.items() if (model := self._read(path, state, expected))]
+        newest = _newest_first(models)
+        loaded, rest = newest[: self._sessions.max_loaded], newest[self._sessions.max_loaded :]
+        for model in reversed(loaded):  # the newest is then the most recently used
+            if self._load(model):
+                self._replace(served.get(model.path), model)
+        for model in rest:
+            self._replace(served.get(model.path), model)
 
-    def check_one(self) -> bool:
-        """Shows one more file to ONNX Runtime, of those not looked at yet; False if there is none."""
-        if not self._unchecked:
-            return False
-        model = self._unchecked.pop(0)
+    def _find(self) -> dict[Path, tuple[FileState, str | None]]:
+        """Return state and expected SHA-256 of each file. If SHA256SUMS cannot be read, every file is refused."""
+        files = self._folder.files()
         try:
-            model.load()
-        except ContractError as error:
-            self._refuse(model.path, error)
-            self._replace(model, None)
-        return True
+            checksums = self._folder.checksums()
+        except (ContractError, OSError) as error:
+            return {path: (FileState.of(path), f"nothing readable ({error})") for path in files}
+        return {path: (FileState.of(path), checksums.get(self._place(path))) for path in files}
 
-    def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob(f"*/*/{FILE_NAME}") if path.is_file())
+    def _read(self, path: Path, state: FileState, expected: str | None) -> Model | None:
+        try:
+            return Model(path, self._sessions, state, expected)
+        except Exception as error:
+            self._refuse(path, error)
+            return None
 
-    def _open(self, paths: list[Path]) -> list[Model]:
-        models = []
-        for path in paths:
-            try:
-                models.append(Model(path, self._sessions, self._sums.get(ModelId.from_path(path).path)))
-            except (ContractError, OSError) as error:
-                self._refuse(path, error)
-        return models
-
-    def _check(self, model: Model) -> bool:
+    def _load(self, model: Model) -> bool:
         try:
             self._sessions.get(model)
-        except ContractError as error:
+        except Exception as error:
             self._refuse(model.path, error)
-            if self.get(model.card.name, model.card.version) is model:
-                self._replace(model, None)
             return False
-        self.refused.pop(self._place(model.path), None)
         return True
 
-    def _refuse(self, path: Path, error: ContractError | OSError) -> None:
+    def _refuse(self, path: Path, error: Exception) -> None:
+        """Note why a file is refused. An unexpected exception also is about this file: the others are served."""
         reason = error.strerror if isinstance(error, OSError) else str(error)
         self.refused[self._place(path)] = reason or "it cannot be read"
-        self._refused_as[path] = self._state(path)
-        logger.error("Refused %s: %s. The other models are served.", path, error)
-
-    def _adopt(self, models: list[Model]) -> None:
-        for model in models:
-            self._models.setdefault(model.card.name, {})[model.card.version] = model
+        expected = isinstance(error, ContractError | OSError)
+        logger.error("Refused %s: %s. The other models are served.", path, error, exc_info=None if expected else error)
 
     def _replace(self, old: Model | None, new: Model | None) -> None:
-        """A new table in place of the old one, in one step: requests are looked up in it all the time."""
+        """Replace the table in one step: requests look models up in it at any time."""
         table = {name: dict(versions) for name, versions in self._models.items()}
         if old:
             del table[old.card.name][old.card.version]
@@ -121,20 +104,14 @@ class Zoo:
             table.setdefault(new.card.name, {})[new.card.version] = new
         self._models = {name: versions for name, versions in table.items() if versions}
         if old:
-            old.retire()
-
-    def _read_sums(self) -> dict[str, str]:
-        """What SHA256SUMS says of each file; what cannot be read is no file's SHA-256, so none is taken in."""
-        try:
-            return read_checksums(self.folder)
-        except (ContractError, OSError) as error:
-            return {ModelId.from_path(path).path: f"nothing readable ({error})" for path in self._files()}
-
-    def _is_current(self, model: Model) -> bool:
-        return model.unchanged() and model.expected == self._sums.get(ModelId.from_path(model.path).path)
-
-    def _state(self, path: Path) -> tuple[object, str | None]:
-        return identity(path), self._sums.get(ModelId.from_path(path).path)
+            self._sessions.detach(old)
 
     def _place(self, path: Path) -> str:
-        return str(path.relative_to(self.folder))
+        return path.relative_to(self._folder.path).as_posix()
+
+
+def _newest_first(models: list[Model]) -> list[Model]:
+    """Sort by the rank of the version within its name, then by name."""
+    ids = [ModelId(model.card.name, model.card.version) for model in models]
+    ranks = {id: sum(other.name == id.name and other.version > id.version for other in ids) for id in ids}
+    return sorted(models, key=lambda model: (ranks[ModelId(model.card.name, model.card.version)], model.card.name))

@@ -1,4 +1,4 @@
-"""A running service, pictures as files, and errors in their one form."""
+"""The service in this process or as one of its own, images as files, and the one form of errors."""
 
 import contextlib
 import io
@@ -11,13 +11,51 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import anyio.from_thread
 import httpx
 import numpy as np
 import psutil
+import pytest
 from PIL import Image
+from starlette.types import ASGIApp
+
+import cnnzoo.__main__
+from cnnzoo.serve.app import create_app
+from cnnzoo.serve.settings import read_settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class InProcess(httpx.BaseTransport):
+    """Transport that calls an ASGI app on an event loop of its own, from any thread."""
+
+    def __init__(self, app: ASGIApp, portal: anyio.from_thread.BlockingPortal) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._portal = portal
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._portal.call(self._ask, request)
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        content = request.read()
+        asynchronous = httpx.Request(request.method, request.url, headers=request.headers, content=content)
+        response = await self._transport.handle_async_request(asynchronous)
+        content = b"".join([part async for part in response.stream])  # type: ignore[union-attr]
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+@contextlib.contextmanager
+def in_process(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """A client of the app over `zoo` in this process: in_process(zoo, max_body=10_000)."""
+    app = create_app(read_settings(zoo=zoo, **settings))
+    with (
+        anyio.from_thread.start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+        httpx.Client(transport=InProcess(app, portal), base_url="http://test") as client,
+    ):
+        yield client
 
 
 def free_port() -> int:
@@ -65,6 +103,54 @@ def server_processes(client: httpx.Client) -> list[psutil.Process]:
         c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
     }
     return [psutil.Process(pid) for pid in listening if pid]
+
+
+class Finished(NamedTuple):
+    """Outcome of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*words: str, cwd: Path) -> Finished:
+    """Run `cnnzoo` in this process, which saves the start of a process and the import of torch."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cnnzoo", *words])
+        patch.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cnnzoo.__main__.main()
+            except SystemExit as stop:
+                code = stop.code
+    if isinstance(code, str):  # as the interpreter treats sys.exit("message")
+        err.write(code)
+        code = 1
+    return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
+
+
+def done(*words: str, cwd: Path) -> str:
+    """Run a command that succeeds, and return its output."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def refused(*words: str, cwd: Path) -> str:
+    """Run a command that fails, and return its output and its message."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    return finished.stdout + finished.stderr
+
+
+def change_one_byte(path: Path) -> None:
+    """In the middle of the weights: the card and the graph stay readable."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:

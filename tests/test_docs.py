@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cnnzoo.commands.summary import summary_table
+from cnnzoo.commands.report import summary_table
 from cnnzoo.models import create_model
 
 ROOT = Path(__file__).parent.parent

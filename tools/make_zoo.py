@@ -15,9 +15,8 @@ import yaml
 
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
-from . import listing
-from .config import SHIPPED as CONFIGS
-from .trainer import say
+from ..contract.zoo_folder import ZooFolder
+from .cli import SHIPPED as CONFIGS
 
 RECIPES = ("digits", "mnist", "mnist_speednet", "cifar10", "cifar10_speednet_long")
 SMALLER = ("mnist_cnn", "cifar10_speednet")  # also as int8
@@ -36,7 +35,7 @@ def main() -> None:
             variants[f"{name}_int8"] = ["--quantize", "int8"]
         missing = {model: flags for model, flags in variants.items() if not is_made(zoo, model, wanted)}
         if not missing:
-            say(f"{name} is up to date")
+            print(f"{name} is up to date")
             continue
         _run("fit", "--config", recipe, "--runs", str(runs), "--ckpt_path", "last")
         run = str(max((runs / name).glob("version_*"), key=lambda folder: int(folder.name.removeprefix("version_"))))
@@ -47,9 +46,9 @@ def main() -> None:
 
 def is_made(zoo: Path, name: str, recipe: dict[str, Any]) -> bool:
     """Whether the newest version under a name was made by this recipe."""
-    newest = next((path for path in listing.files(zoo) if path.parent.parent.name == name), None)
+    newest = ZooFolder(zoo).newest(name)
     try:
-        return newest is not None and _holds(read_card(newest).config, recipe)
+        return newest is not None and _holds(read_card(ZooFolder(zoo).file(newest)).config, recipe)
     except ContractError:
         return False
 
@@ -64,7 +63,7 @@ def _holds(config: Any, recipe: Any) -> bool:
 
 
 def _run(*words: str) -> None:
-    say(f"cnnzoo {' '.join(words)}")
+    print(f"cnnzoo {' '.join(words)}")
     subprocess.run([sys.executable, "-m", "cnnzoo.train", *words], check=True)
 
 

@@ -1,21 +1,21 @@
-"""The HTTP routes, one file for each thing a client comes for."""
+"""The HTTP routes, one file for each kind of client."""
 
-from starlette.routing import Router
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError
 from . import docs, download, infer, models, operations, page, predict, protocol
 
-# The busiest first, and a file before the card of a model whose name would end in .onnx.
-ROOMS = (infer, predict, page, download, models, protocol, operations, docs)
+
+def create_routes() -> list[Route]:
+    """Return all routes. They find the models in `app.state.zoo`, and raise ApiError for `ErrorFormat`.
+
+    `download` comes before `models`: /models/{model} also matches the path of a file.
+    """
+    modules = (infer, predict, page, download, models, protocol, operations, docs)
+    return [route for module in modules for route in module.routes]
 
 
-def create_router() -> Router:
-    """All routes. They find the models in the scope, under scope.ZOO, and leave errors to ErrorFormat."""
-    routes = [route for room in ROOMS for route in room.routes]
-    return Router(routes, redirect_slashes=False, default=_nothing)
-
-
-async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    path = scope["path"][:128]
-    raise ApiError(404, "not_found", f"there is nothing at {path!r}: /docs lists what there is")
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI app for all other paths."""
+    raise ApiError(404, "not_found", f"there is nothing at {scope['path'][:128]!r}: /docs lists all routes")

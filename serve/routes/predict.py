@@ -1,4 +1,4 @@
-"""POST /v1/models/{m}/predict: what is in these pictures?"""
+"""POST /v1/models/{m}/predict: classify images."""
 
 import base64
 import io
@@ -13,37 +13,40 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ...contract.card import ModelCard
+from ...contract.card import ModelCard, Preparation
 from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
 from ..errors import ApiError, AsciiJSONResponse
 from ..limits import MAX_FILES
-from ..settings import settings
-from ..work import check, in_thread
+from ..threads import in_thread
 from .compute import compute
-from .find import model_of
+from .lookup import model_of
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
+AT_ONCE = 16  # images that are decoded before it is looked whether the request was cancelled
 
 
 async def predict(request: Request) -> JSONResponse:
-    """Top-k classes of every picture sent: one as the raw body, or any number as multipart `file` parts.
+    """Answer with the top-k classes of every image: one as the raw body, or several as multipart `file` parts.
 
-    In a form, a picture that cannot be used has its error in place of classes, and the others are answered.
+    In a form, an image that fails to decode gets `error` and `code` instead of `classes`.
     """
     start = time.perf_counter()
     model = model_of(request.scope)
     top_k = _top_k(request)
     prepare = model.card.prepare if _one_of(request, "prepare", "auto", "none") == "auto" else "photo"
     show_input = _one_of(request, "show_input", "false", "true") == "true"
-    files = await _files(request)
+    limits = request.app.state.settings
+    files = await _files(request, limits.max_body)
     received = time.perf_counter()
-    pictures = [data for _, data in files], model.card.input_shape, prepare
-    inputs = await in_thread(_inputs, *pictures)
+    inputs: list[np.ndarray | ApiError] = []
+    for first in range(0, len(files), AT_ONCE):
+        contents = [content for _, content in files[first : first + AT_ONCE]]
+        inputs += await in_thread(_inputs, contents, model.card.input_shape, prepare, limits.max_pixels)
     decoded = time.perf_counter()
-    right = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
-    if not right and isinstance(inputs[0], ApiError):
+    images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
+    if not images and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])
-    _, probabilities = await compute(request.receive, model, np.stack(right))
+    _, probabilities = await compute(model, np.stack(images))
     answers = iter(top_classes(model.card, probabilities, top_k))
     predictions = [
         _prediction(i, name, pixels, answers, show_input)
@@ -56,17 +59,17 @@ async def predict(request: Request) -> JSONResponse:
             "version": model.card.version,
             "predictions": predictions,
             "milliseconds": {
-                "receive": _ms(received - start),
-                "decode": _ms(decoded - received),
-                "inference": _ms(end - decoded),
-                "total": _ms(end - start),
+                "receive": _milliseconds(received - start),
+                "decode": _milliseconds(decoded - received),
+                "inference": _milliseconds(end - decoded),
+                "total": _milliseconds(end - start),
             },
         }
     )
 
 
 def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
-    """The `top_k` likeliest classes of each row of probabilities [N, classes], likeliest first."""
+    """Return the `top_k` likeliest classes of each row of probabilities [N, classes], likeliest first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     return [
         [{"label": card.classes[c], "class": int(c), "probability": float(row[c])} for c in best]
@@ -75,19 +78,20 @@ def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[
 
 
 def to_data_url(pixels: np.ndarray) -> str:
-    """A network's input, uint8 [C, H, W], as a `data:` address of a PNG of the very same pixels."""
+    """Return a model's input, uint8 [C, H, W], as the `data:` URL of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _inputs(files: list[bytes], shape: tuple[int, int, int], prepare: str) -> list[np.ndarray | ApiError]:
-    """What the network is given for each file, uint8 [C, H, W], or why it cannot be given anything."""
+def _inputs(
+    files: list[bytes], shape: tuple[int, int, int], prepare: Preparation, max_pixels: int
+) -> list[np.ndarray | ApiError]:
+    """Return the model's input for each file, uint8 [C, H, W], or the reason why there is none."""
     inputs: list[np.ndarray | ApiError] = []
     for data in files:
-        check()
         try:
-            inputs.append(to_input(decode(data, settings().max_pixels), shape, prepare))
+            inputs.append(to_input(decode(data, max_pixels), shape, prepare))
         except ImageTooLarge as error:
             inputs.append(ApiError(413, "picture_too_large", str(error)))
         except UndecodableImage as error:
@@ -104,20 +108,16 @@ def _prediction(
     return {"index": index, "file": name, "classes": next(answers), **shown}
 
 
-async def _files(request: Request) -> list[tuple[str, bytes]]:
-    """(name, content) of every picture in the body."""
+async def _files(request: Request, max_bytes: int) -> list[tuple[str, bytes]]:
+    """Return name and content of every image in the body. Raises ApiError 400 or 415."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind in IMAGE_TYPES:
         return [("body", await request.body())]
     if kind != "multipart/form-data":
-        raise ApiError(
-            415,
-            "media_type",
-            f"the body's type is {kind or 'not stated'}: send image/png or image/jpeg, "
-            "or multipart/form-data with parts named 'file'",
-        )
+        expected = "send image/png or image/jpeg, or multipart/form-data with parts named 'file'"
+        raise ApiError(415, "media_type", f"the body's type is {kind or 'not stated'}: {expected}")
     # Starlette raises HTTPException 400 for a broken form and for too many parts.
-    async with request.form(max_files=MAX_FILES, max_fields=16, max_part_size=settings().max_body) as form:
+    async with request.form(max_files=MAX_FILES, max_fields=16, max_part_size=max_bytes) as form:
         uploads = [part for name, part in form.multi_items() if name == "file" and isinstance(part, UploadFile)]
         if not uploads:
             raise ApiError(400, "no_file", "the form has no part named 'file' that holds a file, with a filename")
@@ -125,6 +125,7 @@ async def _files(request: Request) -> list[tuple[str, bytes]]:
 
 
 def _top_k(request: Request) -> int:
+    """Return the query parameter `top_k`. Raises ApiError 400."""
     value = request.query_params.get("top_k", "3")
     if not (value.isascii() and value.isdigit() and 0 < len(value) < 6 and int(value) > 0):
         raise ApiError(400, "top_k", f"top_k is {value[:32]!r}: give a whole number from 1 to 99999")
@@ -132,14 +133,14 @@ def _top_k(request: Request) -> int:
 
 
 def _one_of(request: Request, key: str, *choices: str) -> str:
-    """The value of a query argument; the first choice where it is not given."""
+    """Return the value of a query parameter, by default the first choice. Raises ApiError 400."""
     value = request.query_params.get(key, choices[0])
     if value not in choices:
         raise ApiError(400, key, f"{key} is {value[:32]!r}: give {' or '.join(choices)}")
     return value
 
 
-def _ms(seconds: float) -> float:
+def _milliseconds(seconds: float) -> float:
     return round(1000 * seconds, 2)
 
 

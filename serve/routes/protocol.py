@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol (github.com/kserve/open-inference-protocol): the server and its models."""
+"""/v2: the server and its models, by the Open Inference Protocol (github.com/kserve/open-inference-protocol)."""
 
 from typing import Any
 
@@ -7,44 +7,45 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract import __version__
-from ...contract.names import INPUT
+from ...contract.names import INPUT, OUTPUTS
 from ..errors import ApiError
-from ..scope import ZOO
-from ..tensors import OUTPUTS
-from ..zoo import Zoo
-from .find import model_of
+from .lookup import model_of
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
 async def server(request: Request) -> JSONResponse:
+    """Answer with the server's name, version and protocol extensions."""
     return JSONResponse({"name": "cnnzoo", "version": __version__, "extensions": EXTENSIONS})
 
 
 async def live(request: Request) -> JSONResponse:
+    """Answer 200: the process runs."""
     return JSONResponse({"live": True})
 
 
 async def ready(request: Request) -> JSONResponse:
-    zoo: Zoo = request.scope[ZOO]
-    if not zoo.models:
-        raise ApiError(503, "empty_zoo", f"no model could be loaded from {zoo.folder}")
+    """Answer 200 if there is a model to serve, else 503."""
+    if not request.app.state.zoo.models:
+        raise ApiError(503, "empty_zoo", "there is no model to serve: see /models for the files that were refused")
     return JSONResponse({"ready": True})
 
 
 async def model_ready(request: Request) -> JSONResponse:
+    """Answer 200 if the model exists, else 404."""
     card = model_of(request.scope).card
     return JSONResponse({"name": card.name, "ready": True})
 
 
 async def metadata(request: Request) -> JSONResponse:
+    """Answer with a model's versions, inputs and outputs."""
     card = model_of(request.scope).card
-    zoo: Zoo = request.scope[ZOO]
+    versions = request.app.state.zoo.versions(card.name)
     classes = len(card.classes)
     return JSONResponse(
         {
             "name": card.name,
-            "versions": [str(v) for v in sorted(zoo.versions(card.name))],
+            "versions": [str(version) for version in sorted(versions)],
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *card.input_shape]}],
             "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, classes]} for name in OUTPUTS],
@@ -53,13 +54,15 @@ async def metadata(request: Request) -> JSONResponse:
 
 
 async def index(request: Request) -> JSONResponse:
-    zoo: Zoo = request.scope[ZOO]
+    """Answer with all models, as Triton lists them."""
+    cards = [model.card for model in request.app.state.zoo.models]
     return JSONResponse(
-        [{"name": m.card.name, "version": str(m.card.version), "state": "READY", "reason": ""} for m in zoo.models]
+        [{"name": card.name, "version": str(card.version), "state": "READY", "reason": ""} for card in cards]
     )
 
 
-def _for_each_version(suffix: str, endpoint: Any) -> list[Route]:
+def _both(suffix: str, endpoint: Any) -> list[Route]:
+    """Return the routes of the newest version and of a named one."""
     return [Route(f"/v2/models/{{model}}{version}{suffix}", endpoint) for version in ("", "/versions/{version}")]
 
 
@@ -68,6 +71,6 @@ routes = [
     Route("/v2/health/live", live),
     Route("/v2/health/ready", ready),
     Route("/v2/repository/index", index, methods=["POST"]),
-    *_for_each_version("/ready", model_ready),
-    *_for_each_version("", metadata),
+    *_both("/ready", model_ready),
+    *_both("", metadata),
 ]

@@ -1,8 +1,10 @@
-"""Clients that others wrote, as they are: NVIDIA's for Triton, and this project's own."""
+"""Clients of the service: NVIDIA's client for Triton, unmodified, and this project's own."""
 
 import asyncio
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -19,16 +21,16 @@ MODEL = "digits_cnn"
 
 
 @pytest.fixture(scope="module")
-def expected(client: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
+def expected(served: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
     """Logits and probabilities of the held-out digits, from the downloaded file."""
-    session = ort.InferenceSession(client.get(f"/models/{MODEL}.onnx").content)
+    session = ort.InferenceSession(served.get(f"/models/{MODEL}.onnx").content)
     logits, probabilities = session.run(["logits", "probabilities"], {"images": digits[0].numpy()})
     return logits, probabilities
 
 
 @pytest.fixture(scope="module")
-def server(client: httpx.Client):
-    with triton.InferenceServerClient(f"127.0.0.1:{client.base_url.port}", concurrency=4) as own:
+def server(served: httpx.Client):
+    with triton.InferenceServerClient(f"127.0.0.1:{served.base_url.port}", concurrency=4) as own:
         yield own
 
 
@@ -77,10 +79,10 @@ def test_triton_asks_for_classes(server: triton.InferenceServerClient, digits, e
         np.testing.assert_allclose([float(t.split(":")[0]) for t in texts], probabilities[best], atol=1e-5)
 
 
-def test_triton_sends_raw_pixels(client: httpx.Client, digits, expected):
-    """As `InferenceServerClient` cannot, but its protocol says."""
+def test_triton_sends_raw_pixels(served: httpx.Client, digits, expected):
+    """`InferenceServerClient` cannot send these, but its protocol has them."""
     pixels = digits[0][:3].numpy().tobytes()
-    answer = client.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
+    answer = served.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
     length = int(answer.headers["Inference-Header-Content-Length"])
     outputs = json.loads(answer.content[:length])["outputs"]
     assert [o["parameters"]["binary_data_size"] for o in outputs] == [120, 120]
@@ -103,14 +105,36 @@ def test_triton_is_told_what_was_wrong(server: triton.InferenceServerClient):
 
 # This project's own
 
+CLIENT_ALONE = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"bentoml", "onnx", "onnxruntime", "prometheus_client", "starlette", "torch"}:
+            raise ImportError(f"the client imports {name}")
+
+sys.meta_path.insert(0, Blocked())
+import cnnzoo.serve.client
+print(*sorted(name for name in sys.modules if name.startswith("cnnzoo")))
+"""
+
+
+def test_the_client_needs_httpx_and_the_contract_alone():
+    loaded = subprocess.run([sys.executable, "-c", CLIENT_ALONE], capture_output=True, text=True, timeout=60)
+    assert loaded.returncode == 0, loaded.stderr
+    assert [name for name in loaded.stdout.split() if name.startswith("cnnzoo.serve.")] == [
+        "cnnzoo.serve.client",
+        "cnnzoo.serve.downloads",
+    ]
+
 
 @pytest.fixture(scope="module")
-def own(client: httpx.Client):
-    with Client(str(client.base_url)) as own:
+def own(served: httpx.Client):
+    with Client(str(served.base_url)) as own:
         yield own
 
 
-def test_classify_pictures(own: Client, digits, expected, tmp_path: Path):
+def test_classify_images(own: Client, digits, expected, tmp_path: Path):
     path = tmp_path / "digit.png"
     path.write_bytes(png(digits[0][0, 0].numpy()))
     first, second, third = own.classify(MODEL, [path, png(digits[0][1, 0].numpy()), b"none"], top_k=2)
@@ -124,9 +148,9 @@ def test_classify_pictures(own: Client, digits, expected, tmp_path: Path):
     with pytest.raises(ServiceError, match="did you mean 'digits_cnn'") as caught:
         own.classify("digit_cnn", [path])
     assert (caught.value.status, caught.value.code) == (404, "unknown_model")
-    with pytest.raises(TypeError, match="a list of them"):
+    with pytest.raises(TypeError, match="expected a list"):
         own.classify(MODEL, str(path))
-    with pytest.raises(ValueError, match="there are no pictures"):
+    with pytest.raises(ValueError, match="images is empty"):
         own.classify(MODEL, [])
 
 
@@ -141,9 +165,9 @@ def test_infer_arrays(own: Client, digits, expected):
 
 
 @pytest.mark.parametrize("had", [0, 1000, None])
-def test_download_a_model_or_the_rest_of_it(own: Client, client: httpx.Client, tmp_path: Path, had: int | None):
-    """From the start; after it broke off; and after it broke off at the very end."""
-    whole = client.get(f"/models/{MODEL}.onnx")
+def test_download_a_model_or_the_rest_of_it(own: Client, served: httpx.Client, tmp_path: Path, had: int | None):
+    """From the start, after an interruption, and after an interruption at the very end."""
+    whole = served.get(f"/models/{MODEL}.onnx")
     path = tmp_path / "new/model.onnx"
     if had != 0:
         path.parent.mkdir()
@@ -154,30 +178,30 @@ def test_download_a_model_or_the_rest_of_it(own: Client, client: httpx.Client, t
     assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]
 
 
-def test_a_download_that_went_wrong_is_thrown_away(own: Client, client: httpx.Client, tmp_path: Path):
+def test_a_download_that_went_wrong_is_thrown_away(own: Client, served: httpx.Client, tmp_path: Path):
     path = tmp_path / "model.onnx"
-    etag = client.head(f"/models/{MODEL}.onnx").headers["etag"]
+    etag = served.head(f"/models/{MODEL}.onnx").headers["etag"]
     path.with_name("model.onnx.part").write_bytes(b"\0" * 1000)
     path.with_name("model.onnx.part.etag").write_text(etag)
-    with pytest.raises(DownloadError, match="Try again"):
+    with pytest.raises(DownloadError, match="try again"):
         own.download(MODEL, path)
     assert list(tmp_path.iterdir()) == []
     own.download(MODEL, path)
     path.with_name("model.onnx.part").write_bytes(b"\0" * 1000)  # of another version
     path.with_name("model.onnx.part.etag").write_text('"other"')
-    assert own.download(MODEL, path).read_bytes() == client.get(f"/models/{MODEL}.onnx").content
+    assert own.download(MODEL, path).read_bytes() == served.get(f"/models/{MODEL}.onnx").content
     with pytest.raises(ServiceError, match="no model is called"):
         own.download("nothing", tmp_path / "nothing.onnx")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_same_to_await(client: httpx.Client, digits, expected, tmp_path: Path, anyio_backend: str):
-    async with AsyncClient(str(client.base_url)) as own:
+async def test_the_same_to_await(served: httpx.Client, digits, expected, tmp_path: Path, anyio_backend: str):
+    async with AsyncClient(str(served.base_url)) as own:
         assert {m["name"] for m in await own.models()} == {MODEL}
         (prediction,) = await own.classify(MODEL, [png(digits[0][0, 0].numpy())])
         assert prediction.label == str(expected[1][0].argmax())
         answers = await asyncio.gather(*(own.infer(MODEL, digits[0][i : i + 1].numpy()) for i in range(30)))
         np.testing.assert_allclose(np.concatenate([a.logits for a in answers]), expected[0][:30], atol=1e-4)
         path = await own.download(MODEL, tmp_path / "m.onnx", version=1)
-        assert path.read_bytes() == client.get(f"/models/{MODEL}/versions/1.onnx").content
+        assert path.read_bytes() == served.get(f"/models/{MODEL}/versions/1.onnx").content

@@ -1,4 +1,4 @@
-"""The model that an address names."""
+"""Find the model that a request names."""
 
 import difflib
 
@@ -6,20 +6,20 @@ from starlette.types import Scope
 
 from ..errors import ApiError
 from ..model import Model
-from ..scope import MODEL, ZOO
+from ..observe import MODEL
 from ..zoo import Zoo
 
 
 def model_of(scope: Scope) -> Model:
-    """The model and version in the path; the newest version where none is named. ApiError 404 otherwise."""
+    """Return the model in a request's path, in its newest version unless it names one. Raises ApiError 404."""
     named = scope["path_params"]
-    model = find(scope[ZOO], named["model"], named.get("version"))
+    model = find(scope["app"].state.zoo, named["model"], named.get("version"))
     scope[MODEL] = model.card.name
     return model
 
 
 def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
-    """The model of that name and version; ApiError 404, with the names there are, otherwise."""
+    """Return the model of that name and version. Raises ApiError 404 with the names that exist."""
     if version is None and (newest := zoo.get(name)):
         return newest
     versions = zoo.versions(name)
@@ -29,8 +29,7 @@ def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         there = ", ".join(names) or "none: the zoo is empty"
         raise ApiError(404, "unknown_model", f"no model is called {name[:64]!r}{hint} (there are {there})")
-    named = [v for v in versions if version in (None, str(v))]
-    model = zoo.get(name, named[0]) if named else None
+    model = next((zoo.get(name, v) for v in versions if str(v) == version), None)
     if model is None:
         there = ", ".join(map(str, versions))
         raise ApiError(404, "unknown_version", f"{name} has no version {version!r} (there are {there})")

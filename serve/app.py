@@ -1,0 +1,97 @@
+"""The ASGI app: `create_app(settings)`. All state is in `app.state`; importing this module reads no settings."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from ..contract.names import HEADER_LENGTH
+from .api_key import ApiKey
+from .bento_routes import bento_routes
+from .deadline import Deadline
+from .errors import ErrorFormat
+from .limits import BodyLimit
+from .metrics import Metrics
+from .model import Sessions
+from .observe import Observe
+from .routes import create_routes, not_found
+from .settings import ServeSettings
+from .zoo import Zoo
+
+logger = logging.getLogger("cnnzoo.serve")
+
+SAMPLE_SECONDS = 0.5  # between two samples of the gauges
+
+
+def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Starlette:
+    """Return the service as an ASGI app, after a first scan of the zoo folder.
+
+    `app.state` has `settings`, `zoo` and `metrics`. The app's lifespan follows the folder and samples the gauges.
+
+    Args:
+        fallback: BentoML's app. It answers the paths in `bento_routes` and nothing else.
+    """
+    metrics = Metrics()
+    routes = [*create_routes(), *(bento_routes(fallback) if fallback else ())]
+    app = Starlette(routes=routes, middleware=_middleware(settings, metrics, routes), lifespan=_lifespan)
+    app.router.redirect_slashes = False
+    app.router.default = not_found
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.zoo = Zoo(
+        settings.zoo,
+        Sessions(
+            settings.max_loaded, settings.threads_a_worker, settings.max_batch, settings.max_queue, metrics.count_batch
+        ),
+    )
+    return app
+
+
+def _middleware(settings: ServeSettings, metrics: Metrics, routes: list) -> list[Middleware]:
+    """Return the middleware, the outermost first."""
+    stack = [Middleware(Observe, metrics, routes, log=settings.log == "json")]
+    if settings.origins:
+        stack.append(
+            Middleware(
+                CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "HEAD", "POST"],
+                allow_headers=["*"],
+                expose_headers=["ETag", "Repr-Digest", "Content-Disposition", "X-Request-ID", HEADER_LENGTH],
+            )
+        )  # fmt: skip
+    stack.append(Middleware(ErrorFormat))  # inside CORS, so that a page can read errors
+    if settings.api_key:
+        stack.append(Middleware(ApiKey, settings.api_key.get_secret_value()))
+    stack.append(Middleware(Deadline, settings.timeout))
+    stack.append(Middleware(BodyLimit, settings.max_body, settings.max_held, settings.max_requests))
+    return stack
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(task) for task in (_follow_folder(app), _sample_gauges(app))]
+    yield
+    for task in tasks:
+        task.cancel()
+
+
+async def _follow_folder(app: Starlette) -> None:
+    while app.state.settings.rescan:
+        await asyncio.sleep(app.state.settings.rescan)
+        try:
+            await asyncio.to_thread(app.state.zoo.rescan)
+        except Exception:
+            logger.exception("The scan of the zoo folder failed; its models are served as before.")
+
+
+async def _sample_gauges(app: Starlette) -> None:
+    while True:
+        queued: dict[str, int] = {}
+        for model in app.state.zoo.models:
+            queued[model.card.name] = queued.get(model.card.name, 0) + model.infer.queued
+        app.state.metrics.sample(queued)
+        await asyncio.sleep(SAMPLE_SECONDS)

@@ -1,0 +1,47 @@
+"""The time in which an answer must begin."""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import CLOSE, ApiError
+
+
+class Deadline:
+    """ASGI middleware that answers 504 if no answer has begun within `seconds`, or 408 if the body has not arrived.
+
+    A download that has begun may take longer.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        reading = False
+        timer = asyncio.timeout(self.seconds)
+
+        async def watched_receive() -> Message:
+            nonlocal reading
+            reading = True
+            message = await receive()
+            reading = bool(message.get("more_body"))
+            return message
+
+        async def watched_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                timer.reschedule(None)
+            await send(message)
+
+        try:
+            async with timer:
+                await self.app(scope, watched_receive, watched_send)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            late = f"within {self.seconds:g} seconds: send fewer images in one request, or try again"
+            if reading:
+                raise ApiError(408, "slow_body", f"the body did not arrive {late}", CLOSE) from None
+            raise ApiError(504, "deadline", f"no answer {late}", CLOSE) from None
