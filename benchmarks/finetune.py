@@ -82,10 +82,21 @@ def main() -> None:
                     row.append(accuracy(Path(folder), flags, seed))
     save(args.output, {"images": 360, "accuracy": found})
     rows = [
-        [count, *(f"{statistics.mean(r):.1%} ± {100 * (statistics.stdev(r) if len(r) > 1 else 0):.1f}" for r in by_start.values())]
+        [
+            count,
+            *(
+                f"{statistics.mean(r):.1%} ± {100 * (statistics.stdev(r) if len(r) > 1 else 0):.1f}"
+                for r in by_start.values()
+            ),
+        ]
         for count, by_start in found.items()
     ]
     show(f"even or odd: test accuracy over {args.seeds} seeds", ("images of each class", *STARTS), rows)
+
+
+def _mean_and_spread(accuracies: list[float]) -> str:
+    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0
+    return f"{statistics.mean(accuracies):.1%} ± {100 * spread:.1f}"
 
 
 if __name__ == "__main__":

@@ -56,8 +56,7 @@ def main() -> None:
     data.prepare_data()
     with tempfile.TemporaryDirectory() as folder:
         sides = {
-            str(share): partial(epoch, write(data.data_dir, Path(folder, str(share)), share))
-            for share in args.shares
+            str(share): partial(epoch, write(data.data_dir, Path(folder, str(share)), share)) for share in args.shares
         }
         runs = take_turns(sides, args.rounds)
     save(args.output, runs)

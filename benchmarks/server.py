@@ -53,7 +53,10 @@ def install(requirements: str, cache: Path) -> Path:
 
 def versions(binaries: Path) -> dict[str, str]:
     """Return the version of each package of an environment."""
-    code = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    code = (
+        "import importlib.metadata as m, json; "
+        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    )
     done = subprocess.run([binaries / "python", "-c", code], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 

@@ -123,7 +123,9 @@ def ratios(cells: Runs) -> list[list[str]]:
     found = []
     for (payload, connections, name), rounds in cells.items():
         if name == OURS:
-            pairs = [(median(rounds, column), median(cells[payload, connections, AGAINST], column)) for column in COLUMNS]
+            pairs = [
+                (median(rounds, column), median(cells[payload, connections, AGAINST], column)) for column in COLUMNS
+            ]
             (rate, old_rate), *times = pairs
             slower = [(old_rate, rate), *times]
             found.append([payload, str(connections), *(f"{a / b:.3f}" if a and b else "–" for a, b in slower)])
