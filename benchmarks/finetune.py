@@ -94,10 +94,5 @@ def main() -> None:
     show(f"even or odd: test accuracy over {args.seeds} seeds", ("images of each class", *STARTS), rows)
 
 
-def _mean_and_spread(accuracies: list[float]) -> str:
-    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0
-    return f"{statistics.mean(accuracies):.1%} ± {100 * spread:.1f}"
-
-
 if __name__ == "__main__":
     main()

@@ -128,7 +128,7 @@ def section(entry: Entry) -> str:
     errors = "; ".join(f"{true} as {predicted} ({images})" for true, predicted, images in worst_confusions(card))
     lines = [f"\n## {card.name}, version {card.version}\n", f"{card.summary}.\n"]
     lines += [
-        f"- **{label}**: {_code(text) if label == 'Command' else text}"
+        f"- **{label}**: {f'`{text}`' if label == 'Command' else text}"
         for label, text in facts(card, entry.size).items()
     ]
     lines += [f"- **Accuracy by class**: {classes}", f"- **Most frequent errors**: {errors or 'none'}"]
