@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
@@ -120,7 +121,7 @@ def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, 
     _save(figure, path, description=json.dumps(tables))
 
 
-def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
+def heatmap(rows: Sequence[Mapping[str, Any]], y: str, x: str, score: str, path: Path, title: str = "") -> None:
     """Plot a score (0-1 or None) over two columns of a table, with its value in each cell.
 
     Args:

@@ -86,7 +86,7 @@ class Adapter:
 class ZooService:
     """Image classifiers of a zoo folder."""
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     async def classify(
         self,
         ctx: bentoml.Context,

@@ -51,8 +51,8 @@ cores of an AMD EPYC with avx512_vnni, with ONNX Runtime alone; the files of a n
 and ratios to fp32:"""
 PRECISION_END = """int8 is smaller and faster for all networks but the digits', whose layers are too small. The int8
 files of the two largest networks are shipped; the zoo may weigh 45 MB at most. fp16 halves the file and is not faster
-on this processor, which has no fp16 arithmetic, so no fp16 file is shipped. `digits_cnn_fp16` and `cifar10_speednet_fp16` were
-not measured."""
+on this processor, which has no fp16 arithmetic, so no fp16 file is shipped. `digits_cnn_fp16` and
+`cifar10_speednet_fp16` were not measured."""
 
 
 def median(rounds: Sequence[dict[str, Any]], column: str) -> float | None:
