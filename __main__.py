@@ -1,17 +1,96 @@
-"""`cnnzoo`, or `python -m cnnzoo`. What needs no torch does not wait until it is loaded."""
+"""The `cnnzoo` command, also `python -m cnnzoo`: one table of subcommands, and one place for errors."""
 
+import os
+import signal
 import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NamedTuple
 
-from cnnzoo.commands import zoo
+
+class Command(NamedTuple):
+    """A subcommand. Its module is imported when it is called, so that only what needs torch waits for torch."""
+
+    summary: str
+    module: str = "cnnzoo.train"
+    function: str = ""  # by default the module's run(name, arguments)
+
+
+COMMANDS = {
+    "fit": Command("Train a network into a new run folder."),
+    "validate": Command("Measure a checkpoint on the validation split."),
+    "test": Command("Measure a checkpoint on the test set, and write metrics.json and plots."),
+    "predict": Command("Classify image files with a checkpoint."),
+    "export": Command("Export a checkpoint to the zoo as a self-describing ONNX file."),
+    "sweep": Command("Train over a grid of settings, and compare the results."),
+    "summary": Command("Show a network layer by layer."),
+    "preview": Command("Write training images as the network sees them."),
+    "list": Command("List the models of a zoo folder.", "cnnzoo.commands.listing", "list_models"),
+    "card": Command("Show a model card.", "cnnzoo.commands.listing", "show_card"),
+    "get": Command("Download a model and verify it.", "cnnzoo.commands.get", "get_model"),
+    "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
+    "serve": Command("Serve the models of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
+}
+
+HELP = """\
+usage: cnnzoo COMMAND ...
+
+Train small image classifiers, export them to self-describing ONNX files, and serve them over HTTP.
+
+{commands}
+
+cnnzoo COMMAND --help lists the arguments of a command.
+CNNZOO_DEBUG=1 shows the traceback of an error."""
 
 
 def main() -> None:
-    if sys.argv[1:2] and sys.argv[1] in zoo.COMMANDS:
-        zoo.main()
-    else:
-        from cnnzoo.train import main as train
+    """Run the subcommand that sys.argv names. Exit with 1 after an error, 2 for wrong arguments, 130 for Ctrl-C."""
+    debug = bool(os.environ.get("CNNZOO_DEBUG"))
+    try:
+        _run(sys.argv[1:])
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        message = _message(error)
+        if debug or not message:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
 
-        train()
+
+def _run(arguments: list[str]) -> None:
+    name = next(iter(arguments), "")
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:{width}}  {c.summary}" for name, c in COMMANDS.items())))
+        return
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS)
+        asked = f"there is no command {name}." if name else "expected a command."
+        nearest = f"Did you mean {' or '.join(near)}?\n" if near else ""
+        raise ValueError(f"{asked} {nearest}There are {', '.join(COMMANDS)}; see cnnzoo --help")
+    command = COMMANDS[name]
+    module = import_module(command.module)
+    if command.function:
+        from cnnzoo.commands.arguments import call
+
+        call(getattr(module, command.function), name, arguments[1:])
+    else:
+        module.run(name, arguments[1:])
+
+
+def _message(error: Exception) -> str:
+    """Return the message for a user, or an empty string for an error that only a traceback explains."""
+    import httpx  # here, since `cnnzoo --help` needs none of it
+
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cnnzoo"):
+        needs = f"`cnnzoo {sys.argv[1]}` needs {error.name}, which is not installed"
+        return f"{needs}: pip install cnnzoo brings it (in a clone: make install)"
+    if isinstance(error, httpx.TransportError):
+        return f"{error.request.url}: {error}"
+    return str(error) if isinstance(error, (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL)) else ""
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cnnzoo.commands import checkpoints, runs, zoo
+from cnnzoo.__main__ import main
+from cnnzoo.commands import checkpoints, runs
 from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
 from cnnzoo.commands.hardware import keep_threads, precision
 from cnnzoo.commands.memory import keep_freed_memory
@@ -194,13 +195,9 @@ class ZooCLI(LightningCLI):
             say(f"Wrote {', '.join(self.report.written)} in {self.report.folder}")
 
 
-def main() -> None:
-    if sys.argv[1:2] and sys.argv[1] in zoo.COMMANDS:
-        return zoo.main()
-    word = next(iter(sys.argv[1:]), "")
-    if not word.startswith("-") and word not in ZooCLI.subcommands():  # jsonargparse would name only those it knows
-        wrong = f"there is no command {word}." if word else "which command?"
-        sys.exit(f"error: {wrong} There are {', '.join([*ZooCLI.subcommands(), *zoo.COMMANDS])}; see cnnzoo --help")
+def run(name: str, arguments: list[str]) -> None:
+    """Run a subcommand with its arguments. Raises ValueError or OSError with a message for the user."""
+    sys.argv = [sys.argv[0], name, *arguments]
     _quieten()
     keep_freed_memory()
     keep_threads()
@@ -221,15 +218,13 @@ def main() -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
         )
-    except (ValueError, OSError, MisconfigurationException) as error:
-        if os.environ.get("CNNZOO_DEBUG"):
-            raise
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    except ValueError as error:
         ours: BaseException = error
         while ours.__cause__ and str(ours).startswith("Does not validate"):  # jsonargparse's words around them
             ours = ours.__cause__
-        sys.exit(f"error: {ours}\n(CNNZOO_DEBUG=1 shows where)")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        raise ours from None
 
 
 def _quieten() -> None:

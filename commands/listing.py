@@ -1,4 +1,4 @@
-"""What is in a zoo folder, by the cards alone."""
+"""`cnnzoo list` and `cnnzoo card`: show the model cards of a zoo folder in the terminal."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -6,42 +6,85 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..contract.card import ModelCard
-from ..contract.model_file import read_card
+from ..contract.card import ModelCard, Robustness
+from ..contract.facts import MEGABYTE, class_accuracies, counted, facts, megabytes, percent, worst_confusions
+from ..contract.model_file import read_card, read_model
 from ..contract.names import ContractError
-from ..contract.zoo_folder import FILE_NAME
+from ..contract.zoo_folder import ZooFolder
+from . import UsageError, console, say
 
-MEGABYTE = 1_000_000
+BAR = 20  # characters
+LARGE_DROP = 0.1  # of accuracy; shown in red
+
+
+def list_models(
+    dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None, zoo: Path | None = None
+) -> None:
+    """List the models of a zoo folder.
+
+    Args:
+        dataset: only models whose dataset's name contains this
+        max_size: only files of at most this many megabytes
+        min_accuracy: only models with at least this test accuracy (0-1)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+    """
+    if max_size is not None and not max_size >= 0:
+        raise UsageError(f"--max_size is {max_size:g}: expected a number from 0")
+    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
+        raise UsageError(f"--min_accuracy is {min_accuracy:g}: expected a number from 0 to 1")
+    folder = open_zoo(zoo)
+    found = entries(folder.path)
+    console.print(_models(matching(found, dataset, max_size, min_accuracy)))
+    if unreadable := len(folder.files()) - len(found):
+        say(f"and {unreadable} without a readable card: cnnzoo verify says what is wrong")
+
+
+def show_card(model: str, json: bool = False, zoo: Path | None = None) -> None:
+    """Show a model card.
+
+    Args:
+        model: NAME, NAME@VERSION or an ONNX file
+        json: print the whole card as JSON
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+    """
+    path = find(model, zoo)
+    try:
+        card = read_model(path.read_bytes())
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
+    if json:
+        print(card.to_json())
+    else:
+        console.print(_page(card, path.stat().st_size))
 
 
 class Entry(NamedTuple):
+    """A zoo file and its card."""
+
     path: Path
     card: ModelCard
     size: int  # bytes
 
 
-def files(zoo: Path) -> list[Path]:
-    """Every file in a model's place, by name, newest version first."""
-    found = [path for path in zoo.glob(f"*/*/{FILE_NAME}") if path.parent.name.isdecimal()]
-    return sorted(found, key=lambda path: (path.parent.parent.name, -int(path.parent.name)))
-
-
 def entries(zoo: Path) -> list[Entry]:
-    """The models; files without a readable card are not among them: `verify` says what is wrong with these."""
+    """Return the models of a zoo folder with a valid card, by name and the newest version first."""
     found = []
-    for path in files(zoo):
+    folder = ZooFolder(zoo)
+    for path in map(folder.file, folder.ids()):
         with contextlib.suppress(ContractError, OSError):
             found.append(Entry(path, read_card(path), path.stat().st_size))
     return found
 
 
-def fitting(
+def matching(
     found: Iterable[Entry], dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None
 ) -> list[Entry]:
-    """Those that fit: part of the dataset's name, megabytes, test accuracy (0-1)."""
+    """Return the entries that match part of a dataset's name, a maximum size (MB) and a minimum test accuracy (0-1)."""
     return [
         entry
         for entry in found
@@ -51,26 +94,77 @@ def fitting(
     ]
 
 
-def table(found: Sequence[Entry]) -> Table:
-    """A line for each model."""
-    title = f"{len(found)} model{'' if len(found) == 1 else 's'}"
-    rows = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)  # fits into 80 columns
-    rows.add_column("model", no_wrap=True)
-    rows.add_column("tested on")
-    for heading in ("accuracy", "parameters", "weights", "MB"):
-        rows.add_column(heading, justify="right")
+def open_zoo(path: Path | None) -> ZooFolder:
+    """Return the folder to read from; the default one for None. Raises FileNotFoundError if there is none."""
+    zoo = ZooFolder(path) if path else ZooFolder.to_read()
+    if not zoo.path.is_dir():
+        raise FileNotFoundError(f"there is no folder {zoo.path.absolute()}")
+    return zoo
+
+
+def find(model: str, zoo: Path | None) -> Path:
+    """Return the file of NAME, NAME@VERSION, or of a path that ends in .onnx. Raises FileNotFoundError."""
+    if not model.endswith(".onnx"):
+        return open_zoo(zoo).find(model)
+    if not Path(model).is_file():
+        raise FileNotFoundError(f"there is no file {model}")
+    return Path(model)
+
+
+def _models(found: Sequence[Entry]) -> Table:
+    table = Table(title=counted(len(found), "model"), box=box.SIMPLE_HEAD, padding=0, pad_edge=False)  # 80 columns
+    table.add_column("model", no_wrap=True)
+    table.add_column("tested on")
+    for heading in ("accuracy", "parameters", "precision", "MB"):
+        table.add_column(heading, justify="right")
     for _, card, size in found:
-        facts = (card.dataset_title, percent(card.metrics.get("accuracy")), f"{card.parameters:,}")
-        cells = (f"{card.name}@{card.version}", *facts, card.precision, f"{size / MEGABYTE:.2f}")
-        rows.add_row(*map(Text, cells))  # Text: a name in brackets is no markup
-    return rows
+        cells = (
+            f"{card.name}@{card.version}",
+            card.dataset_title,
+            percent(card.metrics.get("accuracy")),
+            f"{card.parameters:,}",
+            card.precision,
+            megabytes(size),
+        )
+        table.add_row(*map(Text, cells))  # Text, so that a name in brackets is no markup
+    return table
 
 
-def percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
+def _page(card: ModelCard, size: int) -> Group:
+    table = Table(show_header=False, box=None)
+    for label, text in facts(card, size).items():
+        table.add_row(Text(label, style="bold"), Text(text))
+    title = Text(f"{card.name}@{card.version}")
+    parts: list[RenderableType] = [Panel(Text(card.summary), title=title, title_align="left"), table]
+    if card.confusion_matrix:
+        parts.append(_classes(card))
+    if worst_confusions(card):
+        parts.append(_confusions(card))
+    if card.robustness:
+        parts.append(_robustness(card.robustness, card.metrics.get("accuracy", 1.0)))
+    return Group(*parts)
 
 
-def interval(card: ModelCard) -> str:
-    """Wilson's interval of the test accuracy."""
-    low, high = card.metrics.get("accuracy_low"), card.metrics.get("accuracy_high")
-    return f"{low:.2%} to {high:.2%}" if low is not None and high is not None else ""
+def _classes(card: ModelCard) -> Table:
+    table = Table("class", "correct", "", title="Accuracy by class", title_justify="left")
+    for name, share in class_accuracies(card):
+        table.add_row(Text(name), f"{share:.1%}", Text("█" * round(BAR * share), style="green"))
+    return table
+
+
+def _confusions(card: ModelCard) -> Table:
+    table = Table("true class", "predicted", "images", title="Most frequent errors", title_justify="left")
+    for true, predicted, images in worst_confusions(card):
+        table.add_row(Text(true), Text(predicted), f"{images:,}")
+    return table
+
+
+def _robustness(found: Robustness, clean: float) -> Table:
+    title = f"Accuracy on {counted(found['images'], 'corrupted image')}, by severity"
+    table = Table("", title=title, title_justify="left")
+    for severity in range(1, 6):
+        table.add_column(str(severity), justify="right")
+    for name, shares in found["accuracy"].items():
+        cells = [Text(f"{share:.1%}", style="red" if share < clean - LARGE_DROP else "") for share in shares]
+        table.add_row(Text(name), *cells)
+    return table

@@ -15,7 +15,7 @@ import yaml
 
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
-from . import listing
+from ..contract.zoo_folder import ZooFolder
 from .config import SHIPPED as CONFIGS
 from .trainer import say
 
@@ -47,9 +47,9 @@ def main() -> None:
 
 def is_made(zoo: Path, name: str, recipe: dict[str, Any]) -> bool:
     """Whether the newest version under a name was made by this recipe."""
-    newest = next((path for path in listing.files(zoo) if path.parent.parent.name == name), None)
+    newest = ZooFolder(zoo).newest(name)
     try:
-        return newest is not None and _holds(read_card(newest).config, recipe)
+        return newest is not None and _holds(read_card(ZooFolder(zoo).file(newest)).config, recipe)
     except ContractError:
         return False
 

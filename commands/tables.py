@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from ..contract.card import ModelCard
+from ..contract.facts import MEGABYTE, interval, percent, worst_confusions
 from ..contract.zoo_folder import FILE_NAME, SHIPPED
-from .card import worst_confusions
-from .listing import MEGABYTE, Entry, entries, interval, percent
+from .listing import Entry, entries
 
 ROOT = SHIPPED.parent
 PICTURE = ROOT / "docs/pictures/robustness.png"

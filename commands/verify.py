@@ -1,6 +1,7 @@
-"""Check a zoo file: its bytes, the contract, and what its card says of itself."""
+"""`cnnzoo verify`: check zoo files: their SHA-256, the contract, and the metrics of their cards."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,50 +11,93 @@ import onnx
 from rich.text import Text
 
 from ..contract.card import ModelCard
-from ..contract.checksums import SUMS, read_checksums, sha256_of
+from ..contract.checksums import SUMS, sha256_of
+from ..contract.facts import counted, percent
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder
 from ..serve.session import Session
+from . import console, say
+from .listing import find, open_zoo
 
 if TYPE_CHECKING:
     from ..datamodules import ImageDataModule
 
-ROUNDING = 1e-5  # of loss and calibration error, which another processor rounds otherwise
+TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
 
 
-class Unlisted(ContractError):
-    """SHA256SUMS says nothing of a file; the file itself may be right, and is looked at all the same."""
+def verify_models(
+    models: list[str],
+    metrics: bool = False,
+    parity: bool = False,
+    data_dir: Path | None = None,
+    zoo: Path | None = None,
+) -> None:
+    """Check models: SHA-256, contract, and metrics.
+
+    Args:
+        models: NAME, NAME@VERSION or a file in a zoo folder (default: all of the zoo folder)
+        metrics: measure the metrics again and compare them with the card
+        parity: compare the file with the network in torch on the test set
+        data_dir: folder of the datasets (default: CNNZOO_DATA, else data/)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+    """
+    folder = ZooFolder.to_read() if models and zoo is None else open_zoo(zoo)
+    paths = [find(model, zoo).absolute() for model in models] or folder.files()
+    if not paths:
+        raise FileNotFoundError(f"there is no model in {folder.path.absolute()}")
+    if models:
+        for path in paths:
+            ModelId.from_path(path)  # fail before the first check
+    failed = 0
+    for path in paths:
+        results = verify(path, metrics, parity, data_dir)
+        failed += any(result.error for result in results)
+        console.print(_report(path, results), soft_wrap=True)
+    missing = [] if models else folder.missing()
+    for file in missing:
+        say(f"✗ {file} is listed but does not exist: restore it, or remove its line from {SUMS}")
+    total = counted(len(paths) + len(missing), "file")
+    if failed or missing:
+        sys.exit(f"{failed + len(missing)} of {total} failed")
+    say(f"{total} verified")
+
+
+class UnlistedError(ContractError):
+    """A file that SHA256SUMS does not list. The file itself may be correct, so that the other checks follow."""
 
 
 class Result(NamedTuple):
+    """Outcome of one check."""
+
     check: str
     detail: str = ""
     error: Exception | None = None
 
     @property
     def wrong(self) -> str:
-        """What is, in a line; empty if nothing is."""
+        """First line of the error, or an empty string."""
         return (str(self.error).strip() or type(self.error).__name__).splitlines()[0] if self.error else ""
 
 
 def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Path | None = None) -> list[Result]:
-    """Checks the file at <zoo>/<model>/<version>/model.onnx, until something is wrong with it.
+    """Check the file at <zoo>/<model>/<version>/model.onnx, up to the first check that fails.
 
     Args:
-        metrics: measure again, on the data that the card names, what it says.
-        parity: compare again with torch on the whole test set.
-        data_dir: where that data is.
+        metrics: measure the metrics again on the card's dataset.
+        parity: compare with the network in torch on the whole test set.
+        data_dir: folder of the datasets.
     """
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("contract", lambda: _contract(path)), ("ONNX", lambda: _onnx(path)),
-    ]  # fmt: skip
+        ("contract", lambda: _check_contract(path)),
+        ("ONNX", lambda: _check_onnx(path)),
+    ]
     if metrics:
-        checks.append(("metrics", lambda: _metrics(path, data_dir)))
+        checks.append(("metrics", lambda: _check_metrics(path, data_dir)))
     if parity:
-        checks.append(("parity", lambda: _parity(path, data_dir)))
-    results = [_result("SHA-256", lambda: _sum(path))]
-    if results[0].error and not isinstance(results[0].error, Unlisted):
+        checks.append(("parity", lambda: _check_parity(path, data_dir)))
+    results = [_result("SHA-256", lambda: _check_sha256(path))]
+    if results[0].error and not isinstance(results[0].error, UnlistedError):
         return results
     for name, check in checks:
         results.append(_result(name, check))
@@ -62,57 +106,57 @@ def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Pa
     return results
 
 
-def gone(zoo: Path) -> list[str]:
-    """Files that SHA256SUMS lists and that are not there."""
-    return ZooFolder(zoo).missing()
-
-
 def _result(name: str, check: Callable[[], str]) -> Result:
     try:
         return Result(name, check())
-    except Exception as error:  # whatever a stranger's file makes of ONNX or of the data
+    except ModuleNotFoundError:  # this installation, not the file, is at fault
+        raise
+    except Exception as error:  # an untrusted file may raise anything in ONNX or in the data
         if os.environ.get("CNNZOO_DEBUG"):
             raise
         return Result(name, error=error)
 
 
-def lines(path: Path, results: list[Result]) -> Text:
-    """What was found, for people."""
-    text = Text(f"{path.parent.parent.name}@{path.parent.name}\n", style="bold")
+def _report(path: Path, results: list[Result]) -> Text:
+    try:
+        title = str(ModelId.from_path(path))
+    except ContractError:  # a file in a folder with an invalid name
+        title = str(path)
+    text = Text(f"{title}\n", style="bold")
     for result in results:
         mark, style = ("✗", "red") if result.error else ("✓", "green")
         text.append(f"  {mark} {result.check}: ", style=style).append(f"{result.wrong or result.detail}\n")
     return text
 
 
-def _sum(path: Path) -> str:
-    found, listed = sha256_of(path), read_checksums(path.parents[2]).get(ModelId.from_path(path).path)
-    if listed is None:
-        raise Unlisted(f"{SUMS} does not list it, so nobody says what it should be; it is {found}")
-    if found != listed:
-        raise ContractError(f"it is {found}, {SUMS} says {listed}: it is damaged or was changed")
+def _check_sha256(path: Path) -> str:
+    found = sha256_of(path)
+    expected = ZooFolder.around(path).checksums().get(ModelId.from_path(path).path)
+    if expected is None:
+        raise UnlistedError(f"it is {found}, but {SUMS} does not list the file: fetch it with cnnzoo get")
+    if found != expected:
+        raise ContractError(f"it is {found}, {SUMS} says {expected}: the file is damaged or was changed")
     return found
 
 
-def _contract(path: Path) -> str:
+def _check_contract(path: Path) -> str:
     card = read_card(path)
-    if Session(path.read_bytes()).card != card:
-        raise ContractError("ONNX Runtime reads another card in it")
+    Session(path.read_bytes())  # raises ContractError if ONNX Runtime cannot load it
     return f"uint8 {list(card.input_shape)} to {len(card.classes)} classes"
 
 
-def _onnx(path: Path) -> str:
+def _check_onnx(path: Path) -> str:
     proto = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(proto, full_check=True)
-    return f"opset {max(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))}, checked in full"
+    return f"opset {max(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))}, full check"
 
 
-def _metrics(path: Path, data_dir: Path | None) -> str:
-    from ..models.export import OnnxFile  # only now: torch takes seconds to load
+def _check_metrics(path: Path, data_dir: Path | None) -> str:
+    from ..models.export import OnnxFile  # here, since torch takes seconds to import
     from .measure import measure, robustness
 
     card = read_card(path)
-    data = _data(card, data_dir)
+    data = _dataset(card, data_dir)
     images, labels = data.load(train=False)
     file = OnnxFile(path.read_bytes())
     logits, probabilities = file.answers(images)
@@ -120,54 +164,58 @@ def _metrics(path: Path, data_dir: Path | None) -> str:
     wrong = [name for name, value in again["metrics"].items() if not _agree(name, card.metrics.get(name), value)]
     if again["confusion_matrix"] != card.confusion_matrix:
         wrong.append("confusion_matrix")
-    if not np.allclose(again["reliability"], card.reliability, atol=ROUNDING):
+    if not np.allclose(again["reliability"], card.reliability, atol=TOLERANCE):
         wrong.append("reliability")
-    if not np.allclose((logits / card.temperature).softmax(1), probabilities, atol=ROUNDING):
+    if not np.allclose((logits / card.temperature).softmax(1), probabilities, atol=TOLERANCE):
         wrong.append("temperature")
     if card.robustness:
+        stated = card.robustness["accuracy"]
         found = robustness(file, data, card.robustness["images"])
-        wrong += [f"robustness to {name}" for name, row in (found or card.robustness)["accuracy"].items()
-                  if row != card.robustness["accuracy"].get(name)]  # fmt: skip
+        rows = found["accuracy"] if found else stated
+        wrong += [f"robustness to {name}" for name, row in rows.items() if row != stated.get(name)]
     if wrong:
-        raise ContractError(f"measured again, its card's {', '.join(wrong)} come out otherwise")
-    table = " and its table of corruptions" if card.robustness else ""
-    return f"{card.metrics['accuracy']:.2%} of {len(labels):,} test images, its confusions, calibration{table}, again"
+        differ = "differs" if len(wrong) == 1 else "differ"
+        raise ContractError(f"measured again, {', '.join(wrong)} {differ} from the card")
+    corruptions = ", robustness" if card.robustness else ""
+    accuracy = f"{percent(card.metrics['accuracy'])} of {len(labels):,} test images"
+    return f"{accuracy}, confusion matrix, calibration{corruptions} as in the card"
 
 
-def _agree(name: str, said: float | None, found: float) -> bool:
-    """Counts exactly; other figures but for rounding."""
-    return said is not None and (said == found if name in ("accuracy", "n") else abs(said - found) <= ROUNDING)
+def _agree(name: str, stated: float | None, found: float) -> bool:
+    """Compare counts exactly, and other metrics up to rounding."""
+    exact = name in ("accuracy", "n")
+    return stated is not None and (stated == found if exact else abs(stated - found) <= TOLERANCE)
 
 
-def _parity(path: Path, data_dir: Path | None) -> str:
+def _check_parity(path: Path, data_dir: Path | None) -> str:
     from ..models.export import OnnxFile, check_parity, torch_answers
     from ..models.pretrained import restore
 
     card = read_card(path)
     if card.precision != "fp32":
-        return f"not for {card.precision}, which was compared on validation images when it was made"
-    images, _ = _data(card, data_dir).load(train=False)
+        return f"not for {card.precision}, which was compared on validation images at export"
+    images, _ = _dataset(card, data_dir).load(train=False)
     difference = check_parity(OnnxFile(path.read_bytes()).answers(images), torch_answers(restore(path), images))
     n = f"{len(images):,}"
-    return f"{n} of {n} classes as torch gives them, probabilities within {difference:.1e}"
+    return f"{n} of {n} classes as in torch, probabilities within {difference:.1e}"
 
 
-def _data(card: ModelCard, data_dir: Path | None) -> "ImageDataModule":
-    """What the card was measured on. Of what a stranger's card says only a known dataset's few settings are used."""
+def _dataset(card: ModelCard, data_dir: Path | None) -> "ImageDataModule":
+    """Return the dataset that a card was measured on. Raises ContractError if the data here is another."""
     from .. import datamodules
 
     recipe = card.config.get("data", {})
     name = str(recipe.get("class_path", "")).rpartition(".")[2]
     if name not in datamodules.DATASETS:
-        raise ContractError(f"its card names no dataset of cnnzoo's: {name[:40]!r}")
+        raise ContractError(f"its card names no dataset of cnnzoo: {name[:40]!r}")
     if data_dir is None and name == "ImageFolderDataModule":
-        raise ContractError("it was measured on an image folder: say where that is with --data_dir")
-    said = recipe.get("init_args", {})
-    arguments = {key: said[key] for key in ("size", "mode", "val_fraction", "seed") if key in said}
+        raise ContractError("it was measured on an image folder: name the folder with --data_dir")
+    stated = recipe.get("init_args", {})
+    arguments = {key: stated[key] for key in ("size", "mode", "val_fraction", "seed") if key in stated}
     data = datamodules.DATASETS[name](data_dir=data_dir, **arguments)
     data.prepare_data()
     if (found := data.describe()) != card.dataset:
-        raise ContractError(f"it was measured on {card.dataset}, the data here is {found}")
+        raise ContractError(f"it was measured on {card.dataset}, but the data here is {found}")
     if data.classes != card.classes:
-        raise ContractError(f"its classes are {', '.join(card.classes)}, the data's {', '.join(data.classes)}")
+        raise ContractError(f"its classes are {', '.join(card.classes)}, but the data's are {', '.join(data.classes)}")
     return data

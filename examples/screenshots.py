@@ -1,6 +1,6 @@
-"""Take the page's pictures for the README: serves zoo/ (or CNNZOO_ZOO) and writes docs/pictures/page-*.png.
+"""Take the screenshots of the web page: serve zoo/ (or CNNZOO_ZOO), and write docs/pictures/page-*.png.
 
-Needs Chromium and the `dev` extra. The page writes the digit itself, so the pictures come out alike each time.
+Needs Chromium and the `dev` extra. The page draws the digit itself, so the images are alike each time.
 """
 
 import io
@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 PICTURES = Path(__file__).parent.parent / "docs/pictures"
 ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
-URL = "http://127.0.0.1:3000"  # the default, since it is in the pictures
+URL = "http://127.0.0.1:3000"  # the default, since the images show it
 SHOTS = {
     "page-desktop": {"viewport": {"width": 1280, "height": 960}},
     "page-dark": {"viewport": {"width": 1280, "height": 960}, "color_scheme": "dark"},
@@ -37,9 +37,9 @@ def main() -> None:
                 page = browser.new_context(reduced_motion="reduce", **options).new_page()
                 page.goto(URL)
                 page.locator(".answered").first.wait_for()
-                page.get_by_role("group", name="Digits").get_by_role("button", name="5").click()
+                page.get_by_role("group", name="Digits to draw").get_by_role("button", name="5").click()
                 page.mouse.move(0, 0)
-                page.wait_for_timeout(2000)  # until the answers have come to rest
+                page.wait_for_timeout(2000)  # until the answers no longer change
                 save(page.screenshot(), PICTURES / f"{name}.png")
             browser.close()
     finally:
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def save(screenshot: bytes, path: Path) -> None:
-    """With a palette: a third of the size, and nothing to be seen of it."""
+    """Save with a palette: a third of the size, without a visible difference."""
     image = Image.open(io.BytesIO(screenshot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     image.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size:,} bytes")

@@ -1,7 +1,5 @@
 """What the tests share: the command line as a process, a small exported zoo, and a running service."""
 
-import contextlib
-import io
 import os
 import shutil
 import signal
@@ -9,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
 import torch
-from helpers import CHROMIUM, in_process, serve
+from helpers import CHROMIUM, Finished, command, in_process, serve
 
 from cnnzoo.commands import tables
 from cnnzoo.contract.checksums import add_checksum, sha256_of
@@ -70,37 +67,13 @@ def cli() -> Cli:
     return run
 
 
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 Here = Callable[..., Finished]
 
 
 @pytest.fixture(scope="session")
 def here() -> Here:
     """The same command line in this process, which saves the seconds that torch takes to load."""
-    import cnnzoo.train
-
-    def run(*words: str, cwd: Path) -> Finished:
-        out, err = io.StringIO(), io.StringIO()
-        code: object = 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["cnnzoo", *words])
-            patch.chdir(cwd)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                try:
-                    cnnzoo.train.main()
-                except SystemExit as stop:
-                    code = stop.code
-        if isinstance(code, str):  # as the interpreter treats sys.exit("message")
-            err.write(code)
-            code = 1
-        return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
-
-    return run
+    return command
 
 
 @pytest.fixture(scope="session")
@@ -108,14 +81,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> P
     """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
     folder = tmp_path_factory.mktemp("trained")
     cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
-    for command in (
+    for words in (
         ("test", "--config", "digits"),
         ("export", "--config", "digits"),
         ("export", "--config", "runs/digits_cnn/version_0"),
     ):
-        done = here(*command, cwd=folder)
+        done = here(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def copied(tmp_path: Path, trained: Path) -> Path:
+    """A folder with a zoo/ of its own: digits_cnn, versions 1 and 2."""
+    shutil.copytree(trained / "zoo", tmp_path / "zoo")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.from_thread
 import httpx
 import numpy as np
 import psutil
+import pytest
 from PIL import Image
 from starlette.types import ASGIApp
 
+import cnnzoo.__main__
 from cnnzoo.serve.app import create_app
 from cnnzoo.serve.settings import read_settings
 
@@ -112,6 +114,54 @@ def server_processes(client: httpx.Client) -> list[psutil.Process]:
         c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
     }
     return [psutil.Process(pid) for pid in listening if pid]
+
+
+class Finished(NamedTuple):
+    """Outcome of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*words: str, cwd: Path) -> Finished:
+    """Run `cnnzoo` in this process, which saves the start of a process and the import of torch."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cnnzoo", *words])
+        patch.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cnnzoo.__main__.main()
+            except SystemExit as stop:
+                code = stop.code
+    if isinstance(code, str):  # as the interpreter treats sys.exit("message")
+        err.write(code)
+        code = 1
+    return Finished(int(code or 0), out.getvalue(), err.getvalue())  # type: ignore[call-overload]
+
+
+def done(*words: str, cwd: Path) -> str:
+    """Run a command that succeeds, and return its output."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def refused(*words: str, cwd: Path) -> str:
+    """Run a command that fails, and return its output and its message."""
+    finished = command(*words, cwd=cwd)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    return finished.stdout + finished.stderr
+
+
+def change_one_byte(path: Path) -> None:
+    """In the middle of the weights: the card and the graph stay readable."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:

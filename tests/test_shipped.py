@@ -16,7 +16,7 @@ from cnnzoo.commands.export import MAX_ACCURACY_DROP
 from cnnzoo.commands.listing import Entry
 from cnnzoo.commands.measure import measure
 from cnnzoo.contract.checksums import read_checksums
-from cnnzoo.contract.zoo_folder import SHIPPED, ModelId
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
 from cnnzoo.datamodules import DATASETS
 from cnnzoo.models import create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
@@ -37,7 +37,7 @@ def test_all_are_there_and_small_enough_to_be_cloned():
     assert len({entry.card.name for entry in ENTRIES}) == len(ENTRIES), "one version of each"
     assert sum(entry.size for entry in ENTRIES) <= 45e6
     assert {ModelId.from_path(entry.path).path for entry in ENTRIES} <= read_checksums(SHIPPED).keys()
-    assert verify.gone(SHIPPED) == []
+    assert ZooFolder(SHIPPED).missing() == []
 
 
 @of_each

@@ -1,47 +1,49 @@
-// The zoo: a card for each model, with its file to take along.
+// A card for each model, with links to its files.
 
 import { call, hasKey } from "./api.js";
 import { save } from "./command.js";
-import { addMore } from "./more.js";
-import { bytes, count, datasetOf, fill, percent } from "./words.js";
+import { addDetails } from "./details.js";
+import { count, megabytes, percent } from "./format.js";
+import { fill } from "./template.js";
 
-/** A model's card; `versions` are those of one name, newest first. */
-export function createCard([newest, ...older]) {
-  const { metrics, input } = newest;
+// Facts that a closed card shows. The opened card shows all others.
+const BRIEF = ["Dataset", "Input", "Parameters", "File", "Licenses", "Exported", "Classes"];
+
+/** Returns a model's card. `versions` are its versions, the newest first. */
+export function createCard(versions) {
+  const [newest, ...older] = versions;
+  const { metrics, facts } = newest;
   const card = fill("#card", {
     name: newest.name,
     version: `version ${newest.version}`,
     accuracy: accuracyOf(newest),
     tested: metrics.n ? `of ${count(metrics.n)} test images` : "not tested",
   });
-  const facts = {
-    Dataset: datasetOf(newest),
-    Input: `${input.shape[2]} × ${input.shape[1]} ${input.mode === "L" ? "grey" : "RGB"}`,
-    Parameters: newest.parameters ? count(newest.parameters) : "",
-    Size: `${bytes(newest.size)}${newest.weights === "fp32" ? "" : `, ${newest.weights}`}`,
-    Licence: newest.licence,
-    Exported: newest.date.slice(0, 10),
-    Classes: newest.classes.join(", "),
-    "SHA-256": newest.sha256,
-  };
-  list(card.querySelector("dl"), facts);
-  addMore(card.querySelector(".more"), newest);
+  addFacts(
+    card.querySelector("dl"),
+    facts.filter(([label]) => BRIEF.includes(label)),
+  );
+  addFacts(card.querySelector("dl"), [["SHA-256", newest.sha256]]);
+  addFacts(
+    card.querySelector(".details dl"),
+    facts.filter(([label]) => !BRIEF.includes(label)),
+  );
+  addDetails(card.querySelector(".details"), newest);
   setDownload(card.querySelector(".download"), newest, "Download");
   for (const model of older) {
     const item = fill("#older", { text: `${model.version}: ${accuracyOf(model)}` });
-    setDownload(item.querySelector("a"), model, bytes(model.size));
+    setDownload(item.querySelector("a"), model, megabytes(model.size));
     card.querySelector(".older ul").append(item);
   }
   card.querySelector(".older").hidden = older.length === 0;
   return card;
 }
 
-function list(dl, facts) {
-  for (const [term, text] of Object.entries(facts)) {
-    if (!text) continue;
-    const fact = fill("#fact", { term, text });
-    fact.classList.toggle("hash", term === "SHA-256");
-    dl.append(fact);
+function addFacts(list, facts) {
+  for (const [label, text] of facts) {
+    const fact = fill("#fact", { label, text });
+    fact.classList.toggle("hash", label === "SHA-256");
+    list.append(fact);
   }
 }
 
@@ -53,7 +55,7 @@ function setDownload(link, { name, version, links }, text) {
   link.setAttribute("aria-label", `${text} ${file}`);
   link.addEventListener("click", async (event) => {
     if (!hasKey()) return;
-    event.preventDefault(); // a link sends no key: fetched with it, then saved
+    event.preventDefault(); // a link cannot send the key
     try {
       save(await (await call(links.download)).blob(), file);
     } catch (error) {

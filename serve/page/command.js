@@ -1,33 +1,33 @@
-// The curl line for what was just done on the page, to be copied, and its picture, to be saved.
+// The curl command for the current image: a button copies it, another saves the image.
 
 import { hasKey } from "./api.js";
-import { fill } from "./words.js";
+import { fill } from "./template.js";
 
-/** The line in `parent`, about these models; `say` tells a screen reader that it was copied. */
-export function createCommand(parent, models, say) {
+/** Shows the command in `parent`. `announce` tells a screen reader that it was copied. */
+export function createCommand(parent, models, announce) {
   const element = fill("#command", {});
   const line = element.querySelector(".line");
   const copy = element.querySelector(".copy");
-  let picture = null; // {name, type, toPicture}
+  let image = null; // {name, type, toBlob}
   parent.append(element);
 
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(line.textContent);
-      say("Copied");
+      announce("Copied");
       copy.textContent = "Copied";
       setTimeout(() => (copy.textContent = "Copy"), 1500);
     } catch {
-      getSelection().selectAllChildren(line); // no clipboard without HTTPS: one key press is left to do
-      say("Selected, ready to be copied");
+      getSelection().selectAllChildren(line); // without HTTPS a page cannot write to the clipboard
+      announce("Selected: press Ctrl+C to copy");
     }
   });
-  element.querySelector(".save").addEventListener("click", async () => save(await picture.toPicture(), picture.name));
+  element.querySelector(".save").addEventListener("click", async () => save(await image.toBlob(), image.name));
 
-  function show(about) {
-    picture = about;
+  function show(shown) {
+    image = shown;
     element.hidden = false;
-    line.textContent = curlLine(models, about);
+    line.textContent = curlLine(models, shown);
   }
 
   const hide = () => (element.hidden = true);
@@ -36,20 +36,20 @@ export function createCommand(parent, models, say) {
   return { show, hide };
 }
 
-/** Hands a Blob to the browser's downloads. */
+/** Saves a Blob as a download of the browser. */
 export function save(blob, name) {
-  const address = URL.createObjectURL(blob);
-  Object.assign(document.createElement("a"), { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  const url = URL.createObjectURL(blob);
+  Object.assign(document.createElement("a"), { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 function curlLine(models, { name, type }) {
   const names = models.map((model) => model.name).join(",");
-  const address = `${location.origin}/v1/models/${models.length > 1 ? `{${names}}` : names}/predict?top_k=10`;
+  const url = `${location.origin}/v1/models/${models.length > 1 ? `{${names}}` : names}/predict?top_k=10`;
   const key = hasKey() ? ' -H "Authorization: Bearer $KEY"' : "";
-  // curl itself takes each name in braces in turn; -w ends each answer with a line break.
-  return `curl -w '\\n' --data-binary ${quote(`@${name}`)} -H ${quote(`Content-Type: ${type}`)}${key} ${quote(address)}`;
+  // curl expands the names in braces. -w adds a line break after each response.
+  return `curl -w '\\n' --data-binary ${quote(`@${name}`)} -H ${quote(`Content-Type: ${type}`)}${key} ${quote(url)}`;
 }
 
-/** A word as a POSIX shell reads it unchanged. */
+/** Quotes a word for a POSIX shell. */
 const quote = (word) => (/^[\w./:@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -1,19 +1,21 @@
-// The panel of the grey-image models: a pad, and what each of them reads on it.
+// The panel of the grey-image models: a drawing pad, and the prediction of each model.
 
 import { createCommand } from "./command.js";
 import { createPad } from "./pad.js";
-import { createReading } from "./reading.js";
+import { createPrediction } from "./prediction.js";
 
-export function createDrawPanel(section, models, announce, say) {
+export function createDrawPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
-  const readings = models.map((model) => createReading(model, find(".readings"), () => announce(readings)));
-  const command = createCommand(find(".command"), models, say);
+  const predictions = models.map((model) =>
+    createPrediction(model, find(".predictions"), () => announceLater(predictions)),
+  );
+  const command = createCommand(find(".command"), models, announce);
   const pad = createPad(find(".pad"), changed);
 
   function changed() {
-    pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toPicture: pad.toPicture });
+    pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toBlob: pad.toBlob });
     find(".paper").classList.toggle("blank", pad.isEmpty());
-    for (const reading of readings) pad.isEmpty() ? reading.reset() : reading.ask(pad.toPicture);
+    for (const prediction of predictions) pad.isEmpty() ? prediction.reset() : prediction.ask(pad.toBlob);
   }
 
   find(".undo").addEventListener("click", pad.undo);

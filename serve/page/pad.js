@@ -1,4 +1,4 @@
-// The drawing pad: strokes by mouse, finger, pen or arrow keys, kept as points on a square of SIZE.
+// The drawing pad: strokes by mouse, finger, pen or arrow keys, as points in a square of SIZE.
 
 import { strokesOf } from "./strokes.js";
 
@@ -7,22 +7,22 @@ const PEN = 20;
 const STEP = 8; // of the arrow keys
 const REPLAY = 700; // milliseconds for a digit
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Turns a canvas into a pad, which calls `changed` whenever the drawing is another one. */
+/** Turns a canvas into a drawing pad. Calls `changed` after each change of the drawing. */
 export function createPad(canvas, changed) {
   const context = canvas.getContext("2d");
   const held = new Set(); // arrow keys
   let strokes = [];
-  let pointer = null; // the one that draws; another finger does not disturb it
-  let cursor = null; // the arrow keys' place, once they were used
+  let pointer = null; // id of the drawing pointer: a second finger is ignored
+  let cursor = null; // position of the arrow keys, after their first use
   let penDown = false;
-  let replaying = 0; // counts, so that an older replay knows that it is over
-  let written = false; // by a replay: the next stroke of one's own starts afresh
-  let picture = null;
+  let replays = 0; // so that an older replay ends when a new one starts
+  let replayed = false; // the next stroke clears a replayed digit
+  let blob = null; // promise of the PNG of this drawing
 
   function update() {
-    picture = null;
+    blob = null;
     paint();
     changed();
   }
@@ -35,17 +35,17 @@ export function createPad(canvas, changed) {
     if (cursor && document.activeElement === canvas) drawCursor(context, cursor, penDown);
   }
 
-  /** Ends whatever is being written, by whomever. */
+  /** Ends the current stroke or replay. */
   function stop() {
-    replaying += 1;
+    replays += 1;
     pointer = null;
     penDown = false;
   }
 
   function begin(point) {
-    replaying += 1;
-    if (written) strokes = [];
-    written = false;
+    replays += 1;
+    if (replayed) strokes = [];
+    replayed = false;
     strokes.push([point]);
     update();
   }
@@ -67,26 +67,26 @@ export function createPad(canvas, changed) {
     update();
   }
 
-  /** Writes a digit as a hand would, or at once where the reader wants no motion. */
+  /** Draws a digit stroke by stroke, or at once if the user prefers reduced motion. */
   async function replay(digit) {
     stop();
-    const mine = replaying;
+    const mine = replays;
     const whole = strokesOf(digit, SIZE);
     const count = whole.flat().length;
     const start = performance.now();
-    written = true;
+    replayed = true;
     for (let done = 0; done < count; ) {
       const now = await new Promise(requestAnimationFrame);
-      if (mine !== replaying) return;
-      done = calm.matches ? count : Math.min(count, Math.ceil((count * (now - start + 16)) / REPLAY));
+      if (mine !== replays) return;
+      done = reducedMotion.matches ? count : Math.min(count, Math.ceil((count * (now - start + 16)) / REPLAY));
       strokes = firstPoints(whole, done);
       update();
     }
   }
 
-  /** The drawing as a PNG, dark on white whatever the page's colours are; made once for each drawing. */
-  function toPicture() {
-    picture ??= new Promise((resolve) => {
+  /** Returns the drawing as a PNG, black on white whatever the page's colors are. */
+  function toBlob() {
+    blob ??= new Promise((resolve) => {
       const paper = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE });
       const context = paper.getContext("2d");
       context.fillStyle = "white";
@@ -94,10 +94,10 @@ export function createPad(canvas, changed) {
       drawStrokes(context, strokes, "black");
       paper.toBlob(resolve, "image/png");
     });
-    return picture;
+    return blob;
   }
 
-  function place(event) {
+  function toPoint(event) {
     const box = canvas.getBoundingClientRect();
     return [((event.clientX - box.left) * SIZE) / box.width, ((event.clientY - box.top) * SIZE) / box.height];
   }
@@ -108,12 +108,12 @@ export function createPad(canvas, changed) {
     canvas.setPointerCapture(pointer);
     cursor = null;
     penDown = false;
-    begin(place(event));
+    begin(toPoint(event));
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    extend((events.length ? events : [event]).map(place));
+    extend((events.length ? events : [event]).map(toPoint));
   });
   const release = (event) => {
     if (event.pointerId === pointer) pointer = null;
@@ -126,7 +126,7 @@ export function createPad(canvas, changed) {
     if (event.key in ARROWS) {
       held.add(event.key);
       const [x, y] = cursor ?? [SIZE / 2, SIZE / 2];
-      const moves = [...held].map((key) => ARROWS[key]); // two keys at once lead askew
+      const moves = [...held].map((key) => ARROWS[key]); // two keys at once move diagonally
       cursor = [x + STEP * sum(moves, 0), y + STEP * sum(moves, 1)].map((v) => Math.max(0, Math.min(SIZE, v)));
       if (penDown) extend([cursor]);
       else paint();
@@ -136,7 +136,7 @@ export function createPad(canvas, changed) {
       if (penDown) begin(cursor);
       else paint();
     } else return;
-    event.preventDefault(); // the page does not scroll
+    event.preventDefault(); // keep the page from scrolling
   });
   canvas.addEventListener("keyup", (event) => held.delete(event.key));
   canvas.addEventListener("blur", () => {
@@ -152,11 +152,11 @@ export function createPad(canvas, changed) {
   }).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
-  return { clear, undo, replay, toPicture, isEmpty: () => strokes.length === 0 };
+  return { clear, undo, replay, toBlob, isEmpty: () => strokes.length === 0 };
 }
 
-function drawStrokes(context, strokes, colour) {
-  Object.assign(context, { strokeStyle: colour, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
+function drawStrokes(context, strokes, color) {
+  Object.assign(context, { strokeStyle: color, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
   for (const points of strokes) {
     context.beginPath();
     context.moveTo(...points[0]);
@@ -166,7 +166,7 @@ function drawStrokes(context, strokes, colour) {
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
     const [x, y] = points.at(-1);
-    context.lineTo(x + 0.01, y); // never a line of no length: a tap is a dot
+    context.lineTo(x + 0.01, y); // not a line of length 0: a tap draws a dot
     context.stroke();
   }
 }

@@ -1,14 +1,14 @@
-// The page: what the zoo holds decides what is on it.
+// The page. The models in the zoo decide which panels it has.
 
 import { listModels } from "./api.js";
 import { createCard } from "./cards.js";
 import { createDrawPanel } from "./draw.js";
 import { createPhotoPanel } from "./photo.js";
-import { fill } from "./words.js";
+import { fill } from "./template.js";
 
-const QUIET = 800; // milliseconds without a new answer before a screen reader is told
+const QUIET = 800; // milliseconds without a new answer before a screen reader announces the last one
 const $ = (selector) => document.querySelector(selector);
-const untold = new Set(); // readings with something new
+const pending = new Set(); // predictions to announce
 let timer = 0;
 
 try {
@@ -20,12 +20,12 @@ try {
 function showZoo({ models, refused }) {
   const names = [...new Set(models.map((model) => model.name))];
   const zoo = names.map((name) => models.filter((model) => model.name === name)); // versions, newest first
-  const newest = zoo.map(([model]) => model).filter((model) => model.weights === "fp32"); // the others answer as these
+  const newest = zoo.map(([model]) => model).filter((model) => model.precision === "fp32"); // other precisions answer alike
   const grey = newest.filter((model) => model.input.mode === "L");
-  const colour = newest.filter((model) => model.input.mode === "RGB");
+  const color = newest.filter((model) => model.input.mode === "RGB");
 
-  if (grey.length) createDrawPanel($("#draw"), grey, announce, say);
-  if (colour.length) createPhotoPanel($("#photo"), colour, announce, say);
+  if (grey.length) createDrawPanel($("#draw"), grey, announceLater, announce);
+  if (color.length) createPhotoPanel($("#photo"), color, announceLater, announce);
   $(".cards").append(...zoo.map(createCard));
   for (const [path, reason] of Object.entries(refused)) $("#refused ul").append(fill("#refusal", { path, reason }));
   $("#models").hidden = zoo.length === 0;
@@ -33,16 +33,21 @@ function showZoo({ models, refused }) {
   $("#refused").hidden = Object.keys(refused).length === 0;
 }
 
-/** Tells a screen reader what these read, once nothing has moved for a while. */
-function announce(readings) {
-  for (const reading of readings) untold.add(reading);
+/** Announces these predictions to a screen reader when none has changed for a while. */
+function announceLater(predictions) {
+  for (const prediction of predictions) pending.add(prediction);
   clearTimeout(timer);
   timer = setTimeout(() => {
-    say([...untold].map((reading) => reading.summary()).filter(Boolean).join("; "));
-    untold.clear();
+    announce(
+      [...pending]
+        .map((prediction) => prediction.summary())
+        .filter(Boolean)
+        .join("; "),
+    );
+    pending.clear();
   }, QUIET);
 }
 
-function say(text) {
+function announce(text) {
   $("#status").textContent = text;
 }

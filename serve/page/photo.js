@@ -1,26 +1,28 @@
-// The panel of the RGB models: a photo dropped, pasted, chosen or clicked, and what each of them sees in it.
+// The panel of the RGB models: a photo that is dropped, pasted, chosen or clicked, and the prediction of each model.
 
 import { call } from "./api.js";
 import { createCommand } from "./command.js";
-import { createReading } from "./reading.js";
+import { createPrediction } from "./prediction.js";
 
 const EXAMPLES = ["frog", "airplane", "cat", "automobile", "horse", "ship", "dog", "bird"];
-const TAKEN = ["image/png", "image/jpeg"]; // by the service
+const ACCEPTED = ["image/png", "image/jpeg"]; // by the service
 
-export function createPhotoPanel(section, models, announce, say) {
+export function createPhotoPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
-  const readings = models.map((model) => createReading(model, find(".readings"), () => announce(readings)));
-  const command = createCommand(find(".command"), models, say);
+  const predictions = models.map((model) =>
+    createPrediction(model, find(".predictions"), () => announceLater(predictions)),
+  );
+  const command = createCommand(find(".command"), models, announce);
   const preview = find(".preview");
-  let turn = 0; // of the choices, so that a photo that took long to load does not replace a later one
+  let choices = 0; // so that a photo that loads slowly does not replace a later one
 
-  /** `loading` is the photo, or its promise. */
+  /** Shows and classifies a photo. `loading` is a Blob, or the promise of one. */
   async function choose(name, loading) {
-    const mine = ++turn;
-    const loaded = Promise.resolve(loading).then(toTaken);
-    for (const reading of readings) reading.askAnew(() => loaded);
-    const photo = await loaded.catch(() => null); // the readings say why there is none
-    if (mine !== turn) return;
+    const mine = ++choices;
+    const loaded = Promise.resolve(loading).then(toAccepted);
+    for (const prediction of predictions) prediction.askAnew(() => loaded);
+    const photo = await loaded.catch(() => null); // the predictions show the error
+    if (mine !== choices) return;
     if (photo === null) {
       preview.hidden = true;
       return command.hide();
@@ -28,8 +30,9 @@ export function createPhotoPanel(section, models, announce, say) {
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(photo);
     preview.alt = name;
-    for (const button of find(".examples").children) button.setAttribute("aria-pressed", `${button.title}.png` === name);
-    command.show({ name: fileName(name, photo), type: photo.type, toPicture: () => photo });
+    for (const button of find(".examples").children)
+      button.setAttribute("aria-pressed", `${button.title}.png` === name);
+    command.show({ name: fileName(name, photo), type: photo.type, toBlob: () => photo });
   }
 
   const chooseFirst = (files) => files.length && choose(files[0].name, files[0]);
@@ -38,10 +41,10 @@ export function createPhotoPanel(section, models, announce, say) {
   preview.addEventListener("error", () => (preview.hidden = true));
   find("input").addEventListener("change", ({ target }) => {
     chooseFirst([...target.files]);
-    target.value = ""; // the same file may be chosen again
+    target.value = ""; // so that the same file can be chosen again
   });
   document.addEventListener("paste", (event) => chooseFirst(event.clipboardData.files));
-  // Anywhere on the page: a browser would leave the page for a photo that falls beside its place.
+  // On the whole page: a browser opens a photo that is dropped elsewhere, and leaves the page.
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     find(".drop").classList.add("over");
@@ -53,12 +56,12 @@ export function createPhotoPanel(section, models, announce, say) {
       if (end === "drop") chooseFirst(event.dataTransfer.files);
     });
 
-  const load = async (address) => (await call(address)).blob();
+  const load = async (url) => (await call(url)).blob();
   for (const name of EXAMPLES) {
-    const address = `/page/examples/${name}.png`;
+    const url = `/page/examples/${name}.png`;
     const button = Object.assign(document.createElement("button"), { type: "button", title: name });
-    button.append(Object.assign(new Image(32, 32), { src: address, alt: name }));
-    button.addEventListener("click", () => choose(`${name}.png`, load(address)));
+    button.append(Object.assign(new Image(32, 32), { src: url, alt: name }));
+    button.addEventListener("click", () => choose(`${name}.png`, load(url)));
     find(".examples").append(button);
   }
 
@@ -66,20 +69,20 @@ export function createPhotoPanel(section, models, announce, say) {
   find(".examples button").click();
 }
 
-/** The photo in a form that the service takes, where the browser can read it; as it is otherwise. */
-async function toTaken(file) {
-  if (TAKEN.includes(file.type)) return file;
+/** Returns a photo as PNG or JPEG. The browser converts other formats to PNG. */
+async function toAccepted(file) {
+  if (ACCEPTED.includes(file.type)) return file;
   try {
     const bitmap = await createImageBitmap(file);
     const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
     return await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   } catch {
-    throw new Error(`${file.name ?? "That"} is not a picture that this browser can read. Try a PNG or a JPEG.`);
+    throw new Error(`${file.name ?? "This file"} is not an image that this browser can read. Try a PNG or a JPEG.`);
   }
 }
 
-/** `name`, with the ending that the photo's type has by now. */
+/** Returns `name` with the extension of the photo's type. */
 function fileName(name, { type }) {
-  return !TAKEN.includes(type) || /\.(png|jpe?g)$/i.test(name) ? name : `${name}.${type.split("/")[1]}`;
+  return !ACCEPTED.includes(type) || /\.(png|jpe?g)$/i.test(name) ? name : `${name}.${type.split("/")[1]}`;
 }

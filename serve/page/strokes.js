@@ -1,4 +1,4 @@
-// How the page writes the ten digits: SVG paths in a square of 100, one for each stroke of the pen.
+// The strokes of the ten digits, as SVG paths in a square of 100.
 
 const DIGITS = [
   ["M52 10 C24 10 22 90 50 90 C78 90 78 10 52 10"],
@@ -15,7 +15,7 @@ const DIGITS = [
 
 const STEP = 2; // between two points along a path
 
-/** The strokes of a digit: lists of points [x, y], scaled to a pad of `size`. */
+/** Returns the strokes of a digit: lists of points [x, y], scaled to a pad of `size`. */
 export function strokesOf(digit, size) {
   return DIGITS[digit].map((d) => {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");

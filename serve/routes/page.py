@@ -1,4 +1,4 @@
-"""GET /: the web page, and GET /page/…: what it is made of. All of it lies in memory."""
+"""GET /: the web page. GET /page/…: its scripts, styles and images. All files are kept in memory."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ TYPES = {
     ".png": "image/png",
 }
 HEADERS = {
-    # Asked for again each time: the page and its modules always belong to the same release.
+    # A cache asks each time, so that the page and its modules always belong to the same release.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -30,6 +30,8 @@ HEADERS = {
 
 
 class File(NamedTuple):
+    """A file of the page."""
+
     content: bytes
     media_type: str
     etag: str
@@ -40,16 +42,16 @@ def _read(path: Path) -> File:
     return File(content, TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()}"')
 
 
-# A request's path is looked up here and never joined to a folder's.
+# A requested path is looked up here. It is never joined to a folder's path.
 FILES = {p.relative_to(FOLDER).as_posix(): _read(p) for p in FOLDER.rglob("*") if p.suffix in TYPES}
 
 
 async def page(request: Request) -> Response:
-    """A file of the page, index.html where none is named."""
+    """Return a file of the page, index.html by default, or 304 if the client has it."""
     name = request.path_params.get("file", "index.html")
     file = FILES.get(name)
     if file is None:
-        raise ApiError(404, "not_found", f"the page has no file {name[:64]!r}; it begins at /")
+        raise ApiError(404, "not_found", f"the page has no file {name[:64]!r}; the page is at /")
     headers = {**HEADERS, "ETag": file.etag}
     if matches(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)

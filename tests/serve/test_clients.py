@@ -1,8 +1,10 @@
-"""Clients that others wrote, as they are: NVIDIA's for Triton, and this project's own."""
+"""Clients of the service: NVIDIA's client for Triton, unmodified, and this project's own."""
 
 import asyncio
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -78,7 +80,7 @@ def test_triton_asks_for_classes(server: triton.InferenceServerClient, digits, e
 
 
 def test_triton_sends_raw_pixels(served: httpx.Client, digits, expected):
-    """As `InferenceServerClient` cannot, but its protocol says."""
+    """`InferenceServerClient` cannot send these, but its protocol has them."""
     pixels = digits[0][:3].numpy().tobytes()
     answer = served.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
     length = int(answer.headers["Inference-Header-Content-Length"])
@@ -103,6 +105,28 @@ def test_triton_is_told_what_was_wrong(server: triton.InferenceServerClient):
 
 # This project's own
 
+CLIENT_ALONE = """
+import importlib.abc, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"bentoml", "onnx", "onnxruntime", "prometheus_client", "starlette", "torch"}:
+            raise ImportError(f"the client imports {name}")
+
+sys.meta_path.insert(0, Blocked())
+import cnnzoo.serve.client
+print(*sorted(name for name in sys.modules if name.startswith("cnnzoo")))
+"""
+
+
+def test_the_client_needs_httpx_and_the_contract_alone():
+    loaded = subprocess.run([sys.executable, "-c", CLIENT_ALONE], capture_output=True, text=True, timeout=60)
+    assert loaded.returncode == 0, loaded.stderr
+    assert [name for name in loaded.stdout.split() if name.startswith("cnnzoo.serve.")] == [
+        "cnnzoo.serve.client",
+        "cnnzoo.serve.downloads",
+    ]
+
 
 @pytest.fixture(scope="module")
 def own(served: httpx.Client):
@@ -110,7 +134,7 @@ def own(served: httpx.Client):
         yield own
 
 
-def test_classify_pictures(own: Client, digits, expected, tmp_path: Path):
+def test_classify_images(own: Client, digits, expected, tmp_path: Path):
     path = tmp_path / "digit.png"
     path.write_bytes(png(digits[0][0, 0].numpy()))
     first, second, third = own.classify(MODEL, [path, png(digits[0][1, 0].numpy()), b"none"], top_k=2)
@@ -124,9 +148,9 @@ def test_classify_pictures(own: Client, digits, expected, tmp_path: Path):
     with pytest.raises(ServiceError, match="did you mean 'digits_cnn'") as caught:
         own.classify("digit_cnn", [path])
     assert (caught.value.status, caught.value.code) == (404, "unknown_model")
-    with pytest.raises(TypeError, match="a list of them"):
+    with pytest.raises(TypeError, match="expected a list"):
         own.classify(MODEL, str(path))
-    with pytest.raises(ValueError, match="there are no pictures"):
+    with pytest.raises(ValueError, match="images is empty"):
         own.classify(MODEL, [])
 
 
@@ -142,7 +166,7 @@ def test_infer_arrays(own: Client, digits, expected):
 
 @pytest.mark.parametrize("had", [0, 1000, None])
 def test_download_a_model_or_the_rest_of_it(own: Client, served: httpx.Client, tmp_path: Path, had: int | None):
-    """From the start; after it broke off; and after it broke off at the very end."""
+    """From the start, after an interruption, and after an interruption at the very end."""
     whole = served.get(f"/models/{MODEL}.onnx")
     path = tmp_path / "new/model.onnx"
     if had != 0:
@@ -159,7 +183,7 @@ def test_a_download_that_went_wrong_is_thrown_away(own: Client, served: httpx.Cl
     etag = served.head(f"/models/{MODEL}.onnx").headers["etag"]
     path.with_name("model.onnx.part").write_bytes(b"\0" * 1000)
     path.with_name("model.onnx.part.etag").write_text(etag)
-    with pytest.raises(DownloadError, match="Try again"):
+    with pytest.raises(DownloadError, match="try again"):
         own.download(MODEL, path)
     assert list(tmp_path.iterdir()) == []
     own.download(MODEL, path)

@@ -1,4 +1,4 @@
-"""The page as people meet it: a real service, a real browser, and a hand that draws."""
+"""The web page in a real browser, over a real service."""
 
 import contextlib
 import hashlib
@@ -101,8 +101,8 @@ def visit(browser: Browser, service: httpx.Client) -> Visit:
     return visit
 
 
-def reading(page: Page, model: str) -> Any:
-    return page.locator(".reading", has=page.get_by_role("heading", name=model, exact=True))
+def prediction(page: Page, model: str) -> Any:
+    return page.locator(".prediction", has=page.get_by_role("heading", name=model, exact=True))
 
 
 def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
@@ -126,7 +126,7 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
         draw(page, HAND[digit])
         # What is read out comes once the answers have come to rest.
         expect(page.get_by_role("status")).to_contain_text(re.compile(rf"digits_cnn: {digit}, \d+\.\d%; mnist_cnn: "))
-        digits = reading(page, "digits_cnn")
+        digits = prediction(page, "digits_cnn")
         assert digits.locator(".answer").text_content() == digit
         assert digits.locator(".best .label").text_content() == digit
         values = [float(text.rstrip("%")) for text in digits.locator(".value").all_text_contents()]
@@ -134,22 +134,22 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
         assert sum(values) == pytest.approx(100, abs=0.6)
         assert values.index(max(values)) == int(digit)
         for model, side in (("digits_cnn", 8), ("mnist_cnn", 28)):
-            seen = reading(page, model).locator(".seen")
+            seen = prediction(page, model).locator(".input")
             assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [side, side]
             assert f"{side} by {side} pixels" in str(seen.get_attribute("alt"))
-            assert re.fullmatch(r"[\d.]+ ms .*", str(reading(page, model).locator(".time").text_content()))
+            assert re.fullmatch(r"[\d.]+ ms .*", str(prediction(page, model).locator(".time").text_content()))
 
 
 def test_answers_come_while_the_pen_is_still_down(visit: Visit):
     with visit() as page:
-        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()  # of the digit that the page writes
+        expect(prediction(page, "digits_cnn").locator(".answer")).not_to_be_empty()  # of the digit that the page writes
         page.keyboard.press("Escape")
-        expect(reading(page, "digits_cnn").locator(".answer")).to_be_empty()
+        expect(prediction(page, "digits_cnn").locator(".answer")).to_be_empty()
         page.locator(".pad").hover()
         page.mouse.down()
         page.mouse.move(640, 400, steps=5)
-        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()
-        expect(reading(page, "mnist_cnn").locator(".answer")).not_to_be_empty()
+        expect(prediction(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+        expect(prediction(page, "mnist_cnn").locator(".answer")).not_to_be_empty()
         page.mouse.up()
 
 
@@ -160,7 +160,7 @@ def test_undo_clear_and_escape(visit: Visit):
         )
 
     with visit(errors="willReadFrequently") as page:  # of ink()'s own reading
-        answer = reading(page, "digits_cnn").locator(".answer")
+        answer = prediction(page, "digits_cnn").locator(".answer")
         for clear in (lambda: page.keyboard.press("Escape"), page.get_by_role("button", name="Clear").click):
             draw(page, HAND["7"])
             expect(answer).to_have_text("7")
@@ -205,7 +205,7 @@ def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: 
         assert flights["most"] == 1
         assert flights["sent"] < 40  # of more than a hundred moves
         with page.expect_download() as download:
-            page.locator("#draw").get_by_role("button", name="Save picture").click()
+            page.locator("#draw").get_by_role("button", name="Save image").click()
         drawing = list(download.value.path().read_bytes())
         assert flights["last"].count(drawing) == 2  # the two grey networks'
 
@@ -215,7 +215,7 @@ def test_what_was_cleared_gets_no_late_answer(visit: Visit):
         draw(page, HAND["7"])
         page.keyboard.press("Escape")
         page.wait_for_timeout(700)
-        expect(reading(page, "digits_cnn").locator(".answer")).to_be_empty()
+        expect(prediction(page, "digits_cnn").locator(".answer")).to_be_empty()
 
 
 def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Path):
@@ -233,7 +233,7 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
         photo = page.locator("#photo")
         expect(photo.locator(".answered")).to_be_visible()
         for content, kind in zip(contents, ("choose", "drop", "paste"), strict=True):
-            before = photo.locator(".seen").get_attribute("src")
+            before = photo.locator(".input").get_attribute("src")
             suffix = {"choose": "png", "drop": "jpeg", "paste": "webp"}[kind]
             if kind == "choose":
                 path = tmp_path / "it's mine.png"
@@ -241,7 +241,7 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
                 photo.locator("input").set_input_files(path)
             else:
                 page.evaluate(give, [list(content), f"image/{suffix}", kind])
-            expect(photo.locator(".seen")).not_to_have_attribute("src", str(before))
+            expect(photo.locator(".input")).not_to_have_attribute("src", str(before))
             expect(photo.locator(".preview")).to_be_visible()
             sent = content if suffix != "webp" else png(np.asarray(Image.open(io.BytesIO(content))))
             asked = {"content": sent, "headers": {"Content-Type": "image/jpeg" if suffix == "jpeg" else "image/png"}}
@@ -256,15 +256,15 @@ def test_every_example_can_be_clicked(visit: Visit):
     with visit() as page:
         photos = page.get_by_role("group", name="Example photos").get_by_role("button")
         for name in photos.all():
-            before = page.locator("#photo .seen").get_attribute("src")
+            before = page.locator("#photo .input").get_attribute("src")
             if name.get_attribute("aria-pressed") == "true":
                 continue
             name.click()
             expect(name).to_have_attribute("aria-pressed", "true")
-            expect(page.locator("#photo .seen")).not_to_have_attribute("src", str(before))
+            expect(page.locator("#photo .input")).not_to_have_attribute("src", str(before))
         assert photos.count() == 8
         for digit in "052":
-            page.get_by_role("group", name="Digits").get_by_role("button", name=digit).click()
+            page.get_by_role("group", name="Digits to draw").get_by_role("button", name=digit).click()
             expect(page.get_by_role("status")).to_contain_text(f"digits_cnn: {digit}")
 
 
@@ -273,20 +273,20 @@ def test_the_models_that_come_along_know_a_drawn_digit_and_a_photo(visit: Visit,
         for digit in "37":
             draw(page, HAND[digit])
             for model in ("digits_cnn", "mnist_cnn", "mnist_speednet"):
-                expect(reading(page, model).locator(".answer")).to_have_text(digit)
+                expect(prediction(page, model).locator(".answer")).to_have_text(digit)
             page.keyboard.press("Escape")
         page.get_by_role("group", name="Example photos").get_by_role("button", name="frog").click()
         for model in ("cifar10_cnn", "cifar10_speednet"):
-            expect(reading(page, model).locator(".answer")).to_have_text("frog")
+            expect(prediction(page, model).locator(".answer")).to_have_text("frog")
 
 
 def test_cards_say_what_each_model_is(visit: Visit):
     with visit() as page:
         card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))
-        for fact in ("80.00%", "of 10,000 test images", "CIFAR-10 (JPEG q75)", "32 × 32 RGB", "airplane, auto", "kB"):
+        for fact in ("80.00%", "of 10,000 test images", "CIFAR-10 (JPEG q75)", "32 × 32 RGB", "airplane, auto", "MB"):
             expect(card).to_contain_text(fact)
-        expect(reading(page, "cifar10_cnn")).to_contain_text("CIFAR-10 (JPEG q75)")
-        expect(reading(page, "digits_cnn")).to_have_count(1)  # the newest version alone
+        expect(prediction(page, "cifar10_cnn")).to_contain_text("CIFAR-10 (JPEG q75)")
+        expect(prediction(page, "digits_cnn")).to_have_count(1)  # the newest version alone
         expect(page.locator(".card")).to_have_count(3)
 
 
@@ -296,29 +296,29 @@ def test_a_card_opens_to_all_that_it_says(visit: Visit, service: httpx.Client):
     times = max(n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j)
     with visit() as page:
         card = page.locator(".card", has=page.get_by_role("heading", name="digits_cnn"))
-        card.get_by_text("More about it").click()
-        expect(card.locator(".worse tbody tr")).to_have_count(6)
+        card.get_by_text("Details", exact=True).click()
+        expect(card.locator(".robustness tbody tr")).to_have_count(6)
         for fact in (
             "13 people",
             f"seed {said['seed']}",
             "CC-BY-4.0",
-            f"error {said['metrics']['calibration_error']:.2%}",
+            f"error {said['metrics']['calibration_error']:.4f}",
         ):
             expect(card).to_contain_text(fact)
         worst = str(int(100 * said["robustness"]["accuracy"]["noise"][4]))
-        expect(card.locator(".worse tr", has_text="noise").locator("td").last).to_have_text(worst)
+        expect(card.locator(".robustness tr", has_text="noise").locator("td").last).to_have_text(worst)
         expect(card.locator(".bars li")).to_have_count(10)
         expect(card.locator(".bars li").nth(3)).to_contain_text(f"{counts[3][3] / sum(counts[3]):.1%}")
-        expect(card.locator(".confused")).to_contain_text(f"{times} time")
+        expect(card.locator(".confusions")).to_contain_text(f"{times} image")
         assert serious(page) == []
 
 
 def test_a_card_that_says_little_opens_too(visit: Visit):
     with visit() as page:
         card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))
-        card.get_by_text("More about it").click()
-        expect(card.locator(".more h4").first).to_be_hidden()
-        expect(card.locator(".worse")).to_be_hidden()
+        card.get_by_text("Details", exact=True).click()
+        expect(card.locator(".details h4").first).to_be_hidden()
+        expect(card.locator(".robustness")).to_be_hidden()
 
 
 def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
@@ -342,19 +342,19 @@ def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
     with visit() as page:
         draw(page, HAND["2"])
         expect(page.get_by_role("status")).to_contain_text("digits_cnn: 2")
-        before = page.locator("#photo .seen").get_attribute("src")
+        before = page.locator("#photo .input").get_attribute("src")
         page.locator("#photo input").set_input_files(photo)
-        expect(page.locator("#photo .seen")).not_to_have_attribute("src", str(before))
+        expect(page.locator("#photo .input")).not_to_have_attribute("src", str(before))
         for panel in (page.locator("#draw"), page.locator("#photo")):
             with page.expect_download() as download:
-                panel.get_by_role("button", name="Save picture").click()
+                panel.get_by_role("button", name="Save image").click()
             download.value.save_as(tmp_path / download.value.suggested_filename)
             panel.get_by_role("button", name="Copy").click()
             expect(panel.get_by_role("button", name="Copied")).to_be_visible()
             line = page.evaluate("navigator.clipboard.readText()")
             printed = subprocess.check_output(["sh", "-c", line], cwd=tmp_path, text=True, timeout=30)
             answers = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-            shown = panel.locator(".reading").all()
+            shown = panel.locator(".prediction").all()
             assert len(answers) == len(shown)
             for answer, element in zip(answers, shown, strict=True):
                 assert element.locator(".name").text_content() == answer["model"]
@@ -375,15 +375,15 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
         expect(photo.locator(".error")).to_contain_text("not a PNG or JPEG image")
         expect(page.get_by_role("status")).to_contain_text("not a PNG or JPEG image")
         photo.locator("input").set_input_files(text)
-        expect(photo.locator(".error")).to_contain_text("notes.txt is not a picture that this browser can read")
+        expect(photo.locator(".error")).to_contain_text("notes.txt is not an image that this browser can read")
         expect(photo.locator(".line")).to_be_hidden()  # nothing that could only fail
         page.context.set_offline(True)
         draw(page, HAND["7"])
-        expect(reading(page, "digits_cnn").locator(".error")).to_contain_text("The service does not answer")
+        expect(prediction(page, "digits_cnn").locator(".error")).to_contain_text("The service does not answer")
         page.context.set_offline(False)
         draw(page, HAND["7"])
-        expect(reading(page, "digits_cnn").locator(".answer")).not_to_be_empty()
-        expect(reading(page, "digits_cnn").locator(".error")).to_be_empty()
+        expect(prediction(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+        expect(prediction(page, "digits_cnn").locator(".error")).to_be_empty()
 
 
 def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
@@ -392,13 +392,13 @@ def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path,
     with serve(tmp_path / "zoo", CNNZOO_API_KEY=key) as locked:
         assert locked.get("/models").status_code == 401
         with visit(locked, errors="status of 401") as page:
-            dialog = page.get_by_role("dialog", name="An API key, please")
+            dialog = page.get_by_role("dialog", name="API key needed")
             expect(dialog).to_be_visible()
             expect(page.locator("#draw")).to_be_hidden()
             assert serious(page) == []
             dialog.get_by_label("API key").fill("wrong")
             page.keyboard.press("Enter")
-            expect(dialog).to_contain_text("did not accept that key")
+            expect(dialog).to_contain_text("did not accept this key")
             dialog.get_by_label("API key").fill(key)
             dialog.get_by_role("button", name="Continue").click()
             draw(page, HAND["7"])
@@ -415,7 +415,7 @@ def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path,
             expect(dialog := page.get_by_role("dialog")).to_be_visible()
             page.keyboard.press("Escape")
             expect(dialog).to_be_hidden()
-            expect(page.get_by_role("alert")).to_contain_text("wants an API key")
+            expect(page.get_by_role("alert")).to_contain_text("needs an API key")
 
 
 def serious(page: Page) -> list[str]:
@@ -458,8 +458,8 @@ def test_with_a_finger_on_a_phone(visit: Visit):
             point = {"x": box["x"] + x * box["width"] / 100, "y": box["y"] + y * box["height"] / 100}
             kind = "touchMove" if i else "touchStart"
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
-        expect(reading(page, "digits_cnn").locator(".answer")).to_have_text("5")
-        expect(reading(page, "digits_cnn").locator(".answer")).to_be_in_viewport()
+        expect(prediction(page, "digits_cnn").locator(".answer")).to_have_text("5")
+        expect(prediction(page, "digits_cnn").locator(".answer")).to_be_in_viewport()
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         assert page.evaluate("scrollY") == 0
 
@@ -480,7 +480,7 @@ def test_with_the_keyboard_alone(visit: Visit):
 
         go_to(".pad")
         page.keyboard.press("Escape")
-        answer = reading(page, "digits_cnn").locator(".answer")
+        answer = prediction(page, "digits_cnn").locator(".answer")
         expect(answer).to_be_empty()
 
         def press(key: str, times: int = 1) -> None:
@@ -523,14 +523,14 @@ def test_with_the_keyboard_alone(visit: Visit):
             page.keyboard.press("Enter")
 
 
-def test_panels_are_those_of_the_models_there(visit: Visit, client: httpx.Client, service: httpx.Client):
-    with visit(client) as page:  # digits alone
+def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client, service: httpx.Client):
+    with visit(served) as page:  # digits alone
         expect(page.locator("#draw")).to_be_visible()
         expect(page.locator("#photo")).to_be_hidden()
     listing = service.get("/models").json()
-    colour = [model for model in listing["models"] if model["name"] == "cifar10_cnn"]
+    color = [model for model in listing["models"] if model["name"] == "cifar10_cnn"]
     for models, refused, shown in (
-        (colour, {"bad/1/model.onnx": "it has no model card"}, {"photo", "models", "refused"}),
+        (color, {"bad/1/model.onnx": "it has no model card"}, {"photo", "models", "refused"}),
         ([], {}, {"empty"}),
     ):
         with visit(listing=json.dumps({"models": models, "refused": refused})) as page:

@@ -1,4 +1,4 @@
-"""What the page is made of, as files over HTTP, and the pixels that it shows."""
+"""The files of the web page over HTTP, and the network inputs that it shows."""
 
 import base64
 import http.client
@@ -11,7 +11,10 @@ import pytest
 from helpers import error, png
 from PIL import Image
 
+from cnnzoo.contract.facts import facts
 from cnnzoo.contract.images import decode, to_input
+from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.zoo_folder import SHIPPED, ZooFolder
 from cnnzoo.serve.routes.page import FOLDER
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -52,7 +55,7 @@ def test_each_file_is_served_as_it_is(client: httpx.Client, name: str):
      "/page//etc/passwd", "/page/%2fetc%2fpasswd", "/page/examples/../../zoo.py", "/page/style.css%00"],
 )  # fmt: skip
 def test_no_path_leads_anywhere_else(served: httpx.Client, path: str):
-    """Sent as it stands, without the tidying that HTTP clients do."""
+    """Send each path unchanged: HTTP clients normalize it."""
     connection = http.client.HTTPConnection(served.base_url.host, served.base_url.port or 80)
     connection.request("GET", path)
     response = connection.getresponse()
@@ -101,7 +104,7 @@ def test_the_input_is_shown_to_those_who_ask(client: httpx.Client, digits):
     assert "show_input" in error(client.post(f"{PREDICT}?show_input=1", content=body, headers=headers), 400)
 
 
-def test_an_rgb_input_keeps_its_colours():
+def test_an_rgb_input_keeps_its_colors():
     from cnnzoo.serve.routes.predict import to_data_url
 
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
@@ -113,3 +116,9 @@ def test_the_example_photos_are_those_that_the_page_offers():
     assert {f"examples/{name}.png" for name in names} == {name for name in FILES if name.startswith("examples/")}
     for name in names:
         assert Image.open(FOLDER / f"examples/{name}.png").size == (32, 32)
+
+
+def test_a_closed_card_shows_facts_that_a_model_card_has():
+    brief = re.findall(r'"([\w-]+)"', (FOLDER / "cards.js").read_text().partition("BRIEF = [")[2].partition("]")[0])
+    assert len(brief) == 7
+    assert facts(read_card(ZooFolder(SHIPPED).find("digits_cnn")), 1).keys() >= set(brief)

@@ -1,29 +1,31 @@
-// What one model makes of the picture at hand, shown as it changes.
+// The prediction of one model for the current image.
 
 import { predict } from "./api.js";
-import { datasetOf, fill, milliseconds, percent } from "./words.js";
+import { milliseconds, percent } from "./format.js";
+import { fill } from "./template.js";
 
 const BARS = 10;
-const REST = 40; // milliseconds between two questions to one model: enough for the eye
+const PAUSE = 40; // milliseconds between two requests to one model: faster than the eye
 
-/** A model's reading, shown in `parent`; `settled` is called after each answer or failure. */
-export function createReading(model, parent, settled) {
-  const element = fill("#reading", { name: model.name, dataset: datasetOf(model) });
+/** Shows a model's prediction in `parent`. Calls `settled` after each answer or error. */
+export function createPrediction(model, parent, settled) {
+  const dataset = model.dataset_title || "dataset not stated";
+  const element = fill("#prediction", { name: model.name, dataset });
   const part = (name) => element.querySelector(`.${name}`);
   const bars = Array.from({ length: Math.min(BARS, model.classes.length) }, () => fill("#bar", {}));
-  part("dataset").title = datasetOf(model);
+  part("dataset").title = dataset;
   part("bars").append(...bars);
   parent.append(element);
 
-  let waiting = null; // makes the newest picture
+  let waiting = null; // function that returns the newest image
   let busy = false;
-  let subject = 0; // counts the pictures that are not one drawing's next state
+  let subject = 0; // counts the drawings and photos, so that an answer about an earlier one is dropped
   let summary = "";
 
-  /** Asks about a picture, which `toPicture` makes when its turn has come. One question at a time: of those
-   * that come in the meantime only the newest is asked, so that a slow service never backs up. */
-  async function ask(toPicture) {
-    waiting = toPicture;
+  /** Classifies the image that `toBlob` returns. One request is in flight at a time. Of the images that arrive
+   * meanwhile only the newest is sent, so that a slow service gets no backlog. */
+  async function ask(toBlob) {
+    waiting = toBlob;
     if (busy) return;
     busy = true;
     while (waiting) {
@@ -36,48 +38,48 @@ export function createReading(model, parent, settled) {
       } catch (error) {
         if (about === subject) fail(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, REST));
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
     busy = false;
   }
 
-  /** Asks about another picture than before: the answer still shown pales, one still to come is dropped. */
-  function askAnew(toPicture) {
+  /** Classifies another image: fades the old answer, and drops one that is still in flight. */
+  function askAnew(toBlob) {
     subject += 1;
     element.classList.add("stale");
-    ask(toPicture);
+    ask(toBlob);
   }
 
-  /** Forgets the picture. */
+  /** Clears the prediction. */
   function reset() {
     subject += 1;
     waiting = null;
     blank();
-    element.className = "reading";
+    element.className = "prediction";
   }
 
   function blank() {
-    part("seen").removeAttribute("src");
-    part("seen").alt = "";
+    part("input").removeAttribute("src");
+    part("input").alt = "";
     for (const name of ["answer", "sure", "time", "error"]) part(name).textContent = "";
-    bars.forEach((bar, i) => setBar(bar, model.classes[i]));
+    for (const [i, bar] of bars.entries()) setBar(bar, model.classes[i]);
     summary = "";
   }
 
   function show({ classes, input, roundTrip, server }) {
     const [best] = classes;
     const [, height, width] = model.input.shape;
-    // Up to ten classes keep their places, so that the eye can follow; of more the likeliest ten are ranked.
+    // Up to ten classes stay in order, so that the eye can follow. Of more classes, the ten most probable are ranked.
     const ranked = model.classes.length > BARS;
     const rows = ranked ? classes : classes.toSorted((a, b) => a.class - b.class);
-    rows.forEach((row, i) => setBar(bars[i], row.label, row.probability, row === best));
-    Object.assign(part("seen"), { src: input, alt: `What ${model.name} sees: ${width} by ${height} pixels` });
+    for (const [i, row] of rows.entries()) setBar(bars[i], row.label, row.probability, row === best);
+    Object.assign(part("input"), { src: input, alt: `Input of ${model.name}: ${width} by ${height} pixels` });
     part("answer").textContent = best.label;
     part("answer").classList.toggle("word", best.label.length > 2);
     part("sure").textContent = percent(best.probability);
     part("time").textContent = timing(roundTrip, server);
     part("error").textContent = "";
-    element.className = "reading answered";
+    element.className = "prediction answered";
     summary = `${model.name}: ${best.label}, ${percent(best.probability)}`;
     settled();
   }
@@ -85,7 +87,7 @@ export function createReading(model, parent, settled) {
   function fail(error) {
     blank();
     part("error").textContent = error.message;
-    element.className = "reading failed";
+    element.className = "prediction failed";
     summary = `${model.name}: ${error.message}`;
     settled();
   }
@@ -101,8 +103,9 @@ function setBar(bar, label, probability, best = false) {
   bar.querySelector(".length").style.setProperty("--share", probability ?? 0);
 }
 
-/** There and back as measured here, and what the service says that it spent on it. */
+/** Returns the round trip as measured here, and the times that the service states. */
 function timing(roundTrip, { decode, inference } = {}) {
-  const inside = inference === undefined ? "" : `: decode ${milliseconds(decode)}, inference ${milliseconds(inference)}`;
+  const inside =
+    inference === undefined ? "" : `: decode ${milliseconds(decode)}, inference ${milliseconds(inference)}`;
   return `${milliseconds(roundTrip)} round trip${inside}`;
 }

@@ -1,0 +1,226 @@
+"""`cnnzoo get`: from a service, a web server and a folder."""
+
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from filelock import FileLock
+from helpers import change_one_byte, done, refused, serve
+
+from cnnzoo.commands import get
+
+COMMAND = [sys.executable, "-m", "cnnzoo"]
+PLACE = "digits_cnn/2/model.onnx"
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Python's file server, which knows no ranges, and one that breaks off after `limit` bytes if it has one."""
+
+    limit: int | None = None
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(f"{self.path} {self.headers.get('Range', '')}".strip())
+        if self.limit is None or not self.path.endswith(".onnx"):
+            return super().do_GET()
+        content = Path(self.translate_path(self.path)).read_bytes()
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : start + self.limit])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
+    """The zoo folder on a plain web server: its address, and the handler's class."""
+    handler = type("Handler", (Ranges,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(copied / "zoo"))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["service", "web", "folder"])
+def test_one_changed_byte_is_refused_by_get(copied: Path, web: tuple, tmp_path: Path, kind: str):
+    other = tmp_path / "other"
+    other.mkdir()
+    if kind == "service":
+        with serve(copied / "zoo", CNNZOO_RESCAN="0") as client:
+            change_one_byte(copied / "zoo" / PLACE)  # after the service has looked at it
+            text = refused("get", "digits_cnn", "--from", str(client.base_url), cwd=other)
+            assert "503" in text
+    else:
+        change_one_byte(copied / "zoo" / PLACE)
+        text = refused("get", "digits_cnn", "--from", web[0] if kind == "web" else str(copied / "zoo"), cwd=other)
+        assert "nothing was kept" in text
+    assert not list(other.rglob("*.onnx"))
+    assert not list((other / "zoo").glob(".g*"))
+
+
+def test_get_from_a_service(served: httpx.Client, trained: Path, tmp_path: Path):
+    done("get", "digits_cnn@1", "--from", str(served.base_url), cwd=tmp_path)
+    fetched = tmp_path / "zoo/digits_cnn/1/model.onnx"
+    assert fetched.read_bytes() == (trained / "zoo/digits_cnn/1/model.onnx").read_bytes()
+    assert "1 file verified" in done("verify", cwd=tmp_path)
+    assert "has no version 7 of digits_cnn: it has 1, 2" in refused(
+        "get", "digits_cnn@7", "--from", str(served.base_url), cwd=tmp_path
+    )
+
+
+def test_get_from_any_web_server_takes_the_newest_and_nothing_twice(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == (copied / "zoo" / PLACE).read_bytes()
+    assert sorted(p.name for p in (other / "zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert [path for path in handler.asked if path.endswith(".onnx")] == [f"/{PLACE}"]
+    assert "has no model pets" in refused("get", "pets", "--from", address, cwd=other)
+
+
+def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    size = (copied / "zoo" / PLACE).stat().st_size
+    handler.limit = size // 8  # five tries do not get all of it
+    refused("get", "digits_cnn", "--from", address, cwd=other)
+    assert not list(other.rglob("*.onnx"))
+    done("get", "digits_cnn", "--from", address, cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == (copied / "zoo" / PLACE).read_bytes()
+    starts = [int(path.split("=")[1][:-1]) for path in handler.asked if "=" in path]
+    assert starts == [handler.limit * n for n in range(1, len(starts) + 1)]
+
+
+def test_get_does_not_replace_another_file(web: tuple, copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(copied / "zoo", other / "zoo")
+    change_one_byte(other / "zoo" / PLACE)
+    before = (other / "zoo" / PLACE).read_bytes()
+    assert "is another file" in refused("get", "digits_cnn", "--from", web[0], cwd=other)
+    assert (other / "zoo" / PLACE).read_bytes() == before
+
+
+def test_get_from_what_is_no_source(tmp_path: Path):
+    assert "has no SHA256SUMS" in refused("get", "digits_cnn", "--from", str(tmp_path), cwd=tmp_path)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = refused("get", "digits_cnn", "--from", f"http://127.0.0.1:{server.server_port}", cwd=tmp_path)
+    server.shutdown()
+    assert "neither a service of cnnzoo nor a zoo folder" in text
+
+
+def test_two_at_once_fetch_it_once(web: tuple, copied: Path, tmp_path: Path):
+    address, handler = web
+    other = tmp_path / "other"
+    other.mkdir()
+    both = [
+        subprocess.Popen([*COMMAND, "get", "digits_cnn", "--from", address], cwd=other, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert [path for path in handler.asked if path.endswith(".onnx")] == [f"/{PLACE}"]
+    assert "1 file verified" in done("verify", cwd=other)
+    assert sorted(p.name for p in (other / "zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]
+
+
+def test_get_notes_a_file_that_was_not_listed(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(copied / "zoo/digits_cnn/2", other / "zoo/digits_cnn/2")
+    assert "SHA256SUMS does not list the file" in refused("verify", cwd=other)
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert "1 file verified" in done("verify", cwd=other)
+
+
+def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path):
+    address, handler = web
+    handler.do_GET = lambda self: (self.asked.append(str(self.headers.get("Authorization"))), self.send_error(404))
+    key = {**os.environ, "CNNZOO_API_KEY": "secret"}
+    words = [*COMMAND, "get", "digits_cnn@1", "--from"]
+    assert subprocess.run([*words, address], cwd=tmp_path, env=key, capture_output=True).returncode == 1
+    assert set(handler.asked) == {"None"}
+    with serve(trained / "zoo", CNNZOO_API_KEY="secret") as client:
+        url = str(client.base_url)
+        assert subprocess.run([*words, url], cwd=tmp_path, env=key).returncode == 0
+        assert "asks for a key" in refused("get", "digits_cnn@2", "--from", url, cwd=tmp_path)
+
+
+def test_a_source_that_never_ends_is_left(web: tuple, tmp_path: Path):
+    address, handler = web
+
+    def endless(self: Ranges) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(2**20))
+
+    handler.do_GET = endless
+    assert "answers with more than 4,194,304 bytes" in refused("get", "digits_cnn", "--from", address, cwd=tmp_path)
+
+
+def test_get_writes_where_it_says(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    help_text = done("get", "--help", cwd=other)
+    assert "(default: CNNZOO_ZOO, else zoo/)" in " ".join(help_text.split())
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), "--zoo", str(other / "mine"), cwd=other)
+    assert (other / "mine" / PLACE).is_file()
+    assert not (other / "zoo").exists()
+
+
+def test_nothing_is_fetched_that_could_not_be_noted(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    (other / "zoo").mkdir(parents=True)
+    (other / "zoo/SHA256SUMS").write_text("# my sums\n")
+    assert "line 1 of SHA256SUMS" in refused("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert [path.name for path in (other / "zoo").iterdir()] == ["SHA256SUMS"]
+
+
+def test_a_failed_get_keeps_an_empty_zoo_folder(copied: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    (other / "zoo").mkdir(parents=True)
+    change_one_byte(copied / "zoo" / PLACE)
+    refused("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert list(other.iterdir()) == [other / "zoo"]
+    (other / "zoo").rmdir()
+    refused("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert list(other.iterdir()) == []  # the command removes the folder that it made itself
+
+
+def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A lock file that is deleted and made again would be two locks, held by two processes at the same time."""
+    locks: list[Path] = []
+
+    class Recorded(FileLock):  # type: ignore[misc, valid-type]
+        def __init__(self, path: Path, **options: object) -> None:
+            locks.append(Path(path))
+            super().__init__(path, **options)
+
+    monkeypatch.setattr(get, "FileLock", Recorded)
+    other = tmp_path / "other"
+    other.mkdir()
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    first = locks[0].stat().st_ino
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
+    assert locks[0] == locks[1]
+    assert locks[1].stat().st_ino == first
