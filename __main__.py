@@ -29,7 +29,7 @@ COMMANDS = {
     "card": Command("Show a model card.", "cnnzoo.commands.listing", "show_card"),
     "get": Command("Download a model and verify it.", "cnnzoo.commands.get", "get_model"),
     "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
-    "serve": Command("Serve the models of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
+    "serve": Command("Serve every model of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
 }
 
 HELP = """\

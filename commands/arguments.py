@@ -58,8 +58,15 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, kind: An
     if kind is bool:
         return parser.add_argument(f"--{word}", dest=parameter.name, action="store_true", help=text)
     default = None if required else parameter.default
-    options = {"dest": parameter.name, "metavar": word.upper(), "default": default, "required": required}
-    return parser.add_argument(f"--{word}", type=kind, help=text, **options)
+    return parser.add_argument(
+        f"--{word}",
+        dest=parameter.name,
+        metavar=word.upper(),
+        type=kind,
+        default=default,
+        required=required,
+        help=text,
+    )
 
 
 def _documentation(function: Callable[..., None]) -> tuple[str, dict[str, str]]:

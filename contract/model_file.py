@@ -81,7 +81,7 @@ def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, list[Any]]:
     """Return the dtype and the shape of a tensor: an int for each fixed extent, a name or None for a dynamic one."""
     tensor = value.type.tensor_type
-    names = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
-    dtype = names.get(tensor.elem_type, onnx.TensorProto.DataType.Name(tensor.elem_type).lower())
+    names: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
+    dtype = names.get(tensor.elem_type) or onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
     return dtype, shape or [None]

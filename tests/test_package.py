@@ -1,6 +1,7 @@
 """What leaves the repository: the wheel, and the Bento. Each in an environment of its own."""
 
 import ast
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import yaml
 from helpers import png
 
 ROOT = Path(__file__).parent.parent
@@ -101,18 +103,47 @@ def test_the_wheel_holds_the_configs_and_types(installed: Path):
     assert not (package / "tests").exists()
 
 
-def test_the_service_imports_no_torch():
-    """Nor anything else of the training side, nor what only that needs."""
-    allowed = {"bentoml", "numpy", "onnxruntime", "PIL", "pydantic", "starlette", "anyio"} | sys.stdlib_module_names
-    allowed |= {"pydantic_settings", "prometheus_client", "psutil", "httpx", "typing_extensions"}
-    for path in (ROOT / "serve").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert {a.name.split(".")[0] for a in node.names} <= allowed, path
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                assert str(node.module).split(".")[0] in allowed, path
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level <= len(path.relative_to(ROOT / "serve").parts), f"{path} reaches out of serve/"
+BELOW = {
+    "contract": set(),
+    "datamodules": {"contract"},
+    "models": {"contract"},
+    "serve": {"contract"},
+    "commands": {"contract", "datamodules", "models", "serve", "configs"},
+}
+BASE = {"numpy", "onnx", "PIL", "pydantic", "typing_extensions"}
+SERVE = BASE | {"anyio", "bentoml", "httptools", "httpx", "onnxruntime", "prometheus_client", "psutil"}
+SERVE |= {"pydantic_settings", "starlette", "uvicorn", "yaml"}
+# The distributions that a room may import; any for the others.
+ALLOWED = {"contract": BASE, "serve": SERVE}
+
+
+def imports(path: Path, room: str) -> Iterator[tuple[str, str]]:
+    """Yield (room, "") for each import of a room in a file, and ("", module) for the other imports."""
+    depth = len(path.relative_to(ROOT / room).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level <= depth:
+            names = [node.module or ""] if node.level == 0 else []
+            if node.module == "cnnzoo" and node.level == 0:
+                names = [f"cnnzoo.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == depth + 1, f"{path} reaches out of cnnzoo"
+            names = [f"cnnzoo.{node.module or alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            yield (rest.partition(".")[0], "") if first == "cnnzoo" else ("", first)
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_rooms_below_it(room: str):
+    for path in (ROOT / room).rglob("*.py"):
+        for other, module in imports(path, room):
+            if other and other != room:
+                assert other in BELOW[room], f"{path} imports {other}"
+            elif module and room in ALLOWED:
+                assert module in ALLOWED[room] | sys.stdlib_module_names, f"{path} imports {module}"
 
 
 def test_the_release_is_named_in_one_place():
@@ -121,6 +152,20 @@ def test_the_release_is_named_in_one_place():
     import cnnzoo.contract
 
     assert importlib.metadata.version("cnnzoo") == cnnzoo.contract.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == cnnzoo.contract.__version__
+    assert f"## [{cnnzoo.contract.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Wait until a service answers. Fail with its log if it ends, or takes more than a minute."""
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +173,11 @@ def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a built Bento."""
     folder = tmp_path_factory.mktemp("bento")
     source = folder / "source"
-    shutil.copytree(ROOT / "serve", source / "serve", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("contract", "serve"):  # as `make bento` lays them out
+        shutil.copytree(ROOT / room, source / "cnnzoo" / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(trained / "zoo", source / "zoo")
     shutil.copy(ROOT / "bentofile.yaml", source)
+    shutil.copy(ROOT / "serve/requirements.txt", source)
     run(sys.executable, "-m", "bentoml", "build", cwd=source, BENTOML_HOME=str(folder / "home"), **QUIET)
     return next((folder / "home/bentos/cnnzoo").glob("*/bento.yaml")).parent
 
@@ -156,20 +203,46 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        else:
-            raise AssertionError((folder / "log").read_text())
+        wait_until_ready(process, url, folder / "log")
         yield url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_light_environment_serves_lists_gets_and_verifies(tmp_path: Path, shipped: Path):
+    """A venv of serve/requirements.txt alone, with cnnzoo as `make serve` installs it."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python, command = tmp_path / "venv/bin/python", tmp_path / "venv/bin/cnnzoo"
+    run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "serve/requirements.txt", cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT, cwd=tmp_path)
+    assert "torch" not in run(python, "-m", "pip", "list", cwd=tmp_path)
+    assert "digits_cnn@1" in run(command, "list", "--zoo", shipped, cwd=tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [command, "serve", "--zoo", shipped, "--port", str(port)],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **QUIET},
+        )
+    try:
+        wait_until_ready(process, url, tmp_path / "log")
+        run(command, "get", "digits_cnn", "--from", url, cwd=tmp_path)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert "1 file verified" in run(command, "verify", cwd=tmp_path)
+    for words in (("fit", "--config", "digits"), ("verify", "--metrics")):
+        done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert f"`cnnzoo {words[0]}` needs torch, which is not installed" in done.stderr
 
 
 @pytest.mark.slow

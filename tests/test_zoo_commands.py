@@ -1,6 +1,8 @@
 """`cnnzoo list`, `card` and `verify`, over real files and a real service."""
 
 import hashlib
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from helpers import change_one_byte, command, done, refused, serve
 
+from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands import make_zoo
 from cnnzoo.commands.config import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
