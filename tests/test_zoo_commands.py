@@ -233,3 +233,28 @@ def test_a_file_outside_a_zoo_is_not_measured_by_another(copied: Path):
     shutil.copy(copied / "zoo" / PLACE, copied / "digits_cnn-2.onnx")
     assert "is not in a zoo folder" in refused("verify", "digits_cnn-2.onnx", cwd=copied)
     assert "digits_cnn@2" in done("card", "digits_cnn-2.onnx", cwd=copied)
+
+
+def test_help_lists_every_command_with_its_summary(tmp_path: Path):
+    text = done("--help", cwd=tmp_path)
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
+        if entry.function:
+            function = getattr(importlib.import_module(entry.module), entry.function)
+            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+
+
+def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
+    assert "Did you mean verify?" in refused("verfy", cwd=tmp_path)
+    assert "expected a command" in refused(cwd=tmp_path)
+    finished = command("list", "--datast", "digits", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "did you mean --dataset?" in finished.stderr
+    assert len(finished.stderr.splitlines()) <= 3
+
+
+def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
+    text = refused("fit", "--config", "digits", cwd=tmp_path)
+    assert "`cnnzoo fit` needs no_such_module, which is not installed" in text
+    assert len(text.splitlines()) == 1
