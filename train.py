@@ -1,246 +1,332 @@
-"""The command line: `python train.py SUBCOMMAND`, or `cnnzoo SUBCOMMAND` where it is installed.
+"""The commands that train a network or use a checkpoint: fit, validate, test, predict, export, sweep, summary, preview.
 
-Lightning's CLI in subclass mode: a config names a network and a dataset by their classes. What the subcommands do is
-in `commands/`.
+`python train.py COMMAND` is `cnnzoo COMMAND`.
 """
 
 import logging
 import os
-import signal
-import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import rich
 import torch
-from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
+from lightning import Callback, Trainer
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader
 
-from cnnzoo.__main__ import main
-from cnnzoo.commands import checkpoints, runs
-from cnnzoo.commands.config import FIT_FLAGS, ConfigFile, Parser, SaveConfig, shipped_names
-from cnnzoo.commands.hardware import keep_threads, precision
-from cnnzoo.commands.memory import keep_freed_memory
-from cnnzoo.commands.provenance import Provenance, command, commit, made
-from cnnzoo.commands.report import Report
-from cnnzoo.commands.summary import summary_table
-from cnnzoo.commands.trainer import Trainer, console, say
-from cnnzoo.contract.names import check_name
-from cnnzoo.datamodules import ImageDataModule
-from cnnzoo.models import ImageClassifier, pretrained
-
-BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
-
-
-class ZooCLI(LightningCLI):
-    """Adds to Lightning's CLI: the zoo's subcommands, run folders, and checkpoints called best and last."""
-
-    run: Path | None = None  # the run folder that this command writes into or reads from
-    claimed = False  # whether it was made for this command
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().__init__(*args, **kwargs)  # which runs the subcommand
-        finally:
-            if self.claimed and self.run:
-                runs.remove_unless_begun(self.run)
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        names = ("fit", "validate", "test", "predict", "export", "sweep", "summary", "preview")
-        return {name: {"model", "datamodule", "images"} for name in names}
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        parser = Parser(**kwargs)
-        help_text = f"a YAML file, a run folder, or a shipped recipe: {shipped_names()}"
-        parser.add_argument("-c", "--config", action=ConfigFile, help=help_text)
-        return parser
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", default="model", help="the model's name in run folders and in the zoo")
-        parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-        start = "begin with these weights: a model of the zoo by its name, or an exported file"
-        parser.add_argument("--pretrained", type=str | None, help=start)
-        every = "steps between checkpoints within an epoch; none by default"
-        parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=every)
-        parser.add_lightning_class_args(checkpoints.Best, "checkpoint")
-        parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        assert isinstance(parser, Parser)
-        if subcommand in ("fit", "sweep"):
-            parser.shown = FIT_FLAGS
-        if subcommand == "predict":
-            parser.add_argument("images", nargs="+", type=Path, help="PNG or JPEG files, or folders of them")
-            self._subcommand_method_arguments["predict"].append("images")
-        return parser
-
-    def _parse_ckpt_path(self) -> None:
-        """In place of Lightning's, which lets a checkpoint's network overrule the config's in silence."""
-        config = self.config[self.config.subcommand]
-        check_name(config.name)
-        files = [Path(str(file)) for file in config.get("config") or []]
-        self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
-        if wanted := config.get("ckpt_path"):
-            try:
-                found = runs.find_checkpoint(str(wanted), self.run, config.runs, config.name)
-            except FileNotFoundError:
-                if (self.config.subcommand, wanted) != ("fit", "last"):
-                    raise
-                config["ckpt_path"] = None  # stopped before its first checkpoint, or never started
-                return
-            runs.check_checkpoint(found)
-            config["ckpt_path"] = str(found)
-            self.run = runs.run_of(found)
-            self._dump_config()
-            if self.run and self.config.subcommand == "fit":
-                runs.check_resumed(self.run, self.config_dump, found)
-            elif self.run and self.config.subcommand != "predict":  # which looks at no image of the dataset
-                runs.check_data(self.run, self.config_dump)
-
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        options = self.config[self.subcommand]
-        if options.get("ckpt_path"):
-            runs.check_classes(Path(options.ckpt_path), self.datamodule.classes)
-        if self.subcommand == "fit":
-            config["logger"] = config["logger"] or self._loggers(options)
-            config["plugins"] = config["plugins"] or checkpoints.WholeCheckpoints()
-            if not self.datamodule.val_fraction:
-                callbacks = []  # there is no best one without validation
-            callbacks.append(Provenance())
-            callbacks += checkpoints.last(options.checkpoint_every)
-            if config["enable_progress_bar"] is not False:
-                callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
-        else:
-            # In full precision, whatever it was trained in: so it is exported and served.
-            config |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
-            callbacks = [self._report(options)] if self.subcommand == "test" else []
-            if self.subcommand == "predict":  # a handful of files: dealing them out would be of no use
-                config |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-        if (usable := precision(config["precision"], config["accelerator"])) != config["precision"]:
-            say("This device computes no bfloat16 in hardware: training in float32")
-            config["precision"] = usable
-        trainer = super()._instantiate_trainer(config, callbacks)
-        assert isinstance(trainer, Trainer)
-        trainer.name = options.name
-        trainer.config = self._trained_with()
-        return trainer
-
-    def _loggers(self, options: Namespace) -> list[Any]:
-        if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
-            return [CSVLogger(options.runs, options.name)]  # the first process' folder is broadcast
-        if self.run and options.ckpt_path:
-            step = torch.load(options.ckpt_path, map_location="cpu", weights_only=True)["global_step"]
-            return checkpoints.loggers(self.run, step)
-        self.run, self.claimed = runs.claim(options.runs, options.name), True
-        return checkpoints.loggers(self.run)
-
-    def _report(self, options: Namespace) -> Report:
-        folder = self.run or Path(options.ckpt_path).parent
-        details = {
-            "model": options.name,
-            "dataset": self.datamodule.describe(),
-            "seed": self._trained_with()["seed_everything"],
-            "checkpoint": os.path.relpath(options.ckpt_path, folder),
-            "command": command(),
-            "commit": commit(),
-            "training": made(options.ckpt_path),
-        }
-        self.report = Report(folder, details, folder / "metrics.csv")
-        return self.report
-
-    def _trained_with(self) -> dict[str, Any]:
-        """The resolved configuration; of a checkpoint, its run's, but for what may be another after training."""
-        self._dump_config()
-        if self.subcommand == "sweep" or not self.run or not (self.run / runs.CONFIG).is_file():
-            return self.config_dump
-        config = runs.read_config(self.run)
-        now = self.config_dump["model"].get("init_args", {})
-        config["model"].setdefault("init_args", {}).update({key: now[key] for key in runs.FREE if key in now})
-        return config
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        try:
-            super()._run_subcommand(subcommand)
-        except SystemExit:
-            if self.trainer.interrupted and self.run and (self.run / runs.CHECKPOINTS).is_dir():
-                say(f"Stopped. Go on with: cnnzoo fit --config {self.run} --ckpt_path last")
-                sys.exit(128 + signal.SIGINT)
-            raise
-
-    def before_fit(self) -> None:
-        options = self.config[self.subcommand]
-        if options.pretrained and not options.ckpt_path:
-            pretrained.init_from(self.model, options.pretrained)
-        if self.trainer.is_global_zero:
-            console.print(summary_table(self.model))
-
-    def after_fit(self) -> None:
-        if self.run is None or not self.trainer.is_global_zero:
-            return
-        best = getattr(self.trainer.checkpoint_callback, "best_model_score", None)
-        which = "" if best is not None else " --ckpt_path last"
-        say(f"Best validation accuracy {best:.2%}" if best is not None else "Nothing was validated")
-        say(f"Run folder  {self.run}\nNext        cnnzoo test --config {self.run}{which}")
-        say(f"            cnnzoo export --config {self.run}{which}")
-
-    def after_test(self) -> None:
-        if self.trainer.is_global_zero:
-            say(f"Wrote {', '.join(self.report.written)} in {self.report.folder}")
+from cnnzoo.commands import plots, report, runs
+from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoints, run_loggers
+from cnnzoo.commands.cli import ZooCLI
+from cnnzoo.commands.export import export_model
+from cnnzoo.commands.grid import Axis
+from cnnzoo.commands.provenance import (
+    Provenance,
+    command,
+    commit,
+    cores,
+    keep_freed_memory,
+    keep_threads,
+    training_provenance,
+    usable_precision,
+)
+from cnnzoo.commands.sweep import best_point, run_sweep
+from cnnzoo.contract.card import Precision
+from cnnzoo.contract.files import atomic_write
+from cnnzoo.contract.zoo_folder import ZooFolder
+from cnnzoo.models import pretrained
 
 
 def run(name: str, arguments: list[str]) -> None:
-    """Run a subcommand with its arguments. Raises ValueError or OSError with a message for the user."""
-    sys.argv = [sys.argv[0], name, *arguments]
-    _quieten()
+    """Run a command of this module with the arguments that follow its name.
+
+    Raises ValueError or OSError with a message for the user, and KeyboardInterrupt after Ctrl-C.
+    """
+    _quiet_lightning()
     keep_freed_memory()
     keep_threads()
+    function = COMMANDS[name]
     try:
-        ZooCLI(
-            ImageClassifier,
-            ImageDataModule,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},  # a new run has a new folder; a resumed one its newest config
-            trainer_class=Trainer,
-            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
-            seed_everything_default=0,
-            parser_kwargs={
-                "description": "Train, test, export and look at small image classifiers. What is in a "
-                "zoo folder: cnnzoo list, card, get and verify."
-            },
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-        )
+        cli = ZooCLI(function, arguments)
+        function(cli, **cli.options)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-    except ValueError as error:
-        ours: BaseException = error
-        while ours.__cause__ and str(ours).startswith("Does not validate"):  # jsonargparse's words around them
-            ours = ours.__cause__
-        raise ours from None
 
 
-def _quieten() -> None:
-    # The loaders have no workers on purpose: the images are in memory, in one tensor.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
+def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
+    """Train a network into a new run folder.
+
+    The folder gets config.yaml, metrics.csv and the best and last checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint to resume from; last resumes the newest run with these settings, or starts one.
+    """
+    given, config = cli.config_init.trainer, cli.config
+    if config.pretrained and not cli.checkpoint:
+        pretrained.init_from(cli.model, config.pretrained)
+    precision = usable_precision(given.precision, given.accelerator)
+    if precision != given.precision:
+        rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")
+    callbacks: list[Callback] = [Provenance(), SaveConfig(cli.config_yaml(skip=["ckpt_path"]))]
+    if cli.datamodule.val_fraction:  # without validation there is no best checkpoint
+        callbacks.append(Best(**config.checkpoint.as_dict()))
+    callbacks += last_checkpoints(config.checkpoint_every)
+    if given.enable_progress_bar is not False:
+        callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
+    folder, new = _run_folder(cli)
+    trainer = None
+    try:
+        options = {"precision": precision, "plugins": given.plugins or AtomicCheckpointIO()}
+        trainer = cli.new_trainer(callbacks, logger=given.logger or _loggers(cli, folder), **options)
+        if trainer.is_global_zero:
+            rich.print(report.summary_table(cli.model))
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    except SystemExit:  # so Lightning ends after Ctrl-C
+        if trainer is None or not trainer.interrupted:
+            raise
+        if folder and (folder / runs.CHECKPOINTS).is_dir():
+            print(f"Stopped. Resume with: cnnzoo fit --config {folder} --ckpt_path last")
+        elif folder and new:
+            runs.remove_run(folder)
+        raise KeyboardInterrupt from None
+    finally:
+        if folder and new and not (folder / runs.CONFIG).is_file():  # training has not started
+            runs.remove_run(folder)
+    if folder and trainer.is_global_zero:
+        _print_next_steps(folder, getattr(trainer.checkpoint_callback, "best_model_score", None))
+
+
+def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
+    """Measure a checkpoint on the validation split.
+
+    Args:
+        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+    """
+    trainer = _evaluator(cli)
+    trainer.validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+
+
+def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a pytest test)
+    """Measure a checkpoint on the test set, and write metrics.json and plots.
+
+    They go into its run folder.
+
+    Args:
+        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+    """
+    checkpoint = _checkpoint(cli)
+    folder = cli.run or checkpoint.parent
+    details = {
+        "model": cli.config.name,
+        "dataset": cli.datamodule.describe(),
+        "seed": runs.trained_settings(cli.run, cli.settings)["seed_everything"],
+        "checkpoint": os.path.relpath(checkpoint, folder),
+        "command": command(),
+        "commit": commit(),
+        "training": training_provenance(checkpoint),
+    }
+    written = report.Report(folder, details)
+    trainer = _evaluator(cli, written)
+    trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    if trainer.is_global_zero:
+        print(f"Wrote {', '.join(written.written)} in {os.path.relpath(folder)}")
+
+
+def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int = 3) -> None:
+    """Classify image files with a checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        top_k: the number of classes to print for each image.
+    """
+    if top_k < 1:
+        raise ValueError(f"--top_k is {top_k}: give at least 1")
+    files = report.image_files(images)
+    inputs: Any = DataLoader(list(report.read_inputs(files, cli.datamodule)), batch_size=256)  # type: ignore[arg-type]
+    trainer = _evaluator(cli, devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
+    answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
+    rich.print(report.top_table(files, torch.cat(answers), cli.datamodule.classes, top_k))
+
+
+def export(
+    cli: ZooCLI,
+    ckpt_path: str = "best",
+    zoo: Path | None = None,
+    quantize: Literal["int8"] | None = None,
+    fp16: bool = False,
+    corruption_images: int = 2000,
+) -> None:
+    """Export a checkpoint to the zoo as a self-describing ONNX file.
+
+    Its answers must be those of torch on the whole test set.
+
+    Args:
+        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        zoo: folder for <name>/<version>/model.onnx, the next version each time; by default CNNZOO_ZOO, else zoo/.
+        quantize: int8 for a quarter of the size, as <name>_int8, if the validation accuracy is nearly the same.
+        fp16: half the size, as <name>_fp16, on the same condition.
+        corruption_images: number of test images for the card's accuracy on corrupted images; 0 leaves it out.
+    """
+    if quantize and fp16:
+        raise ValueError("--quantize int8 and --fp16 make one file each: give one of them")
+    checkpoint = _checkpoint(cli)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    cli.model.on_load_checkpoint(content)
+    cli.model.load_state_dict(content["state_dict"])
+    precision: Precision = quantize or ("fp16" if fp16 else "fp32")
+    done = export_model(
+        cli.model,
+        cli.datamodule,
+        cli.config.name,
+        ZooFolder(zoo) if zoo else ZooFolder.default(),
+        runs.trained_settings(cli.run, cli.settings),
+        training_provenance(checkpoint),
+        precision,
+        corruption_images,
+        cli.config.license,
+    )
+    print(done.card.summary)
+    print(done.gate)
+    before, after = (done.card.metrics[f"calibration_error{suffix}"] for suffix in ("_before", ""))
+    print(f"Calibration error {after:.4f} at temperature {done.card.temperature:.3f}; {before:.4f} before")
+    print(f"Wrote {done.path} ({done.path.stat().st_size:,} bytes)")
+
+
+def sweep(
+    cli: ZooCLI,
+    grid: list[Axis] | None = None,
+    output: Path | None = None,
+    storage: str | None = None,
+    workers: int = cores(),
+) -> None:
+    """Train over a grid of settings, and compare the results.
+
+    Writes a table, and heatmaps for two axes; prints the best point.
+
+    Run it again after a stop: finished points are not run again, failed ones are.
+
+    Args:
+        grid: the axes, each with argument, values, label and factor: see configs/digits_sweep.yaml.
+        output: folder of sweep.csv, heatmaps and storage; sweeps/<name> by default.
+        storage: an SQLAlchemy URL that several machines share; by default a file in the output folder.
+        workers: the number of processes on this machine.
+    """
+    cli.datamodule.prepare_data()  # once, before there are many processes
+    keys = ("seed_everything", "pretrained", "model", "data", "trainer")
+    recipe = {key: value for key in keys if (value := cli.settings.get(key)) is not None}
+    table = run_sweep(recipe, grid or [], output or Path("sweeps") / cli.config.name, storage, workers)
+    best = best_point(table)
+    point = ", ".join(f"{axis.name} = {best[axis.name]}" for axis in grid or [])
+    print(f"Wrote {table}" + (" and its heatmaps" if len(grid or []) == 2 else ""))
+    print(f"Chosen on validation: {point}; validation {float(best['val_accuracy']):.2%}")
+    print(f"Its test accuracy: {float(best['test_accuracy']):.2%}")
+
+
+def summary(cli: ZooCLI) -> None:
+    """Show a network layer by layer."""
+    rich.print(report.summary_table(cli.model))
+
+
+def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
+    """Draw a sheet of labeled training images.
+
+    Args:
+        count: the number of images.
+        output: the PNG file; previews/<name>.png by default.
+    """
+    if count < 1:
+        raise ValueError(f"--count is {count}: give at least 1")
+    data, path = cli.datamodule, output or Path("previews") / f"{cli.config.name}.png"
+    data.prepare_data()
+    data.setup("fit")
+    train = data.splits["train"]
+    chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
+    images, labels = train[torch.from_numpy(chosen)]
+    title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
+    plots.sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
+    print(f"Wrote {path}")
+
+
+COMMANDS = {function.__name__: function for function in (fit, validate, test, predict, export, sweep, summary, preview)}
+
+
+class SaveConfig(Callback):
+    """Callback that writes config.yaml into the run folder when training starts.
+
+    A resume that fails before leaves the run's config as it was.
+    """
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        folder = trainer.log_dir  # a collective call: every process makes it
+        if folder and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            with atomic_write(Path(folder, runs.CONFIG)) as temporary:
+                temporary.write_text(self.content)
+
+
+def _run_folder(cli: ZooCLI) -> tuple[Path | None, bool]:
+    """Return the run folder to train into, None on all processes but the first, and whether it is new."""
+    if _rank() or cli.config_init.trainer.logger:
+        return None, False
+    if cli.run and cli.checkpoint:
+        return cli.run, False
+    return runs.create_run(cli.config.runs, cli.config.name), True
+
+
+def _loggers(cli: ZooCLI, folder: Path | None) -> list[Logger]:
+    if folder is None:  # the folder of the first process is broadcast
+        return [TensorBoardLogger(cli.config.runs, cli.config.name)]
+    resumed = cli.checkpoint if cli.run == folder else None
+    step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
+    return run_loggers(folder, step)
+
+
+def _rank() -> int:
+    return getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0))
+
+
+def _evaluator(cli: ZooCLI, *callbacks: Callback, **options: Any) -> Trainer:
+    """Return a Trainer in full precision, in which networks are exported and served."""
+    options |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
+    return cli.new_trainer([*callbacks], **options)
+
+
+def _checkpoint(cli: ZooCLI) -> Path:
+    if cli.checkpoint is None:
+        raise ValueError("--ckpt_path is null: give a .ckpt file, best or last")
+    return cli.checkpoint
+
+
+def _print_next_steps(folder: Path, best: torch.Tensor | None) -> None:
+    option = " --ckpt_path last" if best is None else ""
+    print("Nothing was validated" if best is None else f"Best validation accuracy {best:.2%}")
+    print(f"Run folder  {folder}\nNext        cnnzoo test --config {folder}{option}")
+    print(f"            cnnzoo export --config {folder}{option}")
+
+
+def _quiet_lightning() -> None:
+    """Silence Lightning's hints. The loaders have no workers on purpose: the images are in one tensor in memory."""
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
-    warnings.filterwarnings("ignore", ".*number of training batches.*logging interval.*")
-    warnings.filterwarnings("ignore", ".*Total length of .list. across ranks is zero.*")  # val_fraction: 0
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")  # of a resumed run
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    # A resumed run's history is kept.
-    warnings.filterwarnings("ignore", ".*Previous log files in this directory will be deleted.*")
-    # An advertisement, and what devices there are not.
-    noise = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    log.addFilter(lambda record: not any(words in record.getMessage() for words in noise))
+    hints = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
+
+
+def main() -> None:
+    """Run the `cnnzoo` command."""
+    from cnnzoo.__main__ import main
+
+    main()
 
 
 if __name__ == "__main__":

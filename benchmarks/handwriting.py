@@ -1,27 +1,26 @@
-"""What framing the ink is worth: handwriting anywhere on a page, with and without `prepare`.
+"""Value of framing: accuracy on handwriting anywhere on a page, with and without `prepare`.
 
-MNIST training digits, enlarged and pasted as dark ink onto white pages, are classified by the newest
-`digits_cnn` and `mnist_cnn` of the zoo, whose own training ends at their own frame. For `digits_cnn`
-the hands are strangers' too: its training digits were written elsewhere, in another style.
+MNIST training digits, enlarged and pasted as dark ink on white pages, are classified by the shipped `mnist_cnn` and
+`digits_cnn`, which have seen digits in their datasets' frames only. The writers are also new to `digits_cnn`.
 
     CNNZOO_DATA=<folder with MNIST> python benchmarks/handwriting.py
 """
 
 import numpy as np
+import onnxruntime
+from common import show
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.table import Table
 
 from cnnzoo.contract.images import to_input
+from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.zoo_folder import SHIPPED, ZooFolder
 from cnnzoo.datamodules import MNISTDataModule
-from cnnzoo.serve.settings import settings
-from cnnzoo.serve.zoo import Zoo
 
 N = 1500
 
 
 def pages(digits: np.ndarray) -> list[Image.Image]:
-    """Each digit, uint8 [28, 28], somewhere on a page of 320×280."""
+    """Place each digit, uint8 [28, 28], at a random position on a page of 320×280."""
     rng = np.random.default_rng(0)
     out = []
     for digit in digits:
@@ -33,24 +32,21 @@ def pages(digits: np.ndarray) -> list[Image.Image]:
 
 
 def main() -> None:
+    """Measure and print."""
     data = MNISTDataModule()
     data.prepare_data()
-    images, labels = data.load(train=True)
-    pictures = pages(images[:N, 0].numpy())
-    zoo = Zoo(settings().zoo)
-    table = Table("model", "prepare=auto", "prepare=none", title=f"accuracy on {N:,} MNIST training digits on pages")
+    digits, labels = data.load(train=True)
+    images = pages(digits[:N, 0].numpy())
+    rows = []
     for name in ("mnist_cnn", "digits_cnn"):
-        model = zoo.get(name)
-        if model is None:
-            continue
+        path = ZooFolder(SHIPPED).find(name)
+        card, session = read_card(path), onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         row = []
-        for prepare in (model.card.prepare, "photo"):
-            inputs = np.stack([to_input(picture, model.card.input_shape, prepare) for picture in pictures])
-            row.append((model.run(inputs)[0].argmax(1) == labels[:N].numpy()).mean())
-        table.add_row(f"{name} {model.card.version}", *(f"{share:.1%}" for share in row))
-    if not table.row_count:
-        raise SystemExit(f"neither mnist_cnn nor digits_cnn is in {zoo.folder}: export one first")
-    Console().print(table)
+        for prepare in (card.prepare, "photo"):
+            inputs = np.stack([to_input(image, card.input_shape, prepare) for image in images])
+            row.append((session.run(["logits"], {"images": inputs})[0].argmax(1) == labels[:N].numpy()).mean())
+        rows.append([name, *(f"{share:.1%}" for share in row)])
+    show(f"accuracy on {N:,} MNIST training digits on pages", ("model", "prepare=auto", "prepare=none"), rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A checkpoint becomes a file in the zoo: calibrated, through the parity gate, measured."""
+"""Export of a trained network into the zoo: calibrate, check parity, measure, write."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,77 +11,78 @@ import torch
 
 from ..contract.card import ModelCard, Precision, Training, dataset_title
 from ..contract.names import check_name
-from ..contract.zoo_folder import ZooFolder
+from ..contract.zoo_folder import ModelId, ZooFolder
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
-from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, write
-from ..models.summary import summarize
+from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, with_card
+from ..models.summary import multiply_adds
 from ..models.variants import to_fp16, to_int8
-from .calibrate import held_out_temperature
-from .measure import measure, robustness
+from .measure import held_out_temperature, measure, robustness
 from .provenance import command, commit, recipe
 
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
-MAX_ACCURACY_DROP = 0.003  # of validation accuracy, for fewer bits
-RANGED_BY = 512  # training images that int8's ranges are taken from
+MAX_ACCURACY_DROP = 0.003  # of int8 and fp16 on validation images
+RANGE_IMAGES = 512  # training images that determine int8's ranges
 
 
 class GateError(ValueError):
-    """A variant that answers too much worse than the network it was made from."""
+    """An int8 or fp16 network that is too much worse than its fp32 network."""
 
 
 class Exported(NamedTuple):
+    """An exported file."""
+
     path: Path
     card: ModelCard
-    gate: str  # what was compared, in words
+    gate: str  # the check that it passed, for people
 
 
-def export(
+def export_model(
     model: ImageClassifier,
     data: ImageDataModule,
     name: str,
-    zoo: Path,
+    zoo: ZooFolder,
     config: dict[str, Any],
     training: Training,
     precision: Precision = "fp32",
     corruption_images: int = 2000,
+    license: str = "",
 ) -> Exported:
-    """Calibrates a trained model, exports it, compares it with torch on the whole test set and puts it into the zoo.
+    """Calibrate a trained network, compare its ONNX file with torch on the whole test set, and add it to the zoo.
 
     Args:
-        config: the resolved configuration it was trained with.
-        training: command, commit, hardware, epochs and seconds of the run.
-        precision: int8 and fp16 are further compared with the full network on the validation part.
-        corruption_images: of the test set, for the table of corruptions; 0 leaves it out.
+        name: the model's name in the zoo; int8 and fp16 append _int8 or _fp16.
+        config: the resolved configuration of the training run.
+        training: provenance of the training run.
+        precision: int8 and fp16 are also compared with fp32 on the validation split.
+        corruption_images: number of test images for the table of corruptions; 0 omits the table.
+        license: of the weights; empty makes no claim.
 
-    Raises:
-        ParityError, GateError, ContractError (the name), or what the data raises; nothing is written then.
+    Raises ParityError, GateError, ContractError for the name, or what the data raises. Nothing is written then.
     """
-    if zoo.is_file():
-        raise NotADirectoryError(f"the zoo {zoo} is a file: give a folder")
-    check_name(name if precision == "fp32" else f"{name}_{precision}")
+    if zoo.path.is_file():
+        raise NotADirectoryError(f"the zoo {zoo.path} is a file: give a folder")
+    full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
-    temperature = held_out_temperature(model, data)
-    model.temperature.fill_(temperature or 1.0)
+    model.temperature.fill_(held_out_temperature(model, data) or 1.0)
     proto = to_onnx(model)
     file = OnnxFile(proto)
     images, labels = data.load(train=False)
     answers = file.answers(images)
     difference = check_parity(answers, torch_answers(model, images))
     n = f"{len(labels):,}"
-    gate = f"Parity: {n} of {n} classes as torch gives them, probabilities within {difference:.1e}"
+    gate = f"Parity: {n} of {n} classes as in torch, probabilities within {difference:.1e}"
     if precision != "fp32":
-        smaller, gate = _variant(proto, file, data, precision)
-        proto, file, name = smaller, OnnxFile(smaller), f"{name}_{precision}"
+        proto, gate = _convert(proto, file, data, precision)
+        file = OnnxFile(proto)
         answers = file.answers(images)
 
-    layers = summarize(model)
     dataset = data.describe()
-    figures = measure(answers, labels)
-    accuracy = figures["metrics"]["accuracy"]
+    measured = measure(answers, labels)
+    accuracy = measured["metrics"]["accuracy"]
     card = ModelCard(
-        name=name,
-        version=ZooFolder(zoo).next_version(name),
+        name=full_name,
+        version=zoo.next_version(full_name),
         classes=data.classes,
         input_shape=data.image_shape,
         prepare=data.prepare_image,
@@ -92,58 +93,65 @@ def export(
         temperature=float(model.temperature),
         robustness=robustness(file, data, corruption_images),
         precision=precision,
-        parameters=sum(layer.parameters for layer in layers),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        multiply_adds=multiply_adds(model),
         training=training,
         command=command(),
         config=recipe(config),
         seed=config.get("seed_everything"),
         commit=commit(),
         libraries=_libraries(),
-        license="Apache-2.0",
+        license=license,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        **figures,
+        **measured,
     )
+    return _add(zoo, proto, card, gate)
+
+
+def _add(zoo: ZooFolder, proto: onnx.ModelProto, card: ModelCard, gate: str) -> Exported:
+    """Add the file under the next version, also if another export takes that version at the same time."""
     while True:
+        model_id = ModelId(card.name, card.version)
         try:
-            return Exported(write(proto, card, zoo), card, gate)
+            return Exported(zoo.add(model_id, with_card(proto, card)), card, gate)
         except FileExistsError:
-            if not (zoo / name / str(card.version)).is_dir():
+            if not zoo.file(model_id).parent.is_dir():
                 raise
-            # Another export took the number.
-            card = replace(card, version=ZooFolder(zoo).next_version(name))
+            card = replace(card, version=zoo.next_version(card.name))
 
 
-def _variant(
+def _convert(
     proto: onnx.ModelProto, full: OnnxFile, data: ImageDataModule, precision: Precision
 ) -> tuple[onnx.ModelProto, str]:
-    """The network in fewer bits, and how it compares. Raises GateError if it is too much worse."""
+    """Return the network in `precision`, and its accuracy beside fp32's in words. Raises GateError."""
     data.setup("validate")
     train, held_out = data.splits["train"], data.splits["val"]
     if not len(held_out):
         raise GateError(
-            f"{precision} is compared with fp32 on held-out images: there are none (data.val_fraction is 0)"
+            f"{precision} is compared with fp32 on held-out images, and data.val_fraction is 0: "
+            "train with a data.val_fraction above 0"
         )
     if precision == "int8":
-        spread = torch.linspace(0, len(train) - 1, min(RANGED_BY, len(train))).long()
-        smaller = to_int8(proto, train[spread][0])
+        spread = torch.linspace(0, len(train) - 1, min(RANGE_IMAGES, len(train))).long()
+        converted = to_int8(proto, train[spread][0])
     else:
-        smaller = to_fp16(proto)
+        converted = to_fp16(proto)
     images, labels = held_out[torch.arange(len(held_out))]
     before, after = (
-        (one.answers(images)[0].argmax(1) == labels).double().mean().item() for one in (full, OnnxFile(smaller))
+        (file.answers(images)[0].argmax(1) == labels).double().mean().item() for file in (full, OnnxFile(converted))
     )
-    compared = f"{precision} gets {after:.2%} of {len(labels):,} validation images right, fp32 {before:.2%}"
+    compared = f"{precision} {after:.2%} of {len(labels):,} validation images correct, fp32 {before:.2%}"
     if after < before - MAX_ACCURACY_DROP:
         raise GateError(f"{compared}: more than {MAX_ACCURACY_DROP:.1%} less. Nothing was written")
-    return smaller, f"Gate: {compared}"
+    return converted, f"Gate: {compared}"
 
 
 def _libraries() -> dict[str, str]:
+    """Return the versions of the installed ones of LIBRARIES."""
     found = {}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
-        except ModuleNotFoundError:  # PackageNotFoundError: the other build of onnxruntime
+        except PackageNotFoundError:  # there are two builds of onnxruntime
             continue
     return found

@@ -1,23 +1,34 @@
-"""The grid of a sweep: its axes, and the points that they span."""
+"""The grid of a sweep: its axes, the points that they span, and the training of one point."""
 
+import copy
 import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import lightning
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import EarlyStopping
+
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier, pretrained
+from ..models.export import torch_logits
+from .provenance import usable_precision
+
 Shown = bool | int | float | str
 
 
 @dataclass
 class Axis:
-    """One argument and the values it takes.
+    """One argument and its values.
 
     Args:
         argument: as on the command line or in the config, e.g. model.learning_rate.
-        values: what the axis shows.
-        label: the axis' name in table and picture; the argument's own by default.
-        factor: what a value is multiplied by to become the argument.
+        values: the values in the table and on the heatmap's axis.
+        label: name of the axis in the table and on the heatmap; by default that of the argument.
+        factor: multiplies a value to give the argument.
     """
 
     argument: str
@@ -31,47 +42,100 @@ class Axis:
 
     @property
     def choices(self) -> dict[Shown, Any]:
-        """What the axis shows, a list as text, and what the argument is set to there."""
+        """The argument's value by the shown value. A list is shown as text."""
         shown = [value if isinstance(value, Shown) else json.dumps(value) for value in self.values]
         return {s: v if self.factor == 1 else v * self.factor for s, v in zip(shown, self.values, strict=True)}
 
 
 def all_points(grid: Sequence[Axis]) -> list[dict[str, Shown]]:
-    """What every axis shows, for each point."""
+    """Return every point: the shown value of each axis by its name."""
     names = [axis.name for axis in grid]
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*(axis.choices for axis in grid))]
 
 
-def place(config: dict[str, Any], argument: str) -> tuple[dict[str, Any], str]:
-    """Where in a resolved recipe an argument is: the mapping that holds it, and its key there.
-
-    As on the command line, init_args may be left out: model.learning_rate. Raises ValueError if there is none.
-    """
-    *path, last = argument.split(".")
-    here: Any = config
-    for key in path:
-        here = _inside(here, key).get(key) if isinstance(here, dict) else None
-    found = _inside(here, last) if isinstance(here, dict) else {}
-    if last not in found:
-        raise ValueError(f"the recipe has no argument {argument}: give one such as model.learning_rate")
-    return found, last
-
-
-def _inside(here: dict[str, Any], key: str) -> dict[str, Any]:
-    return here if key in here else here.get("init_args") or {}
-
-
-def check(config: dict[str, Any], grid: Sequence[Axis]) -> None:
-    """Raises ValueError for a grid that cannot be run."""
+def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
+    """Raise ValueError for a grid that cannot be run."""
     if not grid:
         raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
-    places = [place(config, axis.argument) for axis in grid]
-    fractions = [axis.values for axis, (_, key) in zip(grid, places, strict=True) if key == "val_fraction"]
-    if 0 in [config["data"].get("init_args", {}).get("val_fraction"), *itertools.chain(*fractions)]:
-        raise ValueError("a sweep chooses on validation images: data.val_fraction is 0")
+    keys = [_find(settings, axis.argument)[1] for axis in grid]
+    fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
+    if 0 in [settings["data"].get("init_args", {}).get("val_fraction"), *itertools.chain(*fractions)]:
+        raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
     names = [axis.name for axis in grid]
     for axis in grid:
         if names.count(axis.name) > 1:
             raise ValueError(f"two axes of the grid are called {axis.name}: give them labels")
         if len(axis.choices) < len(axis.values):
-            raise ValueError(f"a value comes twice on the axis {axis.name}: {axis.values}")
+            raise ValueError(f"a value occurs twice on the axis {axis.name}: {axis.values}")
+
+
+def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, float]:
+    """Train a recipe with some arguments replaced, and return the training loss and the accuracy on all splits.
+
+    Args:
+        settings: the resolved recipe.
+        arguments: value by argument, such as model.learning_rate.
+    """
+    settings = copy.deepcopy(settings)
+    for argument, value in arguments.items():
+        holder, key = _find(settings, argument)
+        holder[key] = value
+    model, data = build(settings)
+    trainer = _trainer(settings["trainer"])
+    trainer.fit(model, data)
+    scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
+    data.setup("test")
+    for split in ("train", "val", "test"):
+        dataset = data.splits[split]
+        images, labels = dataset[torch.arange(len(dataset))]
+        correct = torch_logits(model, images).argmax(1) == labels
+        scores[f"{split}_accuracy"] = correct.double().mean().item()
+    return scores
+
+
+def build(settings: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
+    """Return the network and the data of a recipe, as read from YAML.
+
+    Sets the recipe's seed, and loads its `pretrained` weights.
+    """
+    lightning.seed_everything(settings["seed_everything"], verbose=False)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageClassifier, "model")
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    built = parser.instantiate(parser.parse_object({key: settings[key] for key in ("model", "data")}))
+    if start := settings.get("pretrained"):
+        pretrained.init_from(built.model, start)
+    return built.model, built.data
+
+
+def _find(settings: dict[str, Any], argument: str) -> tuple[dict[str, Any], str]:
+    """Return the mapping in a resolved recipe that holds an argument, and its key there.
+
+    As on the command line, init_args may be left out: model.learning_rate. Raises ValueError if there is none.
+    """
+    *path, last = argument.split(".")
+    holder: Any = settings
+    for key in path:
+        holder = _level(holder, key).get(key) if isinstance(holder, dict) else None
+    found = _level(holder, last) if isinstance(holder, dict) else {}
+    if last not in found:
+        raise ValueError(f"the recipe has no argument {argument}: give one such as model.learning_rate")
+    return found, last
+
+
+def _level(settings: dict[str, Any], key: str) -> dict[str, Any]:
+    return settings if key in settings else settings.get("init_args") or {}
+
+
+def _trainer(options: dict[str, Any]) -> lightning.Trainer:
+    kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
+    kept["precision"] = usable_precision(kept.get("precision"), kept.get("accelerator"))
+    own = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,  # the point is measured once, at the end
+        "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # stops at NaN
+    }
+    return lightning.Trainer(**kept | own)

@@ -1,4 +1,4 @@
-"""What an exported file is worth, by ONNX Runtime's answers: the figures of its card."""
+"""Measurements that calibrate a network and fill the card of an exported file."""
 
 from typing import Any
 
@@ -10,16 +10,28 @@ from ..contract.card import Number, Robustness
 from ..datamodules import ImageDataModule
 from ..datamodules.augment import Fill
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
-from ..models.calibration import reliability
-from ..models.export import Answers, OnnxFile
+from ..models import ImageClassifier
+from ..models.calibration import fit_temperature, reliability
+from ..models.export import Answers, OnnxFile, torch_logits
 from ..models.metrics import classification_metrics, confusions
 
 SEVERITIES = range(1, 6)
-PART = 100  # images that are corrupted at once
+CHUNK = 100  # images that are corrupted at once
+FEWEST = 100  # held-out images for a temperature; fewer give a random one
+
+
+def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float | None:
+    """Return the temperature fitted on the validation split, or None if it has fewer than `FEWEST` images."""
+    data.setup("validate")
+    held_out = data.splits["val"]
+    if len(held_out) < FEWEST:
+        return None
+    images, labels = held_out[torch.arange(len(held_out))]
+    return fit_temperature(torch_logits(model, images), labels)
 
 
 def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
-    """The card's metrics, confusion_matrix and reliability, from the answers to the test images."""
+    """Return the card's metrics, confusion_matrix and reliability, from the answers to the test images."""
     logits, probabilities = answers
     metrics = classification_metrics(probabilities, labels)
     before = classification_metrics(logits.softmax(1), labels)
@@ -32,9 +44,9 @@ def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
 
 
 def robustness(file: OnnxFile, data: ImageDataModule, count: int) -> Robustness | None:
-    """Accuracy under every corruption, on at most `count` test images, evenly spread; None for a count of 0."""
+    """Return the accuracy under each corruption on `count` test images, evenly spaced, or None for a count of 0."""
     if count < 0:
-        raise ValueError(f"corruption_images is a number of images from 0 up, not {count}")
+        raise ValueError(f"corruption_images is {count}: expected a number of images from 0 up")
     if not count:
         return None
     images, labels = data.load(train=False)
@@ -43,10 +55,10 @@ def robustness(file: OnnxFile, data: ImageDataModule, count: int) -> Robustness 
     fill: Fill = "mirror" if data.prepare_image == "photo" else "black"
     table: dict[str, list[Number]] = {name: [] for name in CORRUPTIONS}
     for name, severity in track([(name, severity) for name in CORRUPTIONS for severity in SEVERITIES], "Corruptions"):
-        right = 0
-        for start in range(0, len(labels), PART):
-            part = slice(start, start + PART)
-            predicted = file.answers(corrupt(images[part], name, severity, fill, start))[0].argmax(1)
-            right += int((predicted == labels[part]).sum())
-        table[name].append(right / len(labels))
+        correct = 0
+        for start in range(0, len(labels), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            predicted = file.answers(corrupt(images[chunk], name, severity, fill, start))[0].argmax(1)
+            correct += int((predicted == labels[chunk]).sum())
+        table[name].append(correct / len(labels))
     return {"images": len(labels), "accuracy": table}

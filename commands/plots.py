@@ -1,20 +1,21 @@
-"""The pictures: images with captions, a confusion matrix, learning curves. PNG files, no display needed."""
+"""PNG plots: image sheets, confusion matrices, reliability, learning curves, heatmaps. They need no display."""
 
 import csv
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure  # without pyplot: no global state, no window system
+from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+
+from ..contract.files import atomic_write
 
 DPI = 150
 
 
 def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5) -> None:
-    """Images uint8 [N, C, H, W] in rows, each with its caption below."""
+    """Plot images uint8 [N, C, H, W] in rows, each with its caption below."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
@@ -24,17 +25,21 @@ def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = 
         ax.axis("off")
     for ax, image, caption in zip(axes, images, captions, strict=False):
         grey = image.shape[0] == 1
-        picture = image[0] if grey else image.transpose(1, 2, 0)
-        ax.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+        pixels = image[0] if grey else image.transpose(1, 2, 0)
+        ax.imshow(pixels, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
         ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9, parse_math=False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     _save(figure, path)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, title: str = "") -> None:
-    """counts [classes, classes]: rows are the true classes, columns the predicted ones.
+    """Plot a confusion matrix, colored by the share of the true class, so that classes of any size compare.
 
-    Coloured by the share of the true class, so that classes of any size compare.
+    Args:
+        counts: [classes, classes]; rows are the true classes, columns the predicted ones.
+        classes: the names.
+        path: the PNG file.
+        title: above the plot.
     """
     n = len(classes)
     side = max(4.5, 0.62 * n + 1.5)
@@ -44,8 +49,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if n <= 30:
         for i, j in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[i, j] > 0.5 else "black"
-            ax.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
+            color = "white" if shares[i, j] > 0.5 else "black"
+            ax.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=color)
     ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
@@ -54,21 +59,24 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
-    """How often a network is right (y) when it is so sure (x), and how often it is so sure (below).
+    """Plot accuracy over confidence, and below it the share of the images of each confidence.
 
-    curves: by name, the (mean confidence, accuracy, images) of each bin of confidence.
+    Args:
+        curves: by name, the (mean confidence, accuracy, images) of each bin of confidence.
+        path: the PNG file.
+        title: above the plot.
     """
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
     for number, (name, bins) in enumerate(curves.items()):
         confidence, accuracy, images = zip(*bins, strict=True)
-        colour, style = f"C{number}", "o--" if number == 0 and len(curves) > 1 else "o-"
-        ax.plot(confidence, accuracy, style.replace("o", ""), color=colour, label=name)
-        ax.scatter(confidence, accuracy, 4 + 60 * np.divide(images, sum(images)), color=colour)  # few images, small dot
-        below.plot(confidence, np.divide(images, sum(images)), style, color=colour, markersize=4)
-    ax.set(ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.04))
-    below.set(xlabel="confidence", ylabel="of images", ylim=(0, 1))
+        color, style = f"C{number}", "o--" if number == 0 and len(curves) > 1 else "o-"
+        ax.plot(confidence, accuracy, style.replace("o", ""), color=color, label=name)
+        ax.scatter(confidence, accuracy, 4 + 60 * np.divide(images, sum(images)), color=color)  # few images, small dot
+        below.plot(confidence, np.divide(images, sum(images)), style, color=color, markersize=4)
+    ax.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.04))
+    below.set(xlabel="confidence", ylabel="images", ylim=(0, 1))
     for axes in (ax, below):
         axes.grid(alpha=0.3)
     ax.legend(loc="lower right")
@@ -77,10 +85,13 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
 
 
 def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str = "") -> None:
-    """Accuracy over severity, a panel for each corruption and a line for each model.
+    """Plot accuracy over severity, with a panel for each corruption and a line for each model.
 
-    tables: by the model's name, by the corruption's, the accuracy (0-1) from severity 1 upwards. They are in the PNG's
-    Description too, as JSON, so that one can tell what was drawn.
+    Args:
+        tables: by model and by corruption, the accuracy (0-1) from severity 1 upwards. The PNG's Description holds
+            them as JSON, so that a test can compare them with the cards.
+        path: the PNG file.
+        title: above the plot.
     """
     corruptions = list(dict.fromkeys(name for table in tables.values() for name in table))
     columns = 3
@@ -110,8 +121,16 @@ def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, 
 
 
 def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
-    """rows[...][score] (0-1 or None) over the values of the columns y (downwards) and x, in the order of the rows; each
-    cell annotated."""
+    """Plot a score (0-1 or None) over two columns of a table, with its value in each cell.
+
+    Args:
+        rows: the table. The values of an axis keep the order of the rows.
+        y: the column of the vertical axis.
+        x: the column of the horizontal axis.
+        score: the column of the score.
+        path: the PNG file.
+        title: above the plot.
+    """
     ys, xs = (list(dict.fromkeys(row[name] for row in rows)) for name in (y, x))
     values = np.full((len(ys), len(xs)), np.nan)
     for row in rows:
@@ -119,7 +138,7 @@ def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title:
             values[ys.index(row[y]), xs.index(row[x])] = row[score]
     figure = Figure(figsize=(1.6 + 0.85 * len(xs), 1.4 + 0.7 * len(ys)), layout="constrained")
     ax = figure.subplots()
-    picture = ax.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    cells = ax.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     for i, j in np.ndindex(values.shape):
         text = "failed" if np.isnan(values[i, j]) else f"{values[i, j]:.3f}"
         ax.text(j, i, text, ha="center", va="center", color="black" if values[i, j] > 0.6 else "white", fontsize=9)
@@ -127,7 +146,7 @@ def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title:
     ax.set_yticks(range(len(ys)), [_tick(value) for value in ys], parse_math=False)
     ax.set(xlabel=x, ylabel=y)
     ax.set_title(title, fontsize=11, parse_math=False)
-    figure.colorbar(picture, ax=ax)
+    figure.colorbar(cells, ax=ax)
     _save(figure, path)
 
 
@@ -136,16 +155,16 @@ def _tick(value: object) -> str:
 
 
 def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
-    """Accuracy and loss over the epochs, of training and validation, out of a run's metrics.csv."""
+    """Plot accuracy and loss of training and validation over the epochs of a run's metrics.csv."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for ax, what in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+    for ax, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for stage, style in (("train", "C0--"), ("val", "C1-")):
-            epochs, values = read_curve(metrics_csv, f"{stage}_{what}")
+            epochs, values = read_curve(metrics_csv, f"{stage}_{metric}")
             if epochs:
                 label = {"train": "training", "val": "validation"}[stage]
                 marker = "o" if len(epochs) < 3 else None
                 ax.plot(epochs, values, style, label=label, marker=marker)
-        ax.set(xlabel="epoch", ylabel=what)
+        ax.set(xlabel="epoch", ylabel=metric)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
         ax.legend()
@@ -154,16 +173,13 @@ def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
 
 
 def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
-    """(epochs counted from 1, values) of one column of Lightning's metrics.csv; empty if it is not there."""
+    """Return the epochs, counted from 1, and the values of a column of metrics.csv; empty lists if it is missing."""
     with metrics_csv.open(newline="") as file:
         rows = [(int(row["epoch"]) + 1, float(row[column])) for row in csv.DictReader(file) if row.get(column)]
     return [epoch for epoch, _ in rows], [value for _, value in rows]
 
 
 def _save(figure: Figure, path: Path, description: str = "") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), atomic_write(path) as temporary:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(unfinished, dpi=DPI, format="png", metadata={"Description": description})
-    unfinished.replace(path)
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Description": description})

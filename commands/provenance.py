@@ -1,9 +1,12 @@
-"""How a network was made: command, code, machine and time. It travels in the checkpoint."""
+"""Provenance of a trained network, and the machine it was trained on: command, commit, hardware, time."""
 
+import ctypes
+import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,94 +15,155 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from ..contract.card import Training
-from .hardware import processor
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
-PLACES = ("--runs", "--zoo", "--data.data_dir")  # options that say where, not how
+# Options that say where files are, not how the network is trained.
+PATH_OPTIONS = ("--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir")
+RUN_OPTIONS = ("--config", "-c", "--ckpt_path")  # options that choose a run
 
 
 class Provenance(Callback):
-    """Keeps, over stops and resumptions, the first command and the seconds that training took in all."""
+    """Callback that keeps the first command and the total training time in the checkpoint, over all resumes."""
 
     def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-        self._before = 0.0  # seconds of the runs that this one goes on from
+        self._kept: dict[str, Any] = {}
+        self._seconds_before = 0.0  # of the runs that this one resumes
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._start = time.monotonic()
-        own: dict[str, Any] = {
-            "command": command(),
-            "commit": commit(),
-            "hardware": hardware(trainer),
-            "precision": trainer.precision,
-        }
-        before = self._made.get("command")
-        self._made = {**own, **self._made}
+        own = {"command": command(), "commit": commit(), "hardware": hardware(trainer), "precision": trainer.precision}
+        before = self._kept.get("command")
+        self._kept = {**own, **self._kept}
         if before and not _options(own["command"]) <= _options(before):  # such as a higher max_epochs
-            self._made["command"] = f"{before} && {own['command']}"
+            self._kept["command"] = f"{before} && {own['command']}"
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self._made, "seconds": self._before + time.monotonic() - self._start}
+        return {**self._kept, "seconds": self._seconds_before + time.monotonic() - self._start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._made, self._before = dict(state), state["seconds"]
+        self._kept, self._seconds_before = dict(state), state["seconds"]
 
 
-def made(checkpoint: str | Path) -> Training:
-    """What `Provenance` kept of a checkpoint's run: command, commit, hardware, precision, epochs, seconds."""
-    last = Path(checkpoint).with_name("last.ckpt")  # the best one is not the end
-    checkpoint = last if last.is_file() else checkpoint
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def training_provenance(checkpoint: str | Path) -> Training:
+    """Return what `Provenance` kept of a checkpoint's run, with the number of epochs."""
+    last = Path(checkpoint).with_name("last.ckpt")  # the best checkpoint is not the end of the run
+    content = torch.load(last if last.is_file() else checkpoint, map_location="cpu", weights_only=True)
     kept = content["callbacks"].get("Provenance", {})
     if "command" in kept:
-        kept["command"] = " && ".join(_without_places(shlex.split(one)) for one in kept["command"].split(" && "))
+        kept["command"] = " && ".join(_without_paths(shlex.split(one)) for one in kept["command"].split(" && "))
     return {**kept, "epochs": content["epoch"] + 1}
 
 
 def command() -> str:
-    """The command line of this process, as one would type it, but for where it read and wrote."""
-    return _without_places([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command line of this process as a user types it, without PATH_OPTIONS."""
+    program = Path(sys.argv[0])
+    own = program.stem in ("cnnzoo", "train", "__main__")  # python train.py and python -m cnnzoo are cnnzoo
+    return _without_paths(["cnnzoo" if own else program.name, *sys.argv[1:]])
 
 
-def recipe(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a resolved configuration says how a network is made, but for where its data lay."""
-    kept: dict[str, Any] = {key: config[key] for key in RECIPE if config.get(key) is not None}
-    kept["trainer"] = {flag: value for flag, value in config.get("trainer", {}).items() if value is not None}
+def recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of resolved settings that says how a network is trained, without the data's folder."""
+    kept: dict[str, Any] = {key: settings[key] for key in RECIPE if settings.get(key) is not None}
+    kept["trainer"] = {flag: value for flag, value in settings.get("trainer", {}).items() if value is not None}
     if "data_dir" in kept.get("data", {}).get("init_args", {}):
         kept["data"] = {**kept["data"], "init_args": {**kept["data"]["init_args"], "data_dir": None}}
     return kept
 
 
-def _options(command: str) -> set[tuple[str, str]]:
-    """What a command sets, but for the run that it is about."""
-    words = shlex.split(command)
-    about = ("--config", "-c", "--ckpt_path")
-    return {(key, value) for key, value in pairwise(words) if key.startswith("-") and key not in about}
-
-
-def _without_places(words: list[str]) -> str:
-    pairs = zip(words, ["", *words], strict=False)
-    return shlex.join(word for word, before in pairs if not {word.partition("=")[0], before} & set(PLACES))
-
-
 def commit() -> str | None:
-    """The git commit of this code, with "-dirty" if it was changed since; None where it is not in git."""
+    """Return the git commit of this code, with "-dirty" if it was changed since; None outside its repository."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy inside some other repository
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails for an installed copy in another repository
         return git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def hardware(trainer: Trainer) -> str:
-    """What the training runs on: the devices, as their makers call them."""
+    """Return the number and the vendor's name of the devices that a trainer uses."""
     device = trainer.strategy.root_device
     if device.type != "cuda":
-        return processor()
+        count = cores()
+        return f"{count} core{'s' if count > 1 else ''}, {_cpuinfo('model name') or 'unknown processor'}"
     count = trainer.world_size
     return f"{count} GPU{'s' if count > 1 else ''}, {torch.cuda.get_device_name(device)}"
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_precision(wanted: str | None, accelerator: str | None) -> str | None:
+    """Return `wanted`, but 32-true instead of bf16-mixed on a device without bfloat16 in hardware.
+
+    Args:
+        wanted: the Trainer's precision.
+        accelerator: the Trainer's accelerator: cpu, cuda, gpu, mps or auto.
+    """
+    if wanted != "bf16-mixed":
+        return wanted
+    if accelerator not in ("cpu", "cuda"):
+        found = torch.accelerator.current_accelerator(check_available=True)
+        accelerator = found.type if found else "cpu"
+    return wanted if has_bfloat16(accelerator) else "32-true"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Return whether a device (cpu or cuda) computes bfloat16 in hardware. Other devices are taken not to."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def keep_threads() -> None:
+    """Fix the number of threads, so that the same sums are rounded the same way in every step.
+
+    MKL may use fewer threads in some steps. PyTorch forbids that (MKL_DYNAMIC) only if the number is set.
+    """
+    torch.set_num_threads(torch.get_num_threads())
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to return freed memory to the kernel; do nothing on other systems.
+
+    Every step frees and allocates the same hundreds of megabytes. Without this a SpeedNet step takes 1.12 to 1.16
+    of the time, since the memory comes back page by page.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in ((-4, 0), (-1, -1)):  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+            mallopt(parameter, value)
+
+
+def _words(words: list[str]) -> Iterator[str]:
+    """Split --key=value into two words."""
+    for word in words:
+        yield from word.split("=", 1) if word.startswith("--") else [word]
+
+
+def _options(command: str) -> set[tuple[str, str]]:
+    """Return the options of a command and their values, without RUN_OPTIONS."""
+    words = _words(shlex.split(command))
+    return {(key, value) for key, value in pairwise(words) if key.startswith("-") and key not in RUN_OPTIONS}
+
+
+def _without_paths(words: list[str]) -> str:
+    split = list(_words(words))
+    pairs = zip(split, ["", *split], strict=False)
+    return shlex.join(word for word, before in pairs if not {word, before} & set(PATH_OPTIONS))
+
+
+def _cpuinfo(field: str) -> str:
+    """Return a field of the first core in /proc/cpuinfo, or an empty string."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")

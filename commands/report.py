@@ -1,38 +1,44 @@
-"""What `test` leaves behind: metrics.json, confusion matrix, reliability, the worst mistakes, learning curves."""
+"""The report of `test`: metrics.json and plots. The tables of `summary` and `predict`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from ..contract.files import atomic_write
+from ..contract.images import UndecodableImage, decode, to_input
 from ..datamodules import ImageDataModule
+from ..datamodules.files import SUFFIXES
 from ..models import ImageClassifier
+from ..models.arithmetic import Volume
 from ..models.calibration import reliability
 from ..models.metrics import classification_metrics, confusions
+from ..models.summary import summarize
 from . import plots
-from .calibrate import held_out_temperature
+from .measure import held_out_temperature
 
 MISTAKES = 25  # images on the sheet of mistakes
 
 
 class Report(Callback):
-    """Collects every test image's logits, over all devices, and writes the report at the end.
+    """Callback that collects the logits of all test images, over all devices, and writes the report at the end.
 
     Args:
-        folder: where the files go.
-        details: what else metrics.json says (the dataset, the seed, the command ...).
-        metrics_csv: the run's history, for the learning curves; left out if it is not there.
+        folder: where the files go. Its metrics.csv, if there is one, gives the learning curves.
+        details: further fields of metrics.json, such as the dataset, the seed and the command.
     """
 
-    def __init__(self, folder: Path, details: dict[str, Any], metrics_csv: Path) -> None:
+    def __init__(self, folder: Path, details: dict[str, Any]) -> None:
         self.folder = folder
         self.details = details
-        self.metrics_csv = metrics_csv
         self.written: list[str] = []
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -44,11 +50,11 @@ class Report(Callback):
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         images, logits, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
         self._batches.clear()
-        worst = _most_confidently_wrong(logits, labels)
-        parts = [_gather(part) for part in (logits, labels, images[worst], logits[worst], labels[worst])]
+        worst = _worst_mistakes(logits, labels)
+        gathered = [_gather(part) for part in (logits, labels, images[worst], logits[worst], labels[worst])]
         if not trainer.is_global_zero:
             return
-        logits, labels, wrong_images, wrong_logits, wrong_labels = parts
+        logits, labels, wrong_images, wrong_logits, wrong_labels = gathered
         data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(module, ImageClassifier)
         classes, temperature = data.classes, held_out_temperature(module, data)
@@ -66,7 +72,7 @@ class Report(Callback):
         if temperature:
             curves["calibrated"] = reliability(calibrated, labels)
         plots.reliability(curves, self._path("reliability.png"), type(module).__name__)
-        order = _most_confidently_wrong(wrong_logits, wrong_labels)
+        order = _worst_mistakes(wrong_logits, wrong_labels)
         if len(order):
             probabilities = (wrong_logits / (temperature or 1)).softmax(1)
             captions = [
@@ -77,29 +83,91 @@ class Report(Callback):
             plots.sheet(wrong_images[order].numpy(), captions, self._path("mistakes.png"), "Most confidently wrong")
         else:
             (self.folder / "mistakes.png").unlink(missing_ok=True)
-        if self.metrics_csv.is_file():
-            plots.learning_curves(self.metrics_csv, self._path("learning_curves.png"), type(module).__name__)
+        if (self.folder / "metrics.csv").is_file():
+            plots.learning_curves(self.folder / "metrics.csv", self._path("learning_curves.png"), type(module).__name__)
 
     def _write_json(self, content: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / ".metrics.json"
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        unfinished.replace(self._path("metrics.json"))
+        with atomic_write(self._path("metrics.json")) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def _path(self, name: str) -> Path:
         self.written.append(name)
         return self.folder / name
 
 
-def _most_confidently_wrong(logits: Tensor, labels: Tensor) -> Tensor:
-    """Positions of at most MISTAKES wrong answers, the most confident first."""
+def summary_table(model: ImageClassifier) -> Table:
+    """Return the volume, parameters and multiply-adds of every layer, for one image."""
+    table = Table(title=type(model).__name__)
+    table.add_column("layer")
+    for column in ("volume W × H × D", "parameters", "multiply-adds"):
+        table.add_column(column, justify="right")
+    depth, height, width = model.input_shape
+    table.add_row("input", str(Volume(width, height, depth)), "", "")
+    rows = summarize(model)
+    for row in rows:
+        table.add_row(row.kind, str(row.output), _number(row.parameters), _number(row.multiply_adds))
+    table.add_section()
+    table.add_row("total", "", _number(sum(r.parameters for r in rows)), _number(sum(r.multiply_adds for r in rows)))
+    return table
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the given files, and the PNG and JPEG files anywhere in the given folders.
+
+    Raises FileNotFoundError for a missing path or a folder without images.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise FileNotFoundError(f"no PNG or JPEG images in {path}")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(f"no such image or folder: {path}")
+    return files
+
+
+def read_inputs(files: Sequence[Path], data: ImageDataModule) -> Tensor:
+    """Return image files as network inputs uint8 [N, C, H, W], prepared as the service prepares them.
+
+    Raises ValueError that names the file, for one that cannot be decoded.
+    """
+    inputs = []
+    for file in files:
+        try:
+            inputs.append(to_input(decode(file.read_bytes()), data.image_shape, data.prepare_image))
+        except UndecodableImage as error:
+            raise ValueError(f"{file}: {error}") from None
+    return torch.from_numpy(np.stack(inputs))
+
+
+def top_table(files: Sequence[Path], probabilities: Tensor, classes: Sequence[str], top_k: int) -> Table:
+    """Return a table with a row for each file and its most probable classes; probabilities [N, classes]."""
+    top_k = min(top_k, len(classes))
+    table = Table("image", *(f"top {k}" for k in range(1, top_k + 1)))
+    best = probabilities.topk(top_k)
+    for file, values, indices in zip(files, best.values, best.indices, strict=True):
+        cells = [str(file), *(f"{classes[c]}  {p:.1%}" for p, c in zip(values, indices, strict=True))]
+        table.add_row(*map(Text, cells))  # Text, since a name may hold brackets, which are markup
+    return table
+
+
+def _worst_mistakes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the positions of at most MISTAKES wrong answers, the most confident first."""
     confidence, predicted = logits.softmax(1).max(1)
     wrong = torch.nonzero(predicted != labels).flatten()
     return wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
 
 
 def _gather(part: Tensor) -> Tensor:
-    """The parts of all devices after one another, on the CPU; they may differ in length."""
+    """Return the tensors of all devices, concatenated, on the CPU. Their lengths may differ."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         part = torch.cat(gather_all_tensors(part))
     return part.cpu()
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""

@@ -1,8 +1,9 @@
 """Run folders: runs/<name>/version_k/ with config.yaml, metrics.csv and checkpoints/{best,last}.ckpt."""
 
 import contextlib
+import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,131 +13,33 @@ import yaml
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
-# What may be another in a run that goes on, or is tested or exported: it changes no step of the training.
-FREE = ("compile", "views", "data_dir", "eval_batch_size")
+# Settings that change no training step: a run may be resumed, tested or exported with another value.
+RESUMABLE = ("compile", "views", "data_dir", "eval_batch_size")
+# Settings of the trainer that say how long a run trains.
+LENGTH = ("max_epochs", "max_steps", "max_time", "limit_train_batches")
+SHOWN = 4  # differing settings, and runs, that a message lists
+
+Settings = dict[str, Any]
+"""A resolved configuration, as read from YAML."""
+
+Differences = dict[str, tuple[Any, Any]]
+"""By setting, such as model.learning_rate: the run's value and the given value."""
 
 
-def claim(runs: Path, name: str) -> Path:
-    """A new, empty run folder with the next free version, this process's alone."""
-    for version in count(max(map(version_of, _all(runs, name)), default=-1) + 1):
+def create_run(runs: Path, name: str) -> Path:
+    """Create and return an empty run folder with the next free version, safe against concurrent runs."""
+    for version in count(max(map(_version, _all_runs(runs, name)), default=-1) + 1):
         folder = runs / name / f"version_{version}"
         try:
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:  # another run was quicker
+        except FileExistsError:
             continue
     raise AssertionError("unreachable")
 
 
-def version_of(run: Path) -> int:
-    """k of a folder named version_k."""
-    return int(run.name.removeprefix("version_"))
-
-
-def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str) -> Path:
-    """The checkpoint that `wanted` names: a path, or "best" or "last" of `run`, else of the newest run.
-
-    Raises FileNotFoundError, saying where it was looked for.
-    """
-    if wanted not in ("best", "last"):
-        path = Path(wanted)
-        if not path.is_file():
-            raise FileNotFoundError(f"no checkpoint {path.absolute()}: give a .ckpt file, best or last")
-        return path
-    for folder in [run] if run else sorted(_all(runs, name), key=version_of, reverse=True):
-        path = folder / CHECKPOINTS / f"{wanted}.ckpt"
-        if path.is_file() and not (folder / CONFIG).is_file():
-            raise FileNotFoundError(f"{folder} has no {CONFIG}, which says what it is: restore it, or remove the run")
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"no {wanted}.ckpt in {run or (runs / name).absolute()}: train first (cnnzoo fit, same --config), "
-        "or give --config the run folder, or --ckpt_path a file (last, where nothing was validated)"
-    )
-
-
-def check_checkpoint(path: Path) -> None:
-    """Raises ValueError for a file that is not a checkpoint of this project."""
-    try:
-        entries = _content(path)
-        whole = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
-    except Exception:  # a foreign file fails in whatever way the unpickler happens to
-        whole = False
-    if not whole:
-        raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
-
-
-def check_data(run: Path, config: dict[str, Any]) -> None:
-    """Raises ValueError if the data of a config is split otherwise than the run's own: what it calls test images, or
-    validation images, the run may have been trained on."""
-    theirs, ours = _settings(run, "data"), _plain(config["data"])
-    if theirs["class_path"] != ours["class_path"]:
-        return
-    for key in ("seed", "val_fraction"):
-        if theirs.get(key) != ours.get(key):
-            raise ValueError(
-                f"{run} was trained with data.{key} {theirs.get(key)}, the config here says {ours.get(key)}: "
-                f"other images would be held out. Give --config {run}"
-            )
-
-
-def check_resumed(run: Path, config: dict[str, Any], checkpoint: Path) -> None:
-    """Raises ValueError if the network, the data or the seed of a config is not what the run was begun with, or if it
-    asks for fewer epochs than the checkpoint has."""
-    seed = read_config(run).get("seed_everything")
-    if seed != config.get("seed_everything"):
-        raise ValueError(
-            f"{run} was begun with --seed_everything {seed}, not {config.get('seed_everything')}: go on with "
-            f"--config {run}, or leave --ckpt_path out for a new run"
-        )
-    epoch, wanted = _content(checkpoint)["epoch"] + 1, config["trainer"].get("max_epochs")
-    if wanted is not None and 0 <= wanted < epoch:
-        raise ValueError(f"{checkpoint} has come to epoch {epoch}: --trainer.max_epochs {wanted} is fewer")
-    for part in ("model", "data"):
-        theirs, ours = _settings(run, part), _plain(config[part])
-        for key in sorted(theirs.keys() | ours.keys()):
-            if key not in FREE and theirs.get(key) != ours.get(key):
-                raise ValueError(
-                    f"{run} was begun with {part}.{key} {theirs.get(key)}, the config here says {ours.get(key)}. Go on "
-                    f"with --config {run}, or leave --ckpt_path out for a new run"
-                )
-
-
-def check_classes(checkpoint: Path, classes: Sequence[str]) -> None:
-    """Raises ValueError if a network learnt other classes, or in another order."""
-    learnt = _content(checkpoint).get("classes", list(classes))
-    if learnt != list(classes):
-        shown = [", ".join(names[:12]) for names in (learnt, classes)]
-        raise ValueError(f"{checkpoint} was trained on the classes {shown[0]}; the data here has {shown[1]}")
-
-
-def read_config(run: Path) -> dict[str, Any]:
-    """A run's resolved configuration. Raises ValueError if its config.yaml is damaged."""
-    path = run / CONFIG
-    with contextlib.suppress(yaml.YAMLError):
-        config = yaml.safe_load(path.read_text())
-        if isinstance(config, dict) and {"model", "data"} <= config.keys():
-            return config
-    raise ValueError(f"{path} is damaged: it holds no network and data. Restore it, or remove the run")
-
-
-def _settings(run: Path, part: str) -> dict[str, Any]:
-    return _plain(read_config(run)[part])
-
-
-def _content(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-
-
-def _plain(part: dict[str, Any]) -> dict[str, Any]:
-    """Class, by its short name, and arguments."""
-    return {"class_path": part["class_path"].rpartition(".")[2], **part.get("init_args", {})}
-
-
-def remove_unless_begun(run: Path) -> None:
-    """Removes a run folder without a checkpoint, and the folders around it if they are empty then."""
-    if (run / CHECKPOINTS).is_dir():
-        return
+def remove_run(run: Path) -> None:
+    """Remove a run folder, and the folders around it if they are empty then."""
     shutil.rmtree(run, ignore_errors=True)
     with contextlib.suppress(OSError):
         for folder in (run.parent, run.parent.parent):
@@ -144,12 +47,155 @@ def remove_unless_begun(run: Path) -> None:
 
 
 def run_of(path: Path) -> Path | None:
-    """The run folder that a checkpoint or a config lies in, if it lies in one."""
+    """Return the run folder that holds a config or a checkpoint, or None for a file elsewhere."""
     for folder in list(path.absolute().parents)[:2]:
-        if (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir():
+        is_run = folder.name.startswith("version_") or (folder / CHECKPOINTS).is_dir()
+        if is_run and (folder / CONFIG).is_file():
             return folder
     return None
 
 
-def _all(runs: Path, name: str) -> list[Path]:
+def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settings: Settings) -> Path:
+    """Return the checkpoint that `wanted` names.
+
+    Args:
+        wanted: the path of a file, "best" or "last".
+        run: the run folder to take "best" or "last" from; by default the newest run with these settings.
+        runs: the folder of all run folders.
+        name: the model's name.
+        settings: the settings that the run must have. Runs of the same length are preferred.
+
+    Raises FileNotFoundError if there is no such checkpoint, ValueError if all runs have other settings.
+    """
+    if wanted not in ("best", "last"):
+        path = Path(wanted)
+        if not path.is_file():
+            raise FileNotFoundError(f"no checkpoint {path.absolute()}: give a .ckpt file, best or last")
+        return path
+    relative = Path(CHECKPOINTS, f"{wanted}.ckpt")
+    newest_first = sorted(_all_runs(runs, name), key=_version, reverse=True)
+    found = [one for one in ([run] if run else newest_first) if (one / relative).is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"no {wanted}.ckpt in {run or (runs / name).absolute()}: train first (cnnzoo fit, same --config), "
+            "or give --config a run folder, or --ckpt_path a file (last, if nothing was validated)"
+        )
+    if run:
+        return run / relative
+    differing = {one: differences(one, settings) for one in found}
+    matching = [one for one in found if not differing[one]]
+    if not matching:
+        listed = "\n".join(f"  {one.name}: {describe(differing[one])}" for one in found[:SHOWN])
+        raise ValueError(
+            f"no run in {(runs / name).absolute()} has these settings:\n{listed}\n"
+            "Train one (cnnzoo fit without --ckpt_path), or give --config a run folder to use that run"
+        )
+    return next((one for one in matching if _length(read_config(one)) == _length(settings)), matching[0]) / relative
+
+
+def differences(run: Path, settings: Settings) -> Differences:
+    """Compare the network, data, seed and initial weights of a run with the given ones, except RESUMABLE settings."""
+    theirs, ours = _flat(read_config(run)), _flat(settings)
+    differing = {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())}
+    differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+    classes = [part for part in ("model", "data") if part in differing]  # then their arguments cannot be compared
+    return {key: pair for key, pair in differing.items() if key in classes or key.partition(".")[0] not in classes}
+
+
+def describe(differing: Differences) -> str:
+    """Return differences as text: model.learning_rate 0.003, not 0.5; …"""
+    texts = [f"{key} {theirs}, not {ours}" for key, (theirs, ours) in differing.items()]
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return "; ".join(texts[:SHOWN] + more)
+
+
+def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
+    """Raise ValueError if a run cannot be resumed with these settings.
+
+    It cannot if the settings differ, or if they ask for fewer epochs than the checkpoint has.
+    """
+    if differing := differences(run, settings):
+        raise ValueError(
+            f"{run} was started with {describe(differing)}: resume with --config {run}, "
+            "or leave out --ckpt_path to start a new run"
+        )
+    epochs, wanted = _content(checkpoint)["epoch"] + 1, settings["trainer"].get("max_epochs")
+    if wanted is not None and 0 <= wanted < epochs:
+        raise ValueError(
+            f"{checkpoint} has {epochs} epochs, --trainer.max_epochs {wanted} is fewer: give at least {epochs}"
+        )
+
+
+def check_same_split(run: Path, settings: Settings) -> None:
+    """Raise ValueError if the held-out images are not those of the run: it may have been trained on them."""
+    differing = differences(run, settings)
+    split = {key: differing[key] for key in ("data.seed", "data.val_fraction") if key in differing}
+    if split:
+        raise ValueError(
+            f"{run} was trained with {describe(split)}: other images would be held out. Give --config {run}"
+        )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise ValueError for a file that is not a checkpoint of this project."""
+    try:
+        entries = _content(path)
+        complete = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
+    except Exception:  # the unpickler fails in many ways
+        complete = False
+    if not complete:
+        raise ValueError(f"{path} is not a checkpoint written by cnnzoo fit, or is damaged")
+
+
+def check_classes(checkpoint: Path, classes: Sequence[str]) -> None:
+    """Raise ValueError if a network was trained on other classes, or on the same in another order."""
+    trained = _content(checkpoint).get("classes", list(classes))
+    if trained != list(classes):
+        shown = [", ".join(names[:12]) for names in (trained, classes)]
+        raise ValueError(f"{checkpoint} was trained on the classes {shown[0]}; the data here has {shown[1]}")
+
+
+def read_config(run: Path) -> Settings:
+    """Return a run's settings. Raises FileNotFoundError or ValueError if its config.yaml is missing or damaged."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has no {CONFIG} with its settings: restore it, or remove the run")
+    with contextlib.suppress(yaml.YAMLError):
+        settings = yaml.safe_load(path.read_text())
+        if isinstance(settings, dict) and {"model", "data"} <= settings.keys():
+            return settings
+    raise ValueError(f"{path} is damaged: expected settings of a model and its data. Restore it, or remove the run")
+
+
+def trained_settings(run: Path | None, settings: Settings) -> Settings:
+    """Return the settings that a network was trained with: its run's, but RESUMABLE ones of the model as given."""
+    if run is None:
+        return settings
+    trained, given = copy.deepcopy(read_config(run)), settings["model"].get("init_args", {})
+    trained["model"].setdefault("init_args", {}).update({key: given[key] for key in RESUMABLE if key in given})
+    return trained
+
+
+def _all_runs(runs: Path, name: str) -> Iterable[Path]:
     return [run for run in (runs / name).glob("version_*") if run.name.removeprefix("version_").isdecimal()]
+
+
+def _version(run: Path) -> int:
+    return int(run.name.removeprefix("version_"))
+
+
+def _length(settings: Settings) -> list[Any]:
+    return [settings.get("trainer", {}).get(flag) for flag in LENGTH]
+
+
+def _flat(settings: Settings) -> Settings:
+    flat = {key: settings.get(key) for key in ("seed_everything", "pretrained")}
+    for part in ("model", "data"):
+        flat[part] = settings[part]["class_path"].rpartition(".")[2]
+        arguments = settings[part].get("init_args", {})
+        flat |= {f"{part}.{key}": value for key, value in arguments.items() if key not in RESUMABLE}
+    return flat
+
+
+def _content(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)

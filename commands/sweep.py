@@ -1,7 +1,6 @@
-"""A grid over any arguments of a recipe: in parallel, resumable, on one machine or several.
+"""Grid search over any arguments of a recipe: parallel, resumable, on one machine or several.
 
-Optuna keeps the points: its storage hands each out once, records what came back, and notices by
-heartbeat when a process died on one. joblib would do the parallel part, but not the rest.
+Optuna's storage hands out each point once, keeps its result, and notices by a heartbeat that a process died.
 """
 
 import csv
@@ -24,46 +23,48 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ..contract.files import atomic_write
 from . import plots
-from .grid import Axis, Shown, all_points, check
-from .point import run_point
+from .grid import Axis, Shown, all_points, check_grid, run_point
 
-HEARTBEAT = 5  # seconds; a point whose process has been silent for two of them is run again
-LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # that a point was taken, without a first heartbeat
+HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
+LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # from the start of a point to its first heartbeat, at most
 RETRIES = 2  # of a point whose process died
 SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
 
 
-def sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
-    """Runs every point of the grid that is not finished yet; writes sweep.csv and heatmaps into `folder`.
+def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
+    """Run every point of the grid that is not finished, write sweep.csv and heatmaps, and return sweep.csv's path.
 
     Args:
-        config: a resolved recipe: model, data, trainer, seed_everything.
-        storage: an SQLAlchemy address that several machines share; a file in `folder` by default.
-        workers: processes on this machine.
+        config: a resolved recipe: model, data, trainer, seed_everything, and pretrained if any.
+        grid: the axes.
+        folder: where the files go.
+        storage: an SQLAlchemy URL that several machines share; by default a file in `folder`.
+        workers: the number of processes on this machine.
 
-    Raises ValueError for a grid that cannot be run, or if `folder`'s storage holds a sweep of another recipe or grid.
+    Raises ValueError for a grid that cannot be run, or if the storage holds a sweep of another recipe or grid.
     """
-    check(config, grid)
+    check_grid(config, grid)
     if workers < 1:
         raise ValueError(f"--workers is {workers}: give at least 1")
     folder.mkdir(parents=True, exist_ok=True)
     storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
     study = optuna.create_study(
         storage=_storage(storage), study_name=folder.name, direction="maximize", load_if_exists=True
     )
     recipe = {"config": config, "grid": [vars(axis) for axis in grid]}
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
-        raise ValueError(f"{storage} holds the sweep of another recipe or grid: choose another --output, or remove it")
+        raise ValueError(f"{storage} holds the sweep of another recipe or grid: give another --output, or remove it")
     study.set_user_attr("recipe", recipe)
     points = all_points(grid)
     failed = {key for key, trial in _newest(study).items() if _status(trial) == "failed"}
     for point in points:
         study.enqueue_trial(point, user_attrs={"point": point}, skip_if_exists=_key(point) not in failed)
 
-    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with _progress() as bar:
         task = bar.add_task(f"Sweep {folder.name}", total=len(points))
         processes: list[Any] = []
@@ -92,7 +93,7 @@ def _storage(address: str) -> RDBStorage:
 
 
 def _newest(study: optuna.Study) -> dict[str, FrozenTrial]:
-    """Of each point its newest trial."""
+    """Return the newest trial of each point."""
     trials = study.get_trials(deepcopy=False)
     return {_key(trial.user_attrs["point"]): trial for trial in trials if "point" in trial.user_attrs}
 
@@ -102,19 +103,19 @@ def _key(point: dict[str, Shown]) -> str:
 
 
 def _status(trial: FrozenTrial) -> str:
-    """ok, diverged or failed; empty for a point that is still to come back."""
-    if trial.state == TrialState.FAIL and len(trial.system_attrs.get("retry_history", ())) == RETRIES:
+    """Return ok, diverged or failed; an empty string for a point that is not finished."""
+    if trial.state == TrialState.FAIL and len(RetryHeartbeatStaleTrialCallback.retry_history(trial)) == RETRIES:
         return "failed"
     return trial.user_attrs.get("status", "") if trial.state.is_finished() else ""
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    """The points that came back, whether with a score or with an error."""
+    """Return the finished trials, those with an error too."""
     return [trial for trial in _newest(study).values() if _status(trial)]
 
 
 def _requeue_lost(study: optuna.Study) -> None:
-    """Optuna never misses a process that died between taking a point and its first heartbeat."""
+    """Requeue the points of workers that died before their first heartbeat, which Optuna does not notice."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         point, started = trial.user_attrs.get("point"), trial.datetime_start
         if point and "begun" not in trial.user_attrs and started and datetime.now() - started > LOST_AFTER:
@@ -123,7 +124,7 @@ def _requeue_lost(study: optuna.Study) -> None:
 
 
 def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
-    """One worker: takes waiting points until there are none."""
+    """Run waiting points until there are none, in a worker process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -131,13 +132,15 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     backend = _storage(storage)
     study = optuna.load_study(study_name=name, storage=backend)
+    study_id = backend.get_study_id_from_name(name)
 
     def objective(trial: Trial) -> float:
         values = trial.user_attrs.get("point")
-        if values is None:  # no point was waiting any more: Optuna made this one up
+        if values is None:  # no point is waiting, and Optuna made one up
             study.stop()
             raise optuna.TrialPruned
-        backend.record_heartbeat(trial._trial_id)  # the first one, which Optuna leaves to a thread
+        trial_id = backend.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        backend.record_heartbeat(trial_id)  # at once; Optuna records the first one later, in a thread
         trial.set_user_attr("begun", True)
         started = time.monotonic()
         for axis in grid:
@@ -159,7 +162,7 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
 
 
 def _end_with_parent() -> None:
-    """A sweep that was killed trains nothing any more; its points are run again."""
+    """End this worker when the sweep's process is killed. The next sweep runs its point again."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -175,12 +178,10 @@ def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Pat
             row.setdefault("error", f"its process died {RETRIES + 1} times")
     rows.sort(key=lambda row: [list(axis.choices).index(row[axis.name]) for axis in grid])
     table = folder / "sweep.csv"
-    unfinished = folder / f".sweep.csv.{os.getpid()}"
-    with unfinished.open("w", newline="") as file:
+    with atomic_write(table) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    unfinished.replace(table)
     if len(grid) == 2:
         for score, title in zip(SCORES, ("Training accuracy", "Validation accuracy", "Test accuracy"), strict=True):
             plots.heatmap(rows, grid[0].name, grid[1].name, score, folder / f"{score}.png", title)
@@ -188,11 +189,11 @@ def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Pat
 
 
 def best_point(table: Path) -> dict[str, str]:
-    """The row of a sweep.csv with the highest validation accuracy; of equal ones, the lowest training loss."""
+    """Return the row with the highest validation accuracy; of equal ones, that with the lowest training loss."""
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
     if not rows:
-        raise ValueError(f"no point of {table} came to a finite loss: see its columns status and error")
+        raise ValueError(f"no point of {table} has a finite loss: see its columns status and error")
     return max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["train_loss"])))
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on whatever device it is on."""
+"""Augmentation of a whole batch at once, on the device of the batch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,19 +13,16 @@ Fill = Literal["mirror", "black"]
 
 @dataclass
 class Augmentation:
-    """What may happen to a training image; each image of a batch draws its own.
+    """Random changes of training images, drawn for each image.
 
     Args:
-        flip: mirror it left to right, every second time on average; or alternate: half of the images in
-            even epochs, the others in odd ones, so that no image is seen the same way twice in a row
-            (arXiv 2404.00498, §3.6).
-        shift: move it by up to this many pixels in each direction: whole pixels, or with a fraction
-            (0.5, 2.5) any distance.
-        rotate: turn it by up to this many degrees either way.
-        zoom: magnify or shrink it by up to this share (0.1: 90% to 110%).
-        cutout: blot out a square of this many pixels, somewhere, with the image's mean colour
-            (arXiv 1708.04552).
-        fill: what a move uncovers: the image's mirrored edge, or black.
+        flip: mirror left to right with probability 1/2; or alternate: mirror half of the images in even epochs and
+            the others in odd epochs, so that an image is never the same twice in a row (arXiv 2404.00498, §3.6).
+        shift: move by up to this many pixels in each direction: whole pixels, or any distance if it has a fraction.
+        rotate: turn by up to this many degrees in either direction.
+        zoom: magnify or shrink by up to this share (0.1: 90% to 110%).
+        cutout: cover a random square of this many pixels with the image's mean color (arXiv 1708.04552).
+        fill: the pixels that a move uncovers: the image's mirrored edge, or black.
     """
 
     flip: bool | Literal["alternate"] = False
@@ -36,27 +33,27 @@ class Augmentation:
     fill: Fill = "mirror"
 
     def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise ValueError(f"augmentation.shift is a number of pixels from 0 up, not {self.shift}")
-        if not 0 <= self.rotate <= 180:
-            raise ValueError(f"augmentation.rotate is a number of degrees from 0 to 180, not {self.rotate}")
-        if not 0 <= self.zoom < 1:
-            raise ValueError(f"augmentation.zoom is a share from 0 up to but not including 1, not {self.zoom}")
-        if self.cutout < 0:
-            raise ValueError(f"augmentation.cutout is a number of pixels from 0 up, not {self.cutout}")
-        if self.flip not in (False, True, "alternate"):
-            raise ValueError(f"augmentation.flip is {self.flip!r}: expected true, false or alternate")
-        if self.fill not in ("mirror", "black"):
-            raise ValueError(f"augmentation.fill is {self.fill!r}: expected mirror or black")
+        checks = {
+            "shift": (self.shift >= 0, "a number of pixels from 0 up"),
+            "rotate": (0 <= self.rotate <= 180, "degrees from 0 to 180"),
+            "zoom": (0 <= self.zoom < 1, "a share from 0 up to but not including 1"),
+            "cutout": (self.cutout >= 0, "a number of pixels from 0 up"),
+            "flip": (self.flip in (False, True, "alternate"), "true, false or alternate"),
+            "fill": (self.fill in ("mirror", "black"), "mirror or black"),
+        }
+        for name, (valid, expected) in checks.items():
+            if not valid:
+                raise ValueError(f"augmentation.{name} is {getattr(self, name)!r}: expected {expected}")
 
     def __call__(self, images: Tensor, key: tuple[int, int, int], rank: int, world_size: int) -> Tensor:
-        """This device's part of a global batch, augmented.
+        """Return this device's share of a global batch, augmented.
+
+        Draws random numbers for the global batch and deals them out as `Batches` deals out the images, so that the
+        number of devices changes nothing.
 
         Args:
             images: uint8 [n, C, H, W].
-            key: (seed, epoch, batch), of which every draw is a function. The draws are made for the
-                global batch and dealt out as `Batches` deals out the images, so the number of
-                devices changes nothing.
+            key: (seed, epoch, batch), which determines every random number.
         """
         if not (self.flip or self.shift or self.rotate or self.zoom or self.cutout):
             return images
@@ -75,13 +72,13 @@ class Augmentation:
         return _cut_out(images, rng.random((2, n))[:, mine], self.cutout) if self.cutout else images
 
     def _flipped(self, drawn: np.ndarray, images: Tensor, epoch: int) -> np.ndarray:
-        if self.flip == "alternate":  # a fixed coin of each image, which needs no number of its own: its pixels' sum
+        if self.flip == "alternate":  # the sum of an image's pixels is a constant coin toss for it
             return ((images.sum((1, 2, 3)) + epoch) % 2 == 1).cpu().numpy()
         return drawn & self.flip
 
 
 def _moved(images: Tensor, moved: np.ndarray, flipped: np.ndarray, fill: Fill) -> Tensor:
-    """By whole pixels: every pixel is one of the image's own."""
+    """Move images by whole pixels [2, N], without interpolation, and mirror them."""
     height, width = images.shape[2:]
     rows = np.arange(height) + moved[0, :, None]
     columns = np.arange(width) + moved[1, :, None]
@@ -96,9 +93,14 @@ def _moved(images: Tensor, moved: np.ndarray, flipped: np.ndarray, fill: Fill) -
 def warp(
     images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
 ) -> Tensor:
-    """Images uint8 [N, C, H, W] moved by pixels [2, N], mirrored, turned by radians and magnified, each its own way.
+    """Move, mirror, turn and magnify each image around its center, with bilinear interpolation.
 
-    Around the centre; pixels in between are interpolated.
+    Args:
+        images: uint8 [N, C, H, W].
+        moved: pixels down and to the right, [2, N].
+        flipped: bool [N].
+        angle: radians [N].
+        factor: magnification [N].
     """
     height, width = images.shape[2:]
     y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
@@ -112,10 +114,10 @@ def warp(
     return out.round().to(torch.uint8)
 
 
-def _cut_out(images: Tensor, place: np.ndarray, size: int) -> Tensor:
-    """A square of each image, at a `place` of 0-1 from edge to edge, in the image's mean colour."""
+def _cut_out(images: Tensor, position: np.ndarray, size: int) -> Tensor:
+    """Cover a square of each image with its mean color, at a `position` [2, N] of 0-1 from edge to edge."""
     height, width = images.shape[2:]
-    top, left = (place * [[max(0, height - size) + 1], [max(0, width - size) + 1]]).astype(int)
+    top, left = (position * [[max(0, height - size) + 1], [max(0, width - size) + 1]]).astype(int)
     rows, columns = np.arange(height) - top[:, None], np.arange(width) - left[:, None]
     square = _inside(rows, size)[:, :, None] & _inside(columns, size)[:, None, :]
     mean = images.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
@@ -123,7 +125,7 @@ def _cut_out(images: Tensor, place: np.ndarray, size: int) -> Tensor:
 
 
 def _gather(images: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """out[i, c, y, x] = images[i, c, rows[i, y], columns[i, x]]."""
+    """Return out[i, c, y, x] = images[i, c, rows[i, y], columns[i, x]]."""
     n, channels = images.shape[:2]
     r = torch.from_numpy(rows).to(images.device)[:, None, :, None]
     c = torch.from_numpy(columns).to(images.device)[:, None, None, :]
@@ -133,7 +135,7 @@ def _gather(images: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 
 
 def _mirror(index: np.ndarray, extent: int) -> np.ndarray:
-    """Indices beyond an edge, reflected at it (the edge pixel itself is not repeated)."""
+    """Reflect indices beyond an edge at that edge, without repeating the edge pixel."""
     period = max(1, 2 * (extent - 1))
     index = np.abs(index) % period
     return np.minimum(index, period - index)

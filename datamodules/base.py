@@ -1,4 +1,4 @@
-"""`ImageDataModule`: a dataset as one uint8 tensor, split, batched and augmented."""
+"""Base class of the datasets: one uint8 tensor, split, batched and augmented."""
 
 import os
 from pathlib import Path
@@ -16,24 +16,22 @@ from .batches import Batches, BatchLoader, ImageDataset
 
 
 class ImageDataModule(LightningDataModule):
-    """What the datasets share. One says what its classes and images are; `load` reads a part of it.
+    """Base class of the datasets. A subclass defines `classes`, `image_shape`, `load` and `describe`.
 
     Args:
         data_dir: folder of the datasets; by default the environment variable CNNZOO_DATA, else data/.
-        batch_size: the global batch: images a training step, dealt out evenly over all devices.
+        batch_size: global batch size: images a training step, over all devices.
         eval_batch_size: images a validation or test step, over all devices.
-        val_fraction: the share of the training images held out for validation, the same share of
-            every class. 0 trains on all of them and validates on none.
-        augmentation: what may happen to training images.
-        seed: of the validation part, the order of the batches and the augmentation.
+        val_fraction: share of the training images that is held out for validation, stratified by class. 0 trains on
+            all images and validates on none.
+        augmentation: random changes of training images.
+        seed: of the validation split, the order of the batches and the augmentation.
     """
 
-    # What an uploaded picture goes through before a network trained on this data sees it; the
-    # service does it (serve/images.py), the card says which.
+    # The card's fields. contract/images.py prepares an image that is sent to the service.
     prepare_image: Preparation = "photo"
-    # For the model card, too.
-    intended_use = "Pictures like those that it was trained on."
-    limitations = "Whatever it is shown, it names one of its classes: it cannot say that a picture is none of them."
+    intended_use = "Images like those that it was trained on."
+    limitations = "It answers with one of its classes for any image, also for one that shows none of them."
 
     def __init__(
         self,
@@ -46,9 +44,11 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
-            raise ValueError("data.batch_size and data.eval_batch_size are at least 1")
+            raise ValueError(
+                f"data.batch_size is {batch_size} and data.eval_batch_size {eval_batch_size}: give 1 or more"
+            )
         if not 0 <= val_fraction < 1:
-            raise ValueError(f"data.val_fraction is a share from 0 up to but not including 1, not {val_fraction}")
+            raise ValueError(f"data.val_fraction is {val_fraction}: expected a share from 0 up to but not including 1")
         self.data_dir = Path(data_dir or os.environ.get("CNNZOO_DATA", "data")).expanduser()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -59,7 +59,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names, in the order of the labels."""
+        """Names of the classes, in the order of the labels."""
         raise NotImplementedError
 
     @property
@@ -72,14 +72,14 @@ class ImageDataModule(LightningDataModule):
         return len(self.classes)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        """All training or all test images, uint8 [N, C, H, W], and their labels, int64 [N].
+        """Return all training or all test images, uint8 [N, C, H, W], and their labels, int64 [N].
 
-        Raises FileNotFoundError, saying what was expected where, when they are not there.
+        Raises FileNotFoundError, which says what was expected where, if they are missing.
         """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """The dataset's name and variant, for the model card."""
+        """Return the card's dataset field: name, variant, source and license."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
@@ -108,8 +108,8 @@ class ImageDataModule(LightningDataModule):
                     f"{self.num_classes / len(labels):.2g}, or to 0 for none, or add images"
                 ) from None
         # Sorted, so that a memory-mapped file is read forwards.
-        for part, indices in (("train", np.sort(train)), ("val", np.sort(val))):
-            self.splits[part] = ImageDataset(images, labels, torch.from_numpy(indices))
+        for split, indices in (("train", np.sort(train)), ("val", np.sort(val))):
+            self.splits[split] = ImageDataset(images, labels, torch.from_numpy(indices))
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train", self.batch_size)
@@ -120,16 +120,15 @@ class ImageDataModule(LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         return self._loader("test", self.eval_batch_size)
 
-    def _loader(self, part: str, batch_size: int) -> BatchLoader:
-        if part not in self.splits:
-            raise ValueError(
-                f"the {part} part is not loaded: call setup({'test' if part == 'test' else 'fit'!r}) first"
-            )
-        dataset = self.splits[part]
+    def _loader(self, split: str, batch_size: int) -> BatchLoader:
+        if split not in self.splits:
+            stage = "test" if split == "test" else "fit"
+            raise ValueError(f"the {split} split is not loaded: call setup({stage!r}) first")
+        dataset = self.splits[split]
         if len(dataset) < self._world_size:
-            raise ValueError(f"the {part} part has {len(dataset)} images for {self._world_size} devices")
+            raise ValueError(f"the {split} split has {len(dataset)} images for {self._world_size} devices: use fewer")
         rank = self.trainer.global_rank if self.trainer else 0
-        batches = Batches(dataset, batch_size, part == "train", self.seed, rank, self._world_size)
+        batches = Batches(dataset, batch_size, split == "train", self.seed, rank, self._world_size)
         return BatchLoader(dataset, batches, pin_memory=torch.cuda.is_available())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -137,8 +136,10 @@ class ImageDataModule(LightningDataModule):
         if trainer is None or not trainer.training:
             return batch
         images, labels = batch
-        number = trainer.fit_loop.epoch_loop.batch_idx + 1  # the loop counts the batch after it is moved
-        key = (self.seed, trainer.current_epoch, number)
+        # Lightning does not prefetch from a loader with a length, so the last batch given is this one.
+        loader = trainer.train_dataloader
+        assert isinstance(loader, BatchLoader)
+        key = (self.seed, trainer.current_epoch, loader.batches.given - 1)
         return self.augmentation(images, key, trainer.global_rank, trainer.world_size), labels
 
     @property

@@ -1,4 +1,4 @@
-"""From images in memory to the batches of an epoch, whole batches at a time."""
+"""Batches of images in memory: one index operation a batch."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images of one split, indexed by a position or by a whole batch of positions.
+    """Images of one split, indexed by a position or by a tensor of positions.
 
     Args:
         images: uint8 [N, C, H, W], in memory or memory-mapped.
@@ -32,17 +32,20 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Batches(DistributedSampler[Tensor]):
-    """The positions of every batch of an epoch, as this device sees them.
+    """Sampler of whole batches: yields the positions of this device's share of each global batch.
 
-    The global batches are laid out first and then each is dealt out over the devices, so the
-    images of batch b are the same for any number of devices. Nothing is padded.
+    The global batches are formed first. Each is then dealt out over the devices, so the images of batch b are the
+    same for any number of devices. Nothing is padded.
 
-    Training batches come in an order that is a function of (seed, epoch), and are all full: the
-    fewer than `batch_size` images left over sit out the epoch, others in each. So every step costs
-    the same and every device holds the same share. A set smaller than one batch is one batch.
-    Evaluation batches keep the order, hold every image exactly once and differ by one in size at most.
+    Training: the order is a function of (seed, epoch). Drops the last partial batch; which images it holds changes
+    every epoch. A split smaller than one batch is one batch.
+    Evaluation: keeps the order. Each image occurs once, batch sizes differ by one at most, and no device's share of a
+    batch is empty.
 
-    It is a DistributedSampler so that Lightning calls `set_epoch` and does not wrap it in another.
+    Lightning calls `set_epoch` of a DistributedSampler and does not wrap it in another.
+
+    Attributes:
+        given: number of batches of this epoch that were yielded, including those before a resume.
     """
 
     def __init__(
@@ -57,28 +60,29 @@ class Batches(DistributedSampler[Tensor]):
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.batch_size = batch_size
         self.size = len(dataset)
-        self._given = 0  # batches of this epoch given out so far
-        self._resume_at = (0, 0)  # (epoch, batch) that the next pass starts from, if it is that epoch's
+        self.given = 0
+        self._resume_at = (0, 0)  # epoch, and its first batch that is still to be yielded
 
     def __len__(self) -> int:
         if self.shuffle:
             return max(1, self.size // self.batch_size)
-        return -(-self.size // self.batch_size)
+        # With more batches than this a device would get an empty share, whose mean loss is NaN.
+        most = max(1, self.size // self.num_replicas)
+        return min(-(-self.size // self.batch_size), most)
 
     def __iter__(self) -> Iterator[Tensor]:
         epoch, first = self._resume_at
-        first = first if epoch == self.epoch else 0
-        self._given = first
-        for batch in self._global_batches()[first:]:
-            self._given += 1
+        self.given = first if epoch == self.epoch else 0
+        for batch in self._global_batches()[self.given :]:
+            self.given += 1
             yield torch.from_numpy(batch[self.rank :: self.num_replicas])
 
     def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come."""
-        return {"epoch": self.epoch, "given": self._given}
+        """Return the position in the epoch."""
+        return {"epoch": self.epoch, "given": self.given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on in that epoch from there."""
+        """Continue at a position that `state_dict` returned."""
         self._resume_at = (state["epoch"], state["given"])
 
     def _global_batches(self) -> list[np.ndarray]:
@@ -90,10 +94,10 @@ class Batches(DistributedSampler[Tensor]):
 
 
 class BatchLoader(DataLoader[tuple[Tensor, Tensor]]):
-    """A DataLoader without workers over `Batches`; Lightning keeps its state in checkpoints."""
+    """DataLoader without workers over `Batches`. Lightning saves its state in checkpoints."""
 
     def __init__(self, dataset: ImageDataset, batches: Batches, pin_memory: bool = False) -> None:
-        # batch_size=None: the sampler already names whole batches, the dataset answers with one.
+        # batch_size=None: the sampler yields whole batches.
         super().__init__(dataset, batch_size=None, sampler=batches, pin_memory=pin_memory)
         self.batches = batches
 

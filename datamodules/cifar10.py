@@ -1,10 +1,10 @@
-"""CIFAR-10: 32×32 photographs of ten things."""
+"""CIFAR-10: 32×32 photographs in ten classes."""
 
+import io
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,43 +12,26 @@ from torchvision.datasets import CIFAR10
 
 from .base import ImageDataModule
 from .download import download
-from .files import SUFFIXES, class_names, load_folder
+from .files import SUFFIXES, load_folder
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SHAPE = (3, 32, 32)
 EXPECTED = "cifar-10-batches-py/ (the official python version), or cifar10/{train,test}/<class>/ with images"
-
-# The luminance quantisation table of the JPEG standard (ITU-T T.81, table K.1), which libjpeg
-# scales by the quality setting.
-_LUMINANCE = np.array([
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-])  # fmt: skip
 
 
 class CIFAR10DataModule(ImageDataModule):
     """50,000 training and 10,000 test images in ten classes.
 
-    Class folders `cifar10/{train,test}/<class>/` are read where they exist; else the official
-    files, downloaded if they are not there. Source: Krizhevsky, "Learning Multiple Layers of
-    Features from Tiny Images", 2009.
+    Reads the class folders `cifar10/{train,test}/<class>/` if they exist, else the official files, which are
+    downloaded if they are missing. Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
 
-    intended_use = "Photographs of one of its ten things, filling the picture, seen at 32×32 pixels."
+    classes = CLASSES
+    image_shape = (3, 32, 32)
+    intended_use = "Photographs of one object of its ten classes that fills the image, at 32×32 pixels."
     limitations = (
-        "Not for anything but its ten classes, of which it names one whatever it is shown, people among it; nor for "
-        "small things in large pictures. Its pictures are what the web gave for English words before 2009."
+        "Not for anything but its ten classes: it answers with one of them for any image, also for one of a person. "
+        "Not for small objects in large images. Its images were found on the web by English words before 2009."
     )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return CLASSES
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return SHAPE
 
     @property
     def folder(self) -> Path:
@@ -59,17 +42,12 @@ class CIFAR10DataModule(ImageDataModule):
             for train in (True, False):
                 self.load(train)  # decoded once, by one process a host
             return
-        fetch = lambda: CIFAR10(self.data_dir, download=True)  # noqa: E731
-        download("CIFAR-10", EXPECTED, self.data_dir, fetch)
+        download("CIFAR-10", EXPECTED, self.data_dir, lambda: CIFAR10(self.data_dir, download=True))
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         if not self.folder.is_dir():
             return _official(self.data_dir, train)
-        part = self.folder / ("train" if train else "test")
-        found = class_names(part)
-        if found != CLASSES:
-            raise ValueError(f"{part.absolute()} holds the classes {', '.join(found)}: expected {', '.join(CLASSES)}")
-        return load_folder(part, CLASSES, SHAPE)
+        return load_folder(self.folder / ("train" if train else "test"), CLASSES, self.image_shape)
 
     def describe(self) -> dict[str, Any]:
         variant = "official files"
@@ -85,16 +63,20 @@ class CIFAR10DataModule(ImageDataModule):
 
 
 def encoding(path: Path) -> str:
-    """How an image file is encoded: "PNG", or "JPEG q75" where its tables are libjpeg's for quality 75."""
+    """Return an image file's encoding: "PNG", or "JPEG q75" if its tables are libjpeg's for quality 75."""
     with Image.open(path) as image:
         tables = getattr(image, "quantization", None)
         if not tables:
             return str(image.format)
-        for quality in range(100, 0, -1):
-            scale = 200 - 2 * quality if quality >= 50 else 5000 // quality
-            if np.array_equal(np.clip((_LUMINANCE * scale + 50) // 100, 1, 255), tables[0]):
-                return f"JPEG q{quality}"
-    return "JPEG"
+        quality = next((q for q in range(100, 0, -1) if _luminance_table(q) == list(tables[0])), None)
+        return f"JPEG q{quality}" if quality else "JPEG"
+
+
+def _luminance_table(quality: int) -> list[int]:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        return list(image.quantization[0])  # type: ignore[attr-defined]
 
 
 @cache

@@ -1,8 +1,10 @@
-"""What happens to pictures on the way to a network, each in five severities.
+"""Image corruptions at five severities, to measure robustness.
 
-In the manner of CIFAR-10-C (Hendrycks & Dietterich, arXiv 1903.12261) and MNIST-C (Mu & Gilmer, arXiv 1906.02337), at
-severities of this project's own: one table for images of any size. Nothing is left to chance: the same images come out
-the same.
+After CIFAR-10-C (Hendrycks & Dietterich, arXiv 1903.12261) and MNIST-C (Mu & Gilmer, arXiv 1906.02337). The severities
+are this project's own, and the same for images of any size. Corruptions are deterministic.
+
+Each function takes and returns uint8 [N, C, H, W]. `fill` is what a move uncovers. `first` is the index of the first
+image in its data set: noise and directions are functions of an image's index.
 """
 
 import io
@@ -17,23 +19,25 @@ from torch import Tensor
 from .augment import Fill, warp
 
 _SIGNS = np.array([1, -1])
-_DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # every fourth image in each
+_DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # down and to the right
 
 
 def noise(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
-    """Gaussian, `sigma` a share of white."""
+    """Add Gaussian noise; `sigma` is a share of white."""
     drawn = [np.random.default_rng(first + i).normal(0, 255 * sigma, image.shape) for i, image in enumerate(images)]
     return _pixels(images + torch.from_numpy(np.stack(drawn)))
 
 
 def blur(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
-    """Gaussian, `sigma` in pixels."""
-    reach = min(int(np.ceil(3 * sigma)), *(side - 1 for side in images.shape[2:]))  # no further than an edge mirrors
+    """Blur with a Gaussian; `sigma` is in pixels."""
+    reach = min(
+        int(np.ceil(3 * sigma)), *(side - 1 for side in images.shape[2:])
+    )  # F.gaussian_blur mirrors at most so far
     return F.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
 
 
 def jpeg(images: Tensor, quality: float, fill: Fill, first: int) -> Tensor:
-    """Compressed and decompressed by Pillow at this `quality`."""
+    """Compress and decompress with Pillow at `quality`."""
     after = []
     for image in images:
         pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
@@ -45,19 +49,19 @@ def jpeg(images: Tensor, quality: float, fill: Fill, first: int) -> Tensor:
 
 
 def brightness(images: Tensor, more: float, fill: Fill, first: int) -> Tensor:
-    """Every pixel brighter by `more`, a share of white."""
+    """Make every pixel brighter by `more`, a share of white."""
     return _pixels(images + 255 * more)
 
 
 def rotation(images: Tensor, degrees: float, fill: Fill, first: int) -> Tensor:
-    """Every other image turned by as many degrees to the left, the others to the right."""
+    """Turn images with an even index to the left, the others to the right."""
     n = len(images)
     angles = np.deg2rad(degrees) * _SIGNS[_numbers(images, first) % 2]
     return warp(images, np.zeros((2, n)), np.zeros(n, bool), angles, np.ones(n), fill)
 
 
 def translation(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
-    """Moved by a share of the width, in four directions by turns."""
+    """Move images by a share of the width, in four directions in turn."""
     n = len(images)
     moved = images.shape[3] * share * _DIRECTIONS[:, _numbers(images, first) % 4]
     return warp(images, moved, np.zeros(n, bool), np.zeros(n), np.ones(n), fill)
@@ -71,12 +75,11 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill, int], Tensor], tuple
     "rotation": (rotation, (6, 12, 18, 24, 30)),
     "translation": (translation, (0.04, 0.08, 0.12, 0.16, 0.2)),
 }
-"""By name: what it does, uint8 [N, C, H, W] to the same, and how much of it at severities 1 to 5."""
+"""Function and its amounts at severities 1 to 5, by name."""
 
 
 def corrupt(images: Tensor, name: str, severity: int, fill: Fill, first: int = 0) -> Tensor:
-    """Images uint8 [N, C, H, W], corrupted; `fill` is what a move uncovers, `first` the number of the first of them
-    among all, of which what happens to an image is a function."""
+    """Apply the corruption `name` at a severity of 1 to 5 to images uint8 [N, C, H, W]."""
     change, amounts = CORRUPTIONS[name]
     return change(images, amounts[severity - 1], fill, first)
 

@@ -16,34 +16,28 @@ TEST_FRACTION = 0.2  # the lecture's train_size is 0.8
 
 
 class DigitsDataModule(ImageDataModule):
-    """1,797 digits of 8×8 pixels, 17 grey levels; no file needed, they ship inside scikit-learn.
+    """1,797 digits of 8×8 pixels with 17 grey levels. scikit-learn contains them, so no file is needed.
 
-    There is no official split: a fifth of every digit is held out as the test set, chosen by `seed`.
-    The values 0–16 are spread over 0–255 and rounded, each to a value of its own, so nothing is lost.
-    Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998), its test part.
+    There is no official split: a stratified fifth is the test set, chosen by `seed`. The values 0–16 are scaled to
+    0–255 and rounded, each to a different value.
+    Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998), its test set.
     """
 
+    classes = tuple("0123456789")
+    image_shape = (1, 8, 8)
     prepare_image: Preparation = "digits"
-    intended_use = "Learning and trying things out: one handwritten digit a picture, in 8×8 pixels."
+    intended_use = "Learning and experiments: one handwritten digit an image, at 8×8 pixels."
     limitations = (
-        "Not for reading anything that matters: 8×8 pixels are few, and its digits are 13 people's, who filled in "
-        "a form in the 1990s. It names a digit whatever it is shown."
+        "Not for anything that matters: 8×8 pixels are few, and 13 people wrote its digits on a form in the 1990s. "
+        "It answers with a digit for any image."
     )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple("0123456789")
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return (1, 8, 8)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         images, labels = _digits()
-        parts = train_test_split(
+        indices = train_test_split(
             np.arange(len(labels)), test_size=TEST_FRACTION, stratify=labels, random_state=self.seed
         )
-        chosen = torch.from_numpy(np.sort(parts[0] if train else parts[1]))
+        chosen = torch.from_numpy(np.sort(indices[0 if train else 1]))
         return images[chosen], labels[chosen]
 
     def describe(self) -> dict[str, Any]:

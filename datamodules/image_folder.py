@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from .augment import Augmentation
 from .base import ImageDataModule
 from .files import class_names, load_folder
 
@@ -13,18 +12,14 @@ from .files import class_names, load_folder
 class ImageFolderDataModule(ImageDataModule):
     """PNG or JPEG images of any size in `data_dir`/train/<class>/ and `data_dir`/test/<class>/.
 
-    Each is turned upright (EXIF), cropped around the centre to the wanted proportions, resized with
-    antialiasing, once, and cached: the service does the same to a picture it is sent.
+    Each image is turned upright (EXIF), cropped around the center to the proportions of `size`, resized with
+    antialiasing, and cached. The service prepares an image that it is sent in the same way.
 
     Args:
         data_dir: the folder that holds train/ and test/.
-        size: (height, width) that the images are brought to.
-        mode: RGB for colour, L for grey.
-        batch_size: see ImageDataModule.
-        eval_batch_size: see ImageDataModule.
-        val_fraction: see ImageDataModule.
-        augmentation: see ImageDataModule.
-        seed: see ImageDataModule.
+        size: (height, width) of the network's input.
+        mode: RGB for color, L for grey.
+        kwargs: see ImageDataModule.
     """
 
     def __init__(
@@ -32,13 +27,9 @@ class ImageFolderDataModule(ImageDataModule):
         data_dir: str | Path,
         size: tuple[int, int] = (32, 32),
         mode: Literal["RGB", "L"] = "RGB",
-        batch_size: int = 64,
-        eval_batch_size: int = 1000,
-        val_fraction: float = 0.1,
-        augmentation: Augmentation | None = None,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(data_dir, batch_size, eval_batch_size, val_fraction, augmentation, seed)
+        super().__init__(data_dir, **kwargs)
         self.size = size
         self.mode = mode
 
@@ -56,11 +47,7 @@ class ImageFolderDataModule(ImageDataModule):
             self.load(train=False)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        part = self.data_dir / ("train" if train else "test")
-        found = class_names(part)
-        if found != self.classes:
-            raise ValueError(f"{part} has the classes {', '.join(found)}, train/ has {', '.join(self.classes)}")
-        return load_folder(part, found, self.image_shape)
+        return load_folder(self.data_dir / ("train" if train else "test"), self.classes, self.image_shape)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.data_dir.absolute().name, "variant": "image folder"}

@@ -1,8 +1,8 @@
 """The lecture's arithmetic of convolutional networks: volumes, parameters, multiply-adds.
 
-W₂ = (W₁ - F + 2P) / S + 1, the same for H, and D₂ = K for K filters of extent F, stride S and
-padding P; each filter has F·F·D₁ weights and one bias. (Hjorth-Jensen, "Convolutional Neural
-Networks", FYS-STK week 45, 2025; Dumoulin & Visin, arXiv 1603.07285, for the general relations.)
+W₂ = (W₁ - F + 2P) / S + 1, the same for H, and D₂ = K for K filters of extent F, stride S and padding P. Each filter
+has F·F·D₁ weights and one bias. Sources: Hjorth-Jensen, "Convolutional Neural Networks", FYS-STK week 45, 2025;
+Dumoulin & Visin, arXiv 1603.07285.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class Volume(NamedTuple):
-    """Activations arranged as width × height × depth; a flat vector of n is 1 × 1 × n."""
+    """Shape of activations, width × height × depth. A flat vector of n is 1 × 1 × n."""
 
     width: int
     height: int
@@ -27,7 +27,7 @@ class Volume(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One layer: what comes out of it and what it costs for a single image."""
+    """Output, parameters and multiply-adds of one layer, for one image."""
 
     kind: str
     output: Volume
@@ -36,9 +36,9 @@ class Layer(NamedTuple):
 
 
 def output_extent(extent: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
-    """(W - F + 2P) / S + 1, rounded down as torch does where the stride leaves a remainder.
+    """Return (W - F + 2P) / S + 1, rounded down as in torch.
 
-    Raises ValueError where the filter is larger than the padded input.
+    Raises ValueError if the filter is larger than the padded input.
     """
     if filter_size > extent + 2 * padding:
         raise ValueError(
@@ -56,7 +56,7 @@ def conv(
     padding: tuple[int, int],
     bias: bool = True,
 ) -> Layer:
-    """K filters over a volume; sizes, strides and paddings as (height, width)."""
+    """Return a convolution of K filters; size, stride and padding are (height, width)."""
     out = Volume(
         output_extent(volume.width, size[1], stride[1], padding[1]),
         output_extent(volume.height, size[0], stride[0], padding[0]),
@@ -67,16 +67,13 @@ def conv(
 
 
 def dense(volume: Volume, neurons: int, bias: bool = True) -> Layer:
-    """Every neuron connected to every number of the volume, and one bias each."""
+    """Return a dense layer: each neuron has a weight for each number of the volume, and a bias."""
     weights = volume.size * neurons
     return Layer("dense", Volume(1, 1, neurons), weights + bias * neurons, weights)
 
 
 def layer(module: nn.Module, volume: Volume) -> Layer:
-    """What `module` makes of `volume`.
-
-    Raises TypeError for a module that the arithmetic does not know.
-    """
+    """Return the layer that `module` is for an input `volume`. Raises TypeError for an unknown kind of module."""
     match module:
         case nn.Conv2d():
             padding = _same_padding(module) if module.padding == "same" else _pair(module.padding)
@@ -102,9 +99,9 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
 
 
 def layers(modules: Iterable[nn.Module], volume: Volume) -> list[Layer]:
-    """The arithmetic of each module in turn, starting from the input `volume`.
+    """Return the layer of each module, starting from the input `volume`.
 
-    Raises ValueError, naming the layer, where a filter does not fit into what reaches it.
+    Raises ValueError, which names the layer, if a filter does not fit into its input.
     """
     rows: list[Layer] = []
     for number, module in enumerate(modules, 1):

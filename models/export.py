@@ -1,4 +1,4 @@
-"""A trained network as a self-describing ONNX file, checked against torch before it is kept."""
+"""Export of a trained network to a self-describing ONNX file, with a parity check against torch."""
 
 import logging
 import warnings
@@ -16,30 +16,34 @@ from ..contract.names import CARD_KEY, INPUT, LOGITS, PROBABILITIES
 from ..contract.zoo_folder import ModelId, ZooFolder
 from .classifier import ImageClassifier
 
-OPSET = 18  # in IR version 10, which ONNX Runtime reads from 1.18 on
+OPSET = 18  # its IR version 10 is readable from ONNX Runtime 1.18 on
 TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
+
+Answers = tuple[Tensor, Tensor]
+"""Logits and probabilities, float32 [N, classes] each."""
 
 
 class ParityError(ValueError):
-    """The exported file does not answer as the torch model does; the message says on which images."""
+    """An exported file whose answers differ from torch's. The message names the images."""
 
 
 class _Served(nn.Module):
+    """A network with the outputs of the contract."""
+
     def __init__(self, model: ImageClassifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Answers:
         logits = self.model(images)
         return logits, (logits / self.model.temperature).softmax(dim=1)
 
 
 def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
-    """The network in eval mode on the CPU, by the contract's names: uint8 images [batch, C, H, W] to
-    logits and probabilities [batch, classes], the batch dynamic."""
+    """Return the network in eval mode with the contract's input and outputs and a dynamic batch size."""
     served = _Served(model).cpu().eval()
     example = torch.zeros((2, *model.input_shape), dtype=torch.uint8)
-    with warnings.catch_warnings():  # the exporter warns of its own library's deprecations
+    with warnings.catch_warnings():  # the exporter triggers deprecation warnings of its own library
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -54,16 +58,16 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
         )
     assert program is not None
-    # Not the exporter's own optimisation: it merges batch norms into convolutions, which ONNX Runtime does itself
-    # when it loads, and pretrained.py reads every parameter by its name.
+    # Not the exporter's optimize=True: it merges batch norms into convolutions, but pretrained.py needs each
+    # parameter under its name. ONNX Runtime merges them when it loads the file.
     fold_constants(program.model)
     remove_unused_nodes(program.model)
     proto = program.model_proto
     graph = proto.graph
-    for tensor in graph.initializer:  # called as in the checkpoint: pretrained.py relies on it
+    for tensor in graph.initializer:  # pretrained.py needs the checkpoint's names
         tensor.name = tensor.name.removeprefix("model.")
-    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
-        part.ClearField("metadata_props")  # stack traces: they tell strangers where files lie on this machine
+    for entry in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        entry.ClearField("metadata_props")  # stack traces, with paths of this machine
     for node in graph.node:
         for number, name in enumerate(node.input):
             node.input[number] = name.removeprefix("model.")
@@ -72,17 +76,13 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
 
 @torch.inference_mode()
 def torch_logits(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits float32 [N, classes], on the CPU, of uint8 images [N, C, H, W], in eval mode."""
+    """Return logits float32 [N, classes], on the CPU, for uint8 images [N, C, H, W], in eval mode."""
     model = model.eval()
     return torch.cat([model(batch.to(model.device)).cpu() for batch in images.split(batch_size)])
 
 
-Answers = tuple[Tensor, Tensor]
-"""Logits and probabilities, float32 [N, classes] each."""
-
-
 def torch_answers(model: ImageClassifier, images: Tensor) -> Answers:
-    """What the network itself gives for uint8 images [N, C, H, W], on the CPU."""
+    """Return torch's answers, computed on the CPU, for uint8 images [N, C, H, W]."""
     logits = torch_logits(model.cpu(), images)
     return logits, (logits / model.temperature).softmax(1)
 
@@ -95,29 +95,28 @@ class OnnxFile:
         self._session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def answers(self, images: Tensor, batch_size: int = 100) -> Answers:
-        """What it gives for uint8 images [N, C, H, W]."""
-        parts = [
+        """Return ONNX Runtime's answers for uint8 images [N, C, H, W]."""
+        batches = [
             self._session.run([LOGITS, PROBABILITIES], {INPUT: batch.numpy()}) for batch in images.split(batch_size)
         ]
-        logits, probabilities = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        logits, probabilities = (torch.from_numpy(np.concatenate(output)) for output in zip(*batches, strict=True))
         return logits, probabilities
 
 
 def check_parity(answers: Answers, expected: Answers) -> float:
-    """Compares ONNX Runtime's answers with torch's, image by image.
+    """Compare ONNX Runtime's answers with torch's, and return the largest difference of a probability.
 
-    Returns the largest difference of a probability. Raises ParityError if a class differs anywhere, or a
-    probability by more than TOLERANCE.
+    Raises ParityError if any class differs, or any probability by more than TOLERANCE.
     """
     differing = np.flatnonzero(answers[0].argmax(1) != expected[0].argmax(1))
     difference = (answers[1] - expected[1]).abs().amax(1).numpy()
     worst = float(difference.max())
     if len(differing) or not worst <= TOLERANCE:  # written so that NaN fails
-        images_over = np.flatnonzero(~(difference <= TOLERANCE))
+        over = np.flatnonzero(~(difference <= TOLERANCE))
         raise ParityError(
             f"ONNX Runtime and torch differ: another class for {len(differing)} of {len(difference)} images "
-            f"({_first(differing)}), a probability off by more than {TOLERANCE:g} for {len(images_over)} "
-            f"({_first(images_over)}), by {worst:.2g} at most. Nothing was written."
+            f"({_first(differing)}), a probability off by more than {TOLERANCE:g} for {len(over)} "
+            f"({_first(over)}), by {worst:.2g} at most. Nothing was written."
         )
     return worst
 

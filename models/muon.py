@@ -1,8 +1,8 @@
-"""Muon: momentum whose step, for convolutions, is turned into the nearest orthogonal matrix.
+"""Muon: momentum whose step, for convolutions, is replaced by the nearest orthogonal matrix.
 
-Keller Jordan, "Muon: An optimizer for hidden layers in neural networks" (2024), and the CIFAR-10
-speed record that it comes from (github.com/KellerJordan/cifar10-airbench). torch.optim.Muon takes
-matrices only, and no other parameters beside them; Lightning wants one optimiser.
+Keller Jordan, "Muon: An optimizer for hidden layers in neural networks" (2024), first used for a CIFAR-10 speed
+record (github.com/KellerJordan/cifar10-airbench). torch.optim.Muon accepts matrices only. Lightning's automatic
+optimization needs one optimizer for all parameters.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Of the quintic a·X + b·(XXᵀ)X + c·(XXᵀ)²X: it drives singular values towards 1, fast and not quite there.
+# Of the quintic a·X + b·(XXᵀ)X + c·(XXᵀ)²X, which brings singular values near 1 in a few iterations.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Muon(Optimizer):
-    """Orthogonalised momentum for filters, Nesterov momentum for everything else.
+    """Optimizer with orthogonalized momentum for convolution kernels and Nesterov momentum for other parameters.
 
     Args:
-        groups: each with params, lr and momentum; with weight_decay (times lr, apart from the gradient)
-            where wanted; and with orthogonal=True for convolution kernels [K, C, F, F]. Those are also
-            kept at a norm of √K, so that lr is the relative size of a step and they need no decay.
+        groups: each with params, lr and momentum; optionally with weight_decay (decoupled, times lr), and with
+            orthogonal=True for convolution kernels [K, C, F, F]. Their norm is kept at √K, so that lr is the
+            relative size of a step and they need no decay.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
@@ -53,7 +53,7 @@ class Muon(Optimizer):
 
 
 def orthogonalized(matrix: Tensor, iterations: int = 3) -> Tensor:
-    """About the orthogonal matrix nearest to `matrix` [m, n]: its singular values brought near 1."""
+    """Return approximately the orthogonal matrix nearest to `matrix` [m, n]: bring its singular values near 1."""
     x = matrix / (matrix.norm() + 1e-7)
     wide = len(x) <= x.shape[1]
     x = x if wide else x.T

@@ -1,4 +1,4 @@
-"""Smaller files of the same network: 8-bit integers or 16-bit floats, by ONNX Runtime's own tools."""
+"""Networks in 8-bit integers or 16-bit floats, by ONNX Runtime's tools."""
 
 import logging
 import tempfile
@@ -13,22 +13,22 @@ from torch import Tensor
 
 from ..contract.names import INPUT
 
-# Wherever integers go in and out; what is not on this list is computed in float32 in between.
+# Operators with integer inputs and outputs. Others compute in float32.
 INTEGER_OPS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]
 
 
 def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
-    """Weights and activations in 8 bits, but for the last layer: its logits keep their fine steps.
+    """Return the network with 8-bit weights and activations. The last layer stays in float32, for precise logits.
 
     Args:
-        images: uint8 [N, C, H, W] of the training part: the range of each activation is what they span.
+        images: uint8 [N, C, H, W] of the training split. They determine the range of each activation.
     """
     if not len(images):
-        raise ValueError("int8 takes the ranges of its activations from training images: there are none")
+        raise ValueError("int8 needs training images for the ranges of its activations, and there are none")
     with tempfile.TemporaryDirectory() as folder:
         whole, folded, quantized = (str(Path(folder) / f"{n}.onnx") for n in range(3))
         onnx.save(proto, whole)
-        logging.disable(logging.WARNING)  # advice on how to call the two below
+        logging.disable(logging.WARNING)  # advice on how to call the next two
         try:
             quant_pre_process(whole, folded, skip_symbolic_shape=True)  # batch norms into convolutions
             last = [node.name for node in onnx.load(folded).graph.node if node.op_type == "Gemm"][-1]
@@ -42,7 +42,7 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                reduce_range=True,  # 7 bits: without VNNI, x86 adds up two products in 16
+                reduce_range=True,  # 7 bits: x86 without VNNI sums two products in 16 bits
             )
         finally:
             logging.disable(logging.NOTSET)
@@ -50,14 +50,16 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
 
 
 def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in 16-bit floats; inputs and outputs stay as the contract has them."""
+    """Return the network with 16-bit weights and arithmetic. Inputs and outputs stay as in the contract."""
     converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True)
     return converted
 
 
 class _Batches(CalibrationDataReader):
+    """Batches of calibration images, all of one size."""
+
     def __init__(self, images: Tensor) -> None:
-        size = max(n for n in range(1, 65) if len(images) % n == 0)  # batches that are all of one size
+        size = max(n for n in range(1, 65) if len(images) % n == 0)
         self._batches: Iterator[Tensor] = iter(images.split(size))
 
     def get_next(self) -> dict[str, object] | None:

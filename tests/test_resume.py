@@ -82,17 +82,17 @@ def test_mkl_takes_as_many_threads_in_every_step(cli: Cli, tmp_path: Path):
 # Ends itself as kill -9 would, right behind the checkpoint of a given step.
 KILLED = """
 import os, sys
-from cnnzoo.commands.checkpoints import WholeCheckpoints
+from cnnzoo.commands.checkpoints import AtomicCheckpointIO
 from cnnzoo.train import main
 
-save, step = WholeCheckpoints.save_checkpoint, int(sys.argv[1])
+save, step = AtomicCheckpointIO.save_checkpoint, int(sys.argv[1])
 
 def save_and_die(self, checkpoint, path, *args, **kwargs):
     save(self, checkpoint, path, *args, **kwargs)
     if checkpoint["global_step"] == step and "last" in str(path):
         os.kill(os.getpid(), 9)
 
-WholeCheckpoints.save_checkpoint = save_and_die
+AtomicCheckpointIO.save_checkpoint = save_and_die
 sys.argv[:2] = ["cnnzoo"]
 main()
 """

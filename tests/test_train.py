@@ -18,7 +18,8 @@ from conftest import CLI, Cli, Finished, Here
 from helpers import png, serve
 from PIL import Image
 
-from cnnzoo.commands.config import build
+from cnnzoo.commands import provenance
+from cnnzoo.commands.grid import build
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
 
@@ -222,7 +223,7 @@ def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Pa
 def test_a_checkpoint_trained_on_pixels_scaled_otherwise(trained: Path, here: Here):
     for command in ("test", "export"):
         done = here(command, "--config", "digits", "--model.std", "[0.5]", cwd=trained)
-        assert "trained on pixels normalised with std [0.0625], not [0.5]" in mistake(done)
+        assert "trained on pixels normalized with std [0.0625], not [0.5]" in mistake(done)
 
 
 def test_no_such_command(cli: Cli, tmp_path: Path):
@@ -278,6 +279,14 @@ from cnnzoo.models import ImageClassifier
 class Mine(ImageClassifier):
     def __init__(self):
         super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8), 10, mean=[0.3], std=[0.4])
+
+class Crashing(Mine):
+    def training_step(self, batch, batch_idx):
+        raise RuntimeError("out of memory")
+
+class Interrupted(Mine):
+    def training_step(self, batch, batch_idx):
+        raise KeyboardInterrupt
 """
 
 
@@ -477,3 +486,148 @@ def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Pat
         assert "was trained with data.seed 3, the config here says 0" in done.stderr
     assert here("test", "--config", "runs/digits_cnn/version_0", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "zoo").exists()
+
+
+# Runs belong to recipes
+
+
+def test_a_run_belongs_to_its_recipe(here: Here, tmp_path: Path, digits):
+    """Two recipes with one name: each command takes the run of the recipe that it is given."""
+    for recipe in ("digits", "digits_lecture"):
+        done = here("fit", "--config", recipe, "--trainer.max_epochs", "1", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
+    for recipe, run, optimizer in (("digits", RUN, "adamw"), ("digits_lecture", RUN.with_name("version_1"), "sgd")):
+        for words in (["validate"], ["test"], ["export", "--corruption_images", "0"], ["predict", "digit.png"]):
+            done = here(*words, "--config", recipe, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert f"Checkpoint  {run / 'checkpoints/best.ckpt'}" in done.stdout.replace(f"{tmp_path}/", "")
+        assert (tmp_path / run / "metrics.json").is_file()
+        version = 1 if optimizer == "adamw" else 2
+        card = read_card(tmp_path / f"zoo/digits_cnn/{version}/model.onnx")
+        assert card.config["model"]["init_args"]["optimizer"] == optimizer
+
+
+@pytest.mark.parametrize("words", [["validate"], ["test"], ["export"], ["predict", "digit.png"]])
+def test_a_run_with_other_settings_is_never_taken(trained: Path, here: Here, words: list[str]):
+    done = here(*words, "--config", "digits", "--model.learning_rate", "0.5", "--data.batch_size", "64", cwd=trained)
+    message = mistake(done)
+    assert f"no run in {trained / RUN.parent} has these settings" in message
+    assert "version_0: data.batch_size 32, not 64; model.learning_rate 0.003, not 0.5" in message
+    assert "give --config a run folder" in message
+
+
+def test_settings_that_change_no_step_may_differ(trained: Path, here: Here):
+    done = here("validate", "--config", "digits", "--model.compile", "true", "--data.eval_batch_size", "99",
+                "--data.data_dir", "elsewhere", cwd=trained)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_short_trial_does_not_hide_the_run_of_the_recipe(here: Here, tmp_path: Path):
+    for epochs in ("2", "1"):
+        assert here("fit", "--config", "digits", "--trainer.max_epochs", epochs, cwd=tmp_path).returncode == 0
+    done = here("validate", "--config", "digits", "--trainer.max_epochs", "2", cwd=tmp_path)
+    assert "version_0/checkpoints/best.ckpt" in done.stdout
+    done = here("validate", "--config", "digits", cwd=tmp_path)  # neither is as long as the recipe: the newest
+    assert "version_1/checkpoints/best.ckpt" in done.stdout
+
+
+def test_a_run_that_crashed_keeps_its_folder(here: Here, tmp_path: Path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    fit = ("fit", "--data", "DigitsDataModule", "--trainer.max_epochs", "1", "--model")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        here(*fit, "mine.Crashing", cwd=tmp_path)
+    assert (tmp_path / "runs/model/version_0/config.yaml").is_file()
+    assert list((tmp_path / "runs/model/version_0").glob("events.out.tfevents.*"))
+    message = mistake(here("test", "--config", "runs/model/version_0", cwd=tmp_path))
+    assert "no best.ckpt in runs/model/version_0" in message.replace(f"{tmp_path}/", "")
+
+    try:
+        assert here(*fit, "mine.Interrupted", cwd=tmp_path).returncode == 130
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning ignores SIGINT while it shuts down
+    assert [p.name for p in (tmp_path / "runs/model").iterdir()] == ["version_0"]
+
+
+# The card's provenance
+
+
+def test_export_honours_cnnzoo_zoo(trained: Path, here: Here, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path / "mine"))
+    done = here("export", "--config", "digits", "--corruption_images", "0", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert read_card(tmp_path / "mine/digits_cnn/1/model.onnx").license == "Apache-2.0"
+
+
+def test_no_license_is_claimed_that_no_recipe_states(trained: Path, here: Here, tmp_path: Path):
+    export = ("export", "--config", str(trained / RUN), "--zoo", str(tmp_path), "--corruption_images", "0")
+    for words, license in ((["--license", ""], ""), (["--license", "CC-BY-4.0"], "CC-BY-4.0")):
+        done = here(*export, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert read_card(max(tmp_path.glob("digits_cnn/*/model.onnx"))).license == license
+    done = here("fit", "--model", "DigitsCNN", "--data", "DigitsDataModule", "--print_config", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["license"] == ""
+
+
+@pytest.mark.parametrize("program", ["/venv/bin/cnnzoo", "/repository/train.py", "/repository/__main__.py"])
+def test_the_recorded_command_can_be_typed(program: str, monkeypatch):
+    words = ["fit", "--config=digits", "--runs=a", "--zoo", "b", "--data.data_dir=/data", "--trainer.max_epochs=3"]
+    monkeypatch.setattr("sys.argv", [program, *words, "--data.data_dir", "/other data", "--name=a b"])
+    assert provenance.command() == "cnnzoo fit --config digits --trainer.max_epochs 3 --name 'a b'"
+
+
+def test_a_resumed_run_records_both_commands(here: Here, tmp_path: Path):
+    fit = ("fit", "--config=digits")
+    assert here(*fit, "--trainer.max_epochs=1", cwd=tmp_path).returncode == 0
+    assert here(*fit, "--trainer.max_epochs=2", "--ckpt_path=last", cwd=tmp_path).returncode == 0
+    assert here(*fit, "--trainer.max_epochs=2", "--ckpt_path=last", cwd=tmp_path).returncode == 0
+    command = provenance.training_provenance(tmp_path / RUN / "checkpoints/last.ckpt")["command"]
+    assert command == (
+        "cnnzoo fit --config digits --trainer.max_epochs 1 && "
+        "cnnzoo fit --config digits --trainer.max_epochs 2 --ckpt_path last"
+    )
+
+
+# Mistyped options
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["--model.learning_rte", "1"], ["--model.learning_rte", "--model.learning_rate", "--model.help"]),
+        (["--model.init_args.learning_rte", "1"], ["--model.learning_rte", "--model.learning_rate", "--model.help"]),
+        (["--data.batch_sze", "1"], ["--data.batch_sze", "--data.batch_size", "--data.help"]),
+        (["--data.augmentation.rotat", "1"], ["--data.augmentation.rotat", "augmentation.rotate", "--data.help"]),
+        (["--trainer.max_epoch", "1"], ["--trainer.max_epoch", "--trainer.max_epochs", "--print_config"]),
+        (["--ckpt_pth", "last"], ["--ckpt_pth", "--ckpt_path", "cnnzoo fit --help"]),
+        (["--modle.learning_rate=1"], ["--modle.learning_rate", "Nearest: --model", "cnnzoo fit --help"]),
+        (["--model.learning_rate", "abc"], ["--model.learning_rate cannot be 'abc'", "float", "--model.help"]),
+        (["--model.optimizer", "sgdd"], ["--model.optimizer cannot be 'sgdd'", "one of sgd, adam", "--model.help"]),
+        (["--data.augmentation.rotate", "far"], ["--data.augmentation.rotate cannot be 'far'", "float", "--data.help"]),
+        (["--trainer.max_epochs", "abc"], ["--trainer.max_epochs cannot be 'abc'", "int", "cnnzoo fit --"]),
+        (["--checkpoint_every", "0"], ["--checkpoint_every cannot be '0'", "int > 0", "cnnzoo fit --help"]),
+        (["--seed_everything", "x"], ["--seed_everything cannot be 'x'", "int", "cnnzoo fit --help"]),
+        (["--model", "ResNet9000"], ["--model cannot be 'ResNet9000'", "DigitsCNN", "cnnzoo fit --help"]),
+    ],
+)  # fmt: skip
+def test_a_mistyped_option_is_answered_in_three_lines(here: Here, tmp_path: Path, words: list[str], lines: list[str]):
+    said = mistake(here("fit", "--config", "digits", *words, cwd=tmp_path)).strip().splitlines()
+    assert len(said) == 3, "\n".join(said)
+    for line, part in zip(said, lines, strict=True):
+        assert part in line
+
+
+def test_a_mistyped_setting_of_a_config_is_answered_in_three_lines(here: Here, tmp_path: Path):
+    config = {"model": {"class_path": "DigitsCNN"}, "data": {"class_path": "DigitsDataModule"}}
+    for key, value, lines in (
+        ("model", {"class_path": "DigitsCNN", "init_args": {"hiden": 3}}, ["--model.hiden", "--model.hidden"]),
+        ("trainer", {"max_epoch": 3}, ["--trainer.max_epoch", "--trainer.max_epochs"]),
+        ("nme", "x", ["--nme", "--name"]),
+        ("data", {"class_path": "DigitsDataModule", "init_args": {"seed": "x"}}, ["--data.seed cannot be 'x'", "int"]),
+    ):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**config, key: value}))
+        said = mistake(here("fit", "--config", "mine.yaml", cwd=tmp_path)).strip().splitlines()
+        assert len(said) == 3, "\n".join(said)
+        for line, part in zip(said, lines, strict=False):
+            assert part in line

@@ -10,17 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_zoo
 import onnx
 import pytest
 import yaml
 from helpers import change_one_byte, command, done, refused, serve
 
 from cnnzoo.__main__ import COMMANDS
-from cnnzoo.commands import make_zoo
-from cnnzoo.commands.config import SHIPPED
+from cnnzoo.commands.cli import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
 from cnnzoo.contract.names import CARD_KEY
-from cnnzoo.contract.zoo_folder import ModelId
+from cnnzoo.contract.zoo_folder import ModelId, ZooFolder
 from cnnzoo.serve.zoo import Zoo
 
 PLACE = "digits_cnn/2/model.onnx"
@@ -116,6 +116,31 @@ def test_one_changed_byte_is_refused_by_the_service(copied: Path):
         assert client.get("/models/digits_cnn/versions/2.onnx").status_code == 404
 
 
+def test_help_lists_every_command_with_its_summary(tmp_path: Path):
+    text = done("--help", cwd=tmp_path)
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
+        if entry.function:
+            function = getattr(importlib.import_module(entry.module), entry.function)
+            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+
+
+def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
+    assert "Did you mean verify?" in refused("verfy", cwd=tmp_path)
+    assert "expected a command" in refused(cwd=tmp_path)
+    finished = command("list", "--datast", "digits", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "did you mean --dataset?" in finished.stderr
+    assert len(finished.stderr.splitlines()) <= 3
+
+
+def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
+    text = refused("fit", "--config", "digits", cwd=tmp_path)
+    assert "`cnnzoo fit` needs no_such_module, which is not installed" in text
+    assert len(text.splitlines()) == 1
+
+
 def test_they_need_no_torch(trained: Path):
     code = (
         "import sys; sys.argv = ['cnnzoo', 'list']; import cnnzoo.__main__; cnnzoo.__main__.main(); "
@@ -203,16 +228,17 @@ def test_a_card_that_cannot_be_shown_is_none(copied: Path):
 
 
 def test_make_zoo_leaves_alone_what_its_recipe_made(copied: Path):
+    zoo = ZooFolder(copied / "zoo")
     recipe = yaml.safe_load((SHIPPED / "digits.yaml").read_text())
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)  # it was trained for fewer epochs
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
     recipe["trainer"]["max_epochs"] = 8
-    assert make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    assert make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
     recipe["model"]["init_args"]["learning_rate"] *= 2
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
-    assert not make_zoo.is_made(copied / "zoo", "mnist_cnn", recipe)
-    assert not make_zoo.is_made(copied / "nothing", "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "mnist_cnn", recipe)
+    assert not make_zoo.is_up_to_date(ZooFolder(copied / "nothing"), "digits_cnn", recipe)
     (copied / "zoo" / PLACE).write_bytes(b"")
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
 
 
 def test_a_folder_that_is_not_there_is_not_answered_from_another(tmp_path: Path):
@@ -233,28 +259,3 @@ def test_a_file_outside_a_zoo_is_not_measured_by_another(copied: Path):
     shutil.copy(copied / "zoo" / PLACE, copied / "digits_cnn-2.onnx")
     assert "is not in a zoo folder" in refused("verify", "digits_cnn-2.onnx", cwd=copied)
     assert "digits_cnn@2" in done("card", "digits_cnn-2.onnx", cwd=copied)
-
-
-def test_help_lists_every_command_with_its_summary(tmp_path: Path):
-    text = done("--help", cwd=tmp_path)
-    for name, entry in COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
-        if entry.function:
-            function = getattr(importlib.import_module(entry.module), entry.function)
-            assert entry.summary == inspect.getdoc(function).splitlines()[0]
-
-
-def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
-    assert "Did you mean verify?" in refused("verfy", cwd=tmp_path)
-    assert "expected a command" in refused(cwd=tmp_path)
-    finished = command("list", "--datast", "digits", cwd=tmp_path)
-    assert finished.returncode == 2
-    assert "did you mean --dataset?" in finished.stderr
-    assert len(finished.stderr.splitlines()) <= 3
-
-
-def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
-    text = refused("fit", "--config", "digits", cwd=tmp_path)
-    assert "`cnnzoo fit` needs no_such_module, which is not installed" in text
-    assert len(text.splitlines()) == 1

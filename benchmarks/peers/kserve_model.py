@@ -24,7 +24,7 @@ class Classifier(Model):
 
     @cached_property
     def network(self) -> Network:
-        """Several workers are sent this object, which a session cannot be, and load it with their first request."""
+        """The session. Workers receive this object pickled, which a session cannot be, so each loads its own."""
         return Network()
 
     def predict(self, payload: InferRequest, headers: dict[str, str] | None = None, **_: Any) -> InferResponse:
@@ -41,7 +41,7 @@ class Classifier(Model):
 
 
 class Loopback(uvicorn.Config):
-    """KServe listens on every interface and logs every request, and has no option for either."""
+    """Uvicorn settings: KServe has no option to listen on loopback or to switch off the access log."""
 
     def __init__(self, app: Any, host: str, **options: Any) -> None:
         super().__init__(app, "127.0.0.1", access_log=False, **options)
@@ -50,5 +50,5 @@ class Loopback(uvicorn.Config):
 if __name__ == "__main__":
     uvicorn.Config = Loopback
     server = ModelServer()
-    logging.getLogger("kserve.trace").disabled = True  # two lines a request, likewise
+    logging.getLogger("kserve.trace").disabled = True  # two lines a request
     server.start([Classifier(args.model_name)])

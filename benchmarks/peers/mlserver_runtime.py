@@ -1,4 +1,4 @@
-"""MLServer's custom inference runtime; MLSERVER_… in the environment are its settings."""
+"""MLServer with a custom inference runtime; its settings are MLSERVER_… in the environment."""
 
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec

@@ -1,8 +1,8 @@
-"""ONNX Runtime alone, no HTTP: the limit for every server that runs it.
+"""ONNX Runtime in a loop without HTTP: the upper limit of every server.
 
     MODEL=model.onnx python onnxruntime_loop.py BATCH SECONDS
 
-One image a call on one thread, several on every core. Prints the figures of one measurement as JSON.
+Runs one image on one thread, several images on all cores. Prints the figures as JSON.
 """
 
 import json

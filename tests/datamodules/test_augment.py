@@ -1,4 +1,4 @@
-"""Augmentation as a function of (seed, epoch, batch), the same for any number of devices."""
+"""Test augmentation: a function of (seed, epoch, batch), the same for any number of devices."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_no_augmentation_hands_the_batch_through():
 
 
 def test_a_negative_shift_is_an_error():
-    with pytest.raises(ValueError, match="from 0 up, not -1"):
+    with pytest.raises(ValueError, match=r"shift is -1: expected a number of pixels from 0 up"):
         Augmentation(shift=-1)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cnnzoo.datamodules.batches import Batches, ImageDataset
@@ -33,6 +33,18 @@ def test_evaluation_holds_every_image_once_and_every_rank_steps_alike(n: int, ba
     ranks = epoch(n, batch, False, world)
     assert sorted(np.concatenate([b for rank in ranks for b in rank])) == list(range(n))
     assert len({len(rank) for rank in ranks}) == 1
+
+
+@given(n=sizes, batch=st.integers(1, 12), world=worlds)
+@example(n=5, batch=4, world=4)
+def test_no_device_gets_an_empty_evaluation_batch(n: int, batch: int, world: int):
+    """The mean loss of an empty batch is NaN."""
+    assume(n >= world)
+    ranks = epoch(n, batch, False, world)
+    assert sorted(np.concatenate([b for rank in ranks for b in rank])) == list(range(n))
+    sizes = [len(b) for rank in ranks for b in rank]
+    assert min(sizes) >= 1
+    assert max(sizes) <= max(-(-batch // world), 2)
 
 
 @given(n=sizes, batch=batch_sizes, world=worlds)

@@ -1,4 +1,4 @@
-"""The lecture's arithmetic, its worked examples and its question, against torch."""
+"""Test the lecture's arithmetic, its examples and its question against torch."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from cnnzoo.models import create_model, list_models
 from cnnzoo.models.arithmetic import Volume, conv, dense, layer, layers, output_extent
-from cnnzoo.models.summary import summarize
+from cnnzoo.models.summary import multiply_adds, summarize
 
 RGB32 = Volume(32, 32, 3)
 
@@ -74,7 +74,12 @@ def test_summary_agrees_with_the_network(name: str):
     model = create_model(name)
     rows = summarize(model)
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())
+    assert sum(row.multiply_adds for row in rows) == multiply_adds(model)
     assert rows[-1].output == (1, 1, 10)
+
+
+def test_the_lectures_digits_network_has_14260_multiply_adds():
+    assert multiply_adds(create_model("digits_cnn")) == 14_260
 
 
 def test_cifar10_volumes_are_those_of_the_lectures_keras_summary():

@@ -1,4 +1,4 @@
-"""Temperatures: against data whose right one is known."""
+"""Test temperatures on data whose temperature is known."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_the_temperature_stays_within_bounds():
     assert fit_temperature(torch.tensor([[2000.0, 0.0]] * 8), torch.zeros(8, dtype=torch.int64)) == 100
     with pytest.raises(ValueError, match="not all finite"):
         fit_temperature(torch.tensor([[float("nan"), 0.0]] * 8), torch.zeros(8, dtype=torch.int64))
-    with pytest.raises(ValueError, match="held-out images: there are none"):
+    with pytest.raises(ValueError, match="there are no held-out images"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 
 
@@ -51,13 +51,13 @@ def test_reliability_counts_every_image_once():
 
 def test_wilsons_interval_is_the_published_one():
     """Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
-    for right, n, low, high in (
+    for correct, n, low, high in (
         (81, 263, 0.2553, 0.3662),
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        assert wilson(right, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+        assert wilson(correct, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 def test_confusions_have_the_truth_in_rows():

@@ -1,4 +1,4 @@
-"""The parity gate and what is written behind it."""
+"""Test export, the parity gate, and loading weights from exported files."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ import cnnzoo.models
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import ContractError
 from cnnzoo.contract.zoo_folder import ZooFolder
-from cnnzoo.models import create_model
+from cnnzoo.models import ImageClassifier, create_model
 from cnnzoo.models.export import (
     OnnxFile,
     ParityError,
@@ -28,6 +28,25 @@ from cnnzoo.models.pretrained import load
 from cnnzoo.models.variants import to_int8
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def digits_model() -> ImageClassifier:
+    """Return an untrained network. Tests must not change it."""
+    torch.manual_seed(0)
+    return create_model("digits_cnn")
+
+
+@pytest.fixture(scope="module")
+def exported(digits_model: ImageClassifier) -> bytes:
+    """Export it once for all tests: an export takes a second."""
+    return to_onnx(digits_model).SerializeToString()
+
+
+@pytest.fixture
+def proto(exported: bytes) -> onnx.ModelProto:
+    """Return a copy of its ONNX file."""
+    return onnx.load_model_from_string(exported)
 
 
 @pytest.fixture
@@ -65,15 +84,13 @@ def test_dropout_is_off_in_the_file_though_the_model_was_training():
     assert check_parity(OnnxFile(proto).answers(images), torch_answers(model, images)) < 1e-5
 
 
-def test_the_gate_stops_a_file_with_one_changed_weight(images: torch.Tensor):
-    model = create_model("digits_cnn")
-    proto = to_onnx(model)
+def test_the_gate_stops_a_file_with_one_changed_weight(digits_model, proto, images: torch.Tensor):
     last = next(t for t in proto.graph.initializer if t.name == "network.6.bias")
     changed = onnx.numpy_helper.to_array(last).copy()
     changed[3] += 0.01
     last.CopyFrom(onnx.numpy_helper.from_array(changed, last.name))
     with pytest.raises(ParityError, match=r"a probability off by more than 1e-05 for \d+ \(numbers 0, "):
-        check_parity(OnnxFile(proto).answers(images), torch_answers(model, images))
+        check_parity(OnnxFile(proto).answers(images), torch_answers(digits_model, images))
 
 
 def test_the_gate_stops_nan(images: torch.Tensor):
@@ -84,8 +101,7 @@ def test_the_gate_stops_nan(images: torch.Tensor):
         check_parity(OnnxFile(to_onnx(model)).answers(images), torch_answers(model, images))
 
 
-def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
-    proto = to_onnx(create_model("digits_cnn"))
+def test_versions_count_up_and_nothing_is_overwritten(tmp_path, proto):
     assert ZooFolder(tmp_path).next_version("digits_cnn") == 1
     path = write(proto, CARD, tmp_path)
     assert path == tmp_path / "digits_cnn" / "1" / "model.onnx"
@@ -95,15 +111,15 @@ def test_versions_count_up_and_nothing_is_overwritten(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"digits_cnn", "SHA256SUMS"}  # no unfinished folder is left
 
 
-def test_nothing_is_written_that_could_not_be_noted(tmp_path):
+def test_nothing_is_written_that_could_not_be_noted(tmp_path, proto):
     (tmp_path / "SHA256SUMS").write_text("# my sums\n")
     with pytest.raises(ContractError, match="line 1 of SHA256SUMS"):
-        write(to_onnx(create_model("digits_cnn")), CARD, tmp_path)
+        write(proto, CARD, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["SHA256SUMS"]
 
 
-def test_the_card_inside_is_the_card(tmp_path):
-    path = write(to_onnx(create_model("digits_cnn")), CARD, tmp_path)
+def test_the_card_inside_is_the_card(tmp_path, proto):
+    path = write(proto, CARD, tmp_path)
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert json.loads(metadata["cnnzoo.card"])["classes"] == list("0123456789")
     assert ModelCard.from_json(metadata["cnnzoo.card"]) == CARD
@@ -133,21 +149,21 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model": {"class_path": "DigitsCNN", "init_args": {"hidden": 10**12}}}, "do not fit DigitsCNN"),
-        ({"model": 5}, "nothing readable of the network"),
-        ({"model": {"init_args": [1]}}, "nothing readable of the network"),
+        ({"model": {"class_path": "DigitsCNN", "init_args": {"hidden": 10**12}}}, "do not fit this DigitsCNN"),
+        ({"model": 5}, "no readable model"),
+        ({"model": {"init_args": [1]}}, "no readable model"),
     ],
 )
-def test_a_strangers_card_asks_for_no_memory(tmp_path, config: dict, words: str):
+def test_a_strangers_card_asks_for_no_memory(tmp_path, proto, config: dict, words: str):
     card = ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config)
-    path = write(to_onnx(create_model("digits_cnn")), card, tmp_path)
+    path = write(proto, card, tmp_path)
     with pytest.raises(ValueError, match=words):
         create_model("digits_cnn", pretrained=path)
 
 
-def test_a_file_without_a_card_holds_no_pretrained_weights(tmp_path):
+def test_a_file_without_a_card_holds_no_pretrained_weights(tmp_path, proto):
     foreign = tmp_path / "foreign.onnx"
-    onnx.save(to_onnx(create_model("digits_cnn")), foreign)
+    onnx.save(proto, foreign)
     with pytest.raises(ContractError, match="no model card"):
         load(type(create_model("digits_cnn")), "digits_cnn", foreign, {})
 
@@ -161,7 +177,7 @@ def test_another_number_of_classes_takes_all_but_the_last_layer(tmp_path, caplog
     torch.testing.assert_close(again.probabilities(images), (model(images) * 2).softmax(1))
     three = create_model("digits_cnn", pretrained=path, num_classes=3)
     assert (
-        "last layer (network.6) is new, for 3 classes in place of 10; the rest is digits_cnn's, version 1"
+        "last layer (network.6) is new, with 3 classes instead of 10; the other weights are digits_cnn's, version 1"
         in caplog.text
     )
     assert three(images).shape == (64, 3)
@@ -170,20 +186,20 @@ def test_another_number_of_classes_takes_all_but_the_last_layer(tmp_path, caplog
         assert key.startswith("network.6.") or torch.equal(three.state_dict()[key], value)
 
 
-def test_an_int8_file_is_for_answering_only(tmp_path, images: torch.Tensor):
+def test_an_int8_file_is_for_answering_only(tmp_path, proto, images: torch.Tensor):
     small = ModelCard("digits_cnn_int8", 1, CARD.classes, CARD.input_shape, precision="int8")
-    path = write(to_int8(to_onnx(create_model("digits_cnn")), images), small, tmp_path)
-    with pytest.raises(ContractError, match="holds int8 weights, for answering only"):
+    path = write(to_int8(proto, images), small, tmp_path)
+    with pytest.raises(ContractError, match="holds int8 weights, which cannot be trained"):
         create_model("digits_cnn", pretrained=path)
 
 
 def test_weights_are_not_taken_for_pixels_scaled_otherwise(tmp_path):
     path = write(to_onnx(create_model("digits_cnn", mean=[0.5], std=[0.25])), CARD, tmp_path)
-    with pytest.raises(ValueError, match=r"digits_cnn was trained with pixels' mean as \[0.5\]"):
+    with pytest.raises(ValueError, match=r"digits_cnn was trained with pixels' mean \[0.5\]"):
         create_model("digits_cnn", pretrained=path)
     assert create_model("digits_cnn", pretrained=path, mean=[0.5], std=[0.25]).std.item() == 0.25
     colour = to_onnx(create_model("cifar10_cnn", mean=[0.4, 0.5, 0.6]))
     card = ModelCard("cifar10_cnn", 1, CARD.classes, (3, 32, 32), config={"model": {"class_path": "CIFAR10CNN"}})
     path = write(colour, card, tmp_path)
-    with pytest.raises(ValueError, match=r"cifar10_cnn was trained with pixels' mean as \[0.4, 0.5, 0.6\]"):
+    with pytest.raises(ValueError, match=r"cifar10_cnn was trained with pixels' mean \[0.4, 0.5, 0.6\]"):
         create_model("cifar10_cnn", pretrained=path, mean=[0.5])

@@ -1,4 +1,4 @@
-"""Smaller files of a network: still the contract, nearly the same answers."""
+"""Test that int8 and fp16 files keep the contract and give nearly the same answers."""
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ from cnnzoo.models.variants import to_fp16, to_int8
 
 @pytest.fixture(scope="module")
 def network() -> tuple:
-    """A network that has learnt a little, so that it is of one mind, and the images it has learnt from."""
+    """Return a briefly trained network, whose confidence is high, and its training images."""
     torch.manual_seed(0)
     model = create_model("digits_cnn")
     model.temperature.fill_(0.5)
@@ -29,7 +29,7 @@ def network() -> tuple:
 
 
 def weights(proto: onnx.ModelProto) -> int:
-    """Bytes."""
+    """Return the bytes of all weights."""
     return sum(tensor.ByteSize() for tensor in proto.graph.initializer)
 
 
@@ -68,7 +68,7 @@ def test_int8_takes_its_ranges_from_as_few_images_as_there_are(network: tuple):
     for count in (7, 67, 130):
         few = OnnxFile(to_int8(proto, images[:count])).answers(images)[0].argmax(1)
         assert (few == expected).float().mean() > 0.95
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="and there are none"):
         to_int8(proto, images[:0])
 
 

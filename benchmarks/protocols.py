@@ -1,8 +1,4 @@
-"""How images travel to a server and probabilities come back: the requests of benchmarks/serving.py.
-
-A wire asks with the bytes it is given (raw pixels of one or more images, or a PNG file) and reads the answer as one
-list of probabilities, image after image, whatever the server calls them.
-"""
+"""How each server takes images and returns probabilities: the HTTP requests of benchmarks/serving.py."""
 
 import json
 import math
@@ -15,25 +11,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP POST."""
+    """HTTP POST request."""
 
     path: str
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
     def raw(self, port: int) -> bytes:
-        """As it goes over the wire."""
+        """Return the bytes that go over the wire."""
         headers = {"Host": f"127.0.0.1:{port}", **self.headers, "Content-Length": str(len(self.body))}
         lines = [f"POST {self.path} HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
 @dataclass(frozen=True)
-class Wire:
-    """`ask(model's name, shape of an image, content)` makes the request, `read(headers, body)` its answer."""
+class Protocol:
+    """Encoder of requests and decoder of responses.
 
-    ask: Callable[[str, tuple[int, ...], bytes], Request]
-    read: Callable[[Mapping[str, str], bytes], list[float]]
+    Args:
+        encode: (model name, shape of an image, content) → request. The content is raw pixels of one or more images,
+            or a PNG file.
+        decode: (headers, body) → the probabilities as one list, image after image.
+    """
+
+    encode: Callable[[str, tuple[int, ...], bytes], Request]
+    decode: Callable[[Mapping[str, str], bytes], list[float]]
 
 
 def _json(path: str, value: Any) -> Request:
@@ -50,8 +52,7 @@ def _floats(_: Mapping[str, str], body: bytes) -> list[float]:
     return list(struct.unpack(f"<{len(body) // 4}f", body))
 
 
-# The Open Inference Protocol, tensors as JSON and by its binary extension
-def _v2(name: str, shape: tuple[int, ...], pixels: bytes, binary: bool) -> Request:
+def _encode_v2(name: str, shape: tuple[int, ...], pixels: bytes, binary: bool) -> Request:
     tensor = {"name": "images", "datatype": "UINT8", "shape": [len(pixels) // math.prod(shape), *shape]}
     path, output = f"/v2/models/{name}/infer", {"name": "probabilities"}
     if not binary:
@@ -62,55 +63,55 @@ def _v2(name: str, shape: tuple[int, ...], pixels: bytes, binary: bool) -> Reque
     return Request(path, header + pixels, types)
 
 
-def _read_v2(headers: Mapping[str, str], body: bytes) -> list[float]:
+def _decode_v2(headers: Mapping[str, str], body: bytes) -> list[float]:
     length = int(headers.get("Inference-Header-Content-Length", len(body)))
     output = json.loads(body[:length])["outputs"][0]
     return output.get("data") or _floats(headers, body[length:])
 
 
-V2_JSON = Wire(lambda *of: _v2(*of, binary=False), _read_v2)
-V2_BINARY = Wire(lambda *of: _v2(*of, binary=True), _read_v2)
+V2_JSON = Protocol(lambda *of: _encode_v2(*of, binary=False), _decode_v2)
+V2_BINARY = Protocol(lambda *of: _encode_v2(*of, binary=True), _decode_v2)
 
 
-# cnnzoo's pictures: top-k classes, all of them asked for, put back in their order
-def _read_classes(_: Mapping[str, str], body: bytes) -> list[float]:
-    pictures = json.loads(body)["predictions"]
-    return [c["probability"] for p in pictures for c in sorted(p["classes"], key=lambda c: c["class"])]
+def _decode_classes(_: Mapping[str, str], body: bytes) -> list[float]:
+    """Put the top-k classes of each image back in the order of the classes."""
+    images = json.loads(body)["predictions"]
+    return [c["probability"] for image in images for c in sorted(image["classes"], key=lambda c: c["class"])]
 
 
-CNNZOO_PICTURE = Wire(
+CNNZOO_IMAGE = Protocol(
     lambda name, _, png: Request(f"/v1/models/{name}/predict?top_k=1000", png, {"Content-Type": "image/png"}),
-    _read_classes,
+    _decode_classes,
 )
 
 
-# Nested lists in a JSON object, a PNG as the body or in a form, bytes in and float32 out
-def _read_json(_: Mapping[str, str], body: bytes) -> list[float]:
+def _decode_json(_: Mapping[str, str], body: bytes) -> list[float]:
     rows = json.loads(body)
     return list(chain.from_iterable(rows)) if isinstance(rows[0], list) else rows
 
 
-def nested(path: str) -> Wire:
-    return Wire(lambda _, shape, pixels: _json(path, {"images": _nested(list(pixels), shape)}), _read_json)
+def nested(path: str) -> Protocol:
+    """Send all images as nested lists in JSON."""
+    return Protocol(lambda _, shape, pixels: _json(path, {"images": _nested(list(pixels), shape)}), _decode_json)
 
 
-def one_nested(path: str) -> Wire:
-    return Wire(lambda _, shape, pixels: _json(path, {"image": _nested(list(pixels), shape)[0]}), _read_json)
+def one_nested(path: str) -> Protocol:
+    """Send one image as nested lists in JSON."""
+    return Protocol(lambda _, shape, pixels: _json(path, {"image": _nested(list(pixels), shape)[0]}), _decode_json)
 
 
-def picture(path: str) -> Wire:
-    return Wire(lambda _, __, png: Request(path, png, {"Content-Type": "image/png"}), _read_json)
+def png(path: str) -> Protocol:
+    """Send a PNG file as the body."""
+    return Protocol(lambda _, __, content: Request(path, content, {"Content-Type": "image/png"}), _decode_json)
 
 
-def form(path: str) -> Wire:
+def form(path: str) -> Protocol:
+    """Send a PNG file in a multipart form."""
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
     types = {"Content-Type": "multipart/form-data; boundary=x"}
-    return Wire(lambda _, __, png: Request(path, head + png + b"\r\n--x--\r\n", types), _read_json)
+    return Protocol(lambda _, __, content: Request(path, head + content + b"\r\n--x--\r\n", types), _decode_json)
 
 
-def octets(path: str) -> Wire:
-    return Wire(lambda _, __, pixels: Request(path, pixels, {"Content-Type": "application/octet-stream"}), _floats)
-
-
-def nothing(path: str) -> Wire:
-    return Wire(lambda *_: Request(path), lambda *_: [])
+def octets(path: str) -> Protocol:
+    """Send raw pixels, and receive float32."""
+    return Protocol(lambda _, __, pixels: Request(path, pixels, {"Content-Type": "application/octet-stream"}), _floats)

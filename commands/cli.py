@@ -1,0 +1,174 @@
+"""The command line of the commands that train or use a checkpoint: Lightning's CLI without its subcommands."""
+
+import os
+from collections.abc import Callable, Iterable
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+import lightning
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentError
+from jsonargparse.typing import PositiveInt
+from lightning import Callback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..contract.names import check_name
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
+from . import runs
+from .checkpoints import Best
+from .usage import FitHelp, ShortHelp, explain
+
+SHIPPED = Path(__file__).parent.parent / "configs"
+BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
+
+
+def find_config(value: str) -> Path:
+    """Return the file that --config names: a file, a run folder's config.yaml, or a shipped recipe.
+
+    Raises FileNotFoundError with the names of the recipes.
+    """
+    path = Path(value)
+    for candidate in (path / runs.CONFIG if path.is_dir() else path, SHIPPED / f"{value}.yaml"):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"no config {value}: give a YAML file, a run folder, or one of {shipped_names()}")
+
+
+def shipped_names() -> str:
+    """Return the names of the shipped recipes."""
+    return ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+
+
+class ConfigFile(ActionConfigFile):
+    """Action of --config, which takes what `find_config` takes."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        super().__call__(parser, cfg, str(find_config(str(values))), option_string)
+
+
+class ZooCLI(LightningCLI):
+    """Parsed arguments of a command, with the network, the data, and the run that they choose.
+
+    Args:
+        command: the function of the command. Its parameters after the first are options of the command.
+        arguments: what follows the command's name.
+
+    Raises ValueError for a wrong argument, FileNotFoundError for a missing config, checkpoint or image.
+    """
+
+    run: Path | None = None  # the run folder of the checkpoint, if it is in one
+    checkpoint: Path | None = None
+
+    def __init__(self, command: Callable[..., None], arguments: list[str]) -> None:
+        self.command = command
+        self.names: list[str] = []  # of the command's own options
+        trains = command.__name__ in ("fit", "sweep")
+        super().__init__(
+            ImageClassifier,
+            ImageDataModule,
+            save_config_callback=None,
+            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
+            seed_everything_default=0,
+            parser_kwargs={
+                "prog": f"cnnzoo {command.__name__}",
+                "description": (getdoc(command) or "").partition("\n\nArgs:")[0],
+                "formatter_class": FitHelp if trains else ShortHelp,
+                "exit_on_error": False,
+                "allow_abbrev": False,
+            },
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=arguments,
+            run=False,
+        )
+
+    @property
+    def settings(self) -> runs.Settings:
+        """The resolved configuration."""
+        return yaml.safe_load(self.config_yaml(skip=()))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments for the command's parameters after the first."""
+        return {name: self.config_init[name] for name in self.names}
+
+    def config_yaml(self, skip: Iterable[str]) -> str:
+        """Return the resolved configuration as YAML, without the options `skip`."""
+        config = self.config.clone()
+        for name in ("config", *skip):
+            config.pop(name, None)
+        return self.parser.dump(config, skip_link_targets=False, skip_unset=False, skip_validation=True)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = LightningArgumentParser(**kwargs)
+        text = f"a YAML file, a run folder, or a shipped recipe: {shipped_names()}"
+        parser.add_argument("-c", "--config", action=ConfigFile, help=text)
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", default="model", help="name of the model in run folders and in the zoo")
+        text = "license of the exported weights, such as Apache-2.0; none is stated by default"
+        parser.add_argument("--license", default="", help=text)
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+        text = "initial weights: a model of the zoo by its name, or an exported file"
+        parser.add_argument("--pretrained", type=str | None, help=text)
+        text = "save a checkpoint every so many steps within an epoch, too"
+        parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
+        parser.add_class_arguments(Best, "checkpoint", instantiate=False)
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
+        skip = {"cli", "images"}
+        self.names = parser.add_function_arguments(self.command, skip=skip)
+        if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature
+            parser.add_argument("images", nargs="+", type=Path, help="PNG or JPEG files, or folders of them")
+            self.names.append("images")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise ValueError(explain(str(error), parser)) from error
+
+    def before_instantiate_classes(self) -> None:
+        """Find the run and the checkpoint, and check that they belong to the settings."""
+        check_name(self.config.name)
+        files = [Path(str(file)) for file in self.config.get("config") or []]
+        self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
+        wanted, resumes = self.config.get("ckpt_path"), self.command.__name__ == "fit"
+        if not wanted:
+            return
+        try:
+            found = runs.find_checkpoint(wanted, self.run, self.config.runs, self.config.name, self.settings)
+        except FileNotFoundError:
+            if resumes and wanted == "last":  # stopped before its first checkpoint, or never started
+                return
+            raise
+        runs.check_checkpoint(found)
+        self.checkpoint, self.run = found, runs.run_of(found)
+        if self.run and resumes:
+            runs.check_resumable(self.run, self.settings, found)
+        elif self.run and self.command.__name__ != "predict":  # which uses no image of the dataset
+            runs.check_same_split(self.run, self.settings)
+        rank_zero_only(print)(f"Checkpoint  {os.path.relpath(found)}")
+
+    def instantiate_classes(self) -> None:
+        """Create the network and the data. A command that needs a trainer calls `new_trainer`."""
+        try:
+            self.config_init = self.parser.instantiate(self.config)
+        except ValueError as error:
+            cause: BaseException = error
+            while cause.__cause__ and str(cause).startswith("Does not validate"):  # jsonargparse wraps a class's error
+                cause = cause.__cause__
+            raise cause from None
+        self.model, self.datamodule = self.config_init.model, self.config_init.data
+        if self.checkpoint:
+            runs.check_classes(self.checkpoint, self.datamodule.classes)
+
+    def new_trainer(self, callbacks: list[Callback], **options: Any) -> lightning.Trainer:
+        """Return a Trainer of the configuration, with further callbacks and with `options` in place of its own."""
+        given = self.config_init.trainer.callbacks or []
+        given = given if isinstance(given, list) else [given]
+        return self.instantiate_trainer(callbacks=[*given, *callbacks], **options)

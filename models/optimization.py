@@ -1,0 +1,57 @@
+"""Optimizers and learning rate schedules."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+OptimizerName = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+def check_settings(optimizer: str, schedule: str, warmup: float) -> None:
+    """Raise ValueError for an unknown optimizer or schedule, or a warm-up that is no share of the steps."""
+    for name, value, choices in (
+        ("optimizer", optimizer, get_args(OptimizerName)),
+        ("schedule", schedule, get_args(Schedule)),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup is {warmup}: expected a share of all steps, from 0 up to but not including 1")
+
+
+def make_optimizer(
+    name: OptimizerName,
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+) -> Optimizer:
+    """Return an optimizer that decays kernels (parameters of two or more dimensions) and no others.
+
+    Args:
+        momentum: of SGD; Nesterov's form if above 0.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if name == "sgd":
+        return torch.optim.SGD(groups, learning_rate, momentum, nesterov=momentum > 0, fused=True)
+    adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return adam(groups, learning_rate, fused=True)
+
+
+def learning_rate_factor(progress: float, schedule: Schedule, warmup: float) -> float:
+    """Return the learning rate's share of its highest value, at `progress` 0-1 through the training."""
+    if progress < warmup:
+        return progress / warmup
+    if schedule == "constant":
+        return 1.0
+    fall = (progress - warmup) / (1 - warmup)
+    return 1 - fall if schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * fall)
