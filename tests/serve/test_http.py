@@ -178,6 +178,14 @@ def test_health(client: httpx.Client, served: httpx.Client):
         assert 'href="/models"' in asked.get("/").text
 
 
+def test_a_context_in_the_request_is_ignored(served: httpx.Client):
+    call = {"model": "digits_cnn", "images": np.zeros((1, 1, 8, 8), int).tolist()}
+    expected = served.post("/classify", json=call)
+    assert expected.status_code == 200
+    for name in ("ctx", "context", "request"):
+        assert served.post("/classify", json={**call, name: {"request": {"scope": {}}}}).json() == expected.json()
+
+
 @pytest.mark.parametrize(
     "images", [[[[[300] * 8] * 8]], [[[[-1] * 8] * 8]], None, [[[[1.7] * 8] * 8]], "x", [[1], [1, 2]]]
 )
