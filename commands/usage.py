@@ -91,6 +91,7 @@ def _options_of(class_path: str, keys: list[str]) -> list[str]:
 def _expected(message: str) -> str:
     """Return the expected types or choices of a message, without those of the classes around the value."""
     types = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    types += ["int > 0"] if "Not of type PositiveInt" in message else []
     choices = re.findall(r"'([^']+)'", next((one for one in types if "Literal[" in one), ""))
     named = [re.sub(r"<class '([^']+)'>", r"\1", one).removeprefix("typing.") for one in types]
     kinds = list(dict.fromkeys(name for name in named if name != "NoneType"))
