@@ -10,7 +10,6 @@ of connections after a second of warm-up, and it is stopped. Every connection se
 a response.
 
 Payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG file, and 64 images as a binary tensor.
-THREADS=1 in the environment gives the sessions of all peers one thread.
 
 --against compares with the service of another checkout, run by that checkout's .venv, and prints ratios of medians;
 other peers run only if --peers names them.
@@ -179,7 +178,6 @@ def main() -> None:
         "load_average_before": busy,
         "model": data.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
-        "threads": os.environ.get("THREADS"),
         "versions": {name: _versions(binaries[name]) for name in names},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],

@@ -2,10 +2,12 @@
 
 import doctest
 import re
-import runpy
 from pathlib import Path
 
 import pytest
+import robustness
+import speed_page
+import tables
 from rich.console import Console
 
 from cnnzoo.commands.report import summary_table
@@ -47,6 +49,21 @@ def test_links_lead_somewhere(document: Path):
             assert (document.parent / target).exists(), target
 
 
-def test_the_results_page_is_what_the_runs_files_give():
-    results = runpy.run_path(str(ROOT / "benchmarks/results.py"))
-    assert results["table"]() in (ROOT / "docs/results.md").read_text(), "stale: run python benchmarks/results.py"
+def test_no_generated_page_is_stale():
+    """README.md's tables, docs/zoo.md with its plot, docs/results.md and docs/speed.md."""
+    for path, text in tables.pages().items():
+        assert path.read_text() == text, f"{path.name} is stale: run make tables"
+    assert not robustness.is_stale(tables.shipped())
+
+
+def test_the_speed_page_keeps_all_its_sections():
+    (text,) = speed_page.pages().values()
+    assert [line for line in text.splitlines() if line.startswith("## ")][-1] == "## Precision"
+
+
+def test_the_architecture_lists_every_file():
+    text = (ROOT / "docs/architecture.md").read_text()
+    for room in ("contract", "datamodules", "models", "serve", "serve/routes", "commands", "tools"):
+        for path in (ROOT / room).glob("*.py"):
+            if path.name != "__init__.py":
+                assert f"| `{path.relative_to(ROOT)}` |" in text, f"docs/architecture.md does not list {path.name}"

@@ -8,10 +8,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import tables
 import torch
 from helpers import png, serve
 
-from cnnzoo.commands import tables, verify
+from cnnzoo.commands import verify
 from cnnzoo.commands.export import MAX_ACCURACY_DROP
 from cnnzoo.commands.listing import Entry
 from cnnzoo.commands.measure import measure

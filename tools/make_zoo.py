@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import ContractError
 from cnnzoo.contract.zoo_folder import ZooFolder
@@ -49,9 +50,14 @@ def is_up_to_date(zoo: ZooFolder, name: str, recipe: dict[str, Any]) -> bool:
     """Return whether the newest version of a model was made by this recipe."""
     newest = zoo.newest(name)
     try:
-        return newest is not None and _holds(read_card(zoo.file(newest)).config, recipe)
+        return newest is not None and _holds(_made_by(read_card(zoo.file(newest))), recipe)
     except ContractError:
         return False
+
+
+def _made_by(card: ModelCard) -> dict[str, Any]:
+    """Return the settings that a card names. The license has a field of its own."""
+    return {**card.config, "license": card.license}
 
 
 def _holds(config: Any, recipe: Any) -> bool:
