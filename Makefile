@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
 PORT   ?= 3000
 TESTS  ?= not slow
-BENCHMARKS ?= training growth time_to_accuracy handwriting
+BENCHMARKS ?= training finetune
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help

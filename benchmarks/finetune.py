@@ -66,7 +66,7 @@ def main() -> None:
     parser = options(__doc__, __file__)
     parser.add_argument("--folder", type=Path, help="write the images here and stop")
     parser.add_argument("--images", type=int, nargs="+", default=[5, 10, 20, 50], help="of each class")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2 (default: 5)")
     args = parser.parse_args()
     if args.folder:
         write_images(args.folder, 20, seed=0)
@@ -82,13 +82,7 @@ def main() -> None:
                     row.append(accuracy(Path(folder), flags, seed))
     save(args.output, {"images": 360, "accuracy": found})
     rows = [
-        [
-            count,
-            *(
-                f"{statistics.mean(r):.1%} ± {100 * (statistics.stdev(r) if len(r) > 1 else 0):.1f}"
-                for r in by_start.values()
-            ),
-        ]
+        [count, *(f"{statistics.mean(r):.1%} ± {100 * statistics.stdev(r):.1f}" for r in by_start.values())]
         for count, by_start in found.items()
     ]
     show(f"even or odd: test accuracy over {args.seeds} seeds", ("images of each class", *STARTS), rows)

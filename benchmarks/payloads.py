@@ -61,7 +61,7 @@ def prepare(file: Path, folder: Path) -> Payloads:
     images = np.zeros((BATCH, *card.input_shape), np.uint8)
     for image, digit in zip(images, load_digits().images, strict=False):
         ink = Image.fromarray((digit * 15.9375).astype(np.uint8)).resize((width - 2 * left, height - 2 * top))
-        image[:, top:-top, left:-left] = ink
+        image[:, top:-top, left:-left] = np.asarray(ink)
     pngs = []
     for image in images:
         buffer = io.BytesIO()

@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -31,7 +32,7 @@ class Protocol:
     Args:
         encode: (model name, shape of an image, content) → request. The content is raw pixels of one or more images,
             or a PNG file.
-        decode: (headers, body) → the probabilities as one list, image after image.
+        decode: (headers with names in lower case, body) → the probabilities as one list, image after image.
     """
 
     encode: Callable[[str, tuple[int, ...], bytes], Request]
@@ -53,7 +54,7 @@ def _floats(_: Mapping[str, str], body: bytes) -> list[float]:
 
 
 def _encode_v2(name: str, shape: tuple[int, ...], pixels: bytes, binary: bool) -> Request:
-    tensor = {"name": "images", "datatype": "UINT8", "shape": [len(pixels) // math.prod(shape), *shape]}
+    tensor: dict[str, Any] = {"name": "images", "datatype": "UINT8", "shape": [len(pixels) // math.prod(shape), *shape]}
     path, output = f"/v2/models/{name}/infer", {"name": "probabilities"}
     if not binary:
         return _json(path, {"inputs": [{**tensor, "data": list(pixels)}], "outputs": [output]})
@@ -64,13 +65,13 @@ def _encode_v2(name: str, shape: tuple[int, ...], pixels: bytes, binary: bool) -
 
 
 def _decode_v2(headers: Mapping[str, str], body: bytes) -> list[float]:
-    length = int(headers.get("Inference-Header-Content-Length", len(body)))
+    length = int(headers.get("inference-header-content-length", len(body)))
     output = json.loads(body[:length])["outputs"][0]
     return output.get("data") or _floats(headers, body[length:])
 
 
-V2_JSON = Protocol(lambda *of: _encode_v2(*of, binary=False), _decode_v2)
-V2_BINARY = Protocol(lambda *of: _encode_v2(*of, binary=True), _decode_v2)
+V2_JSON = Protocol(partial(_encode_v2, binary=False), _decode_v2)
+V2_BINARY = Protocol(partial(_encode_v2, binary=True), _decode_v2)
 
 
 def _decode_classes(_: Mapping[str, str], body: bytes) -> list[float]:

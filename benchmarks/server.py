@@ -45,7 +45,7 @@ def install(requirements: str, cache: Path) -> Path:
     if not stamp.is_file() or stamp.read_text().split() != packages:
         print(f"Installing {' '.join(packages)} into {venv}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        pip = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(venv / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
         stamp.write_text("\n".join(packages) + "\n")
     return venv / "bin"
@@ -53,10 +53,8 @@ def install(requirements: str, cache: Path) -> Path:
 
 def versions(binaries: Path) -> dict[str, str]:
     """Return the version of each package of an environment."""
-    code = (
-        "import importlib.metadata as m, json; "
-        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
-    )
+    code = "from importlib.metadata import distributions as found; import json; "
+    code += "print(json.dumps({d.name.lower(): d.version for d in found()}))"
     done = subprocess.run([binaries / "python", "-c", code], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
@@ -65,14 +63,12 @@ class Server:
     """Context manager: a peer's server on a free loopback port."""
 
     def __init__(self, peer: Peer, binaries: Path, cache: Path, log: Path, values: Mapping[str, object]) -> None:
-        self.port, second, third = _free_ports(3)
-        ports = {"port": self.port, "second_port": second, "third_port": third}
-        values = {**values, **ports, "bin": binaries, "peers": PEERS_DIR}
+        self.port = _free_port()
+        values = {**values, "port": self.port, "bin": binaries, "peers": PEERS_DIR}
         self.command = [word.format(**values) for word in peer.command.split()]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "CNNZOO"))}
-        own = {key: value.format(**values) for key, value in peer.env.items()}
         common = {"MODEL": values["model"], "PORT": self.port, "WORKERS": values["workers"], "PYTHONPATH": PEERS_DIR}
-        self.env = inherited | QUIET | {"BENTOML_HOME": str(cache / "home")} | own
+        self.env = inherited | QUIET | {"BENTOML_HOME": str(cache / "home")}
         self.env |= {key: str(value) for key, value in common.items()}
         self.folder = cache / "run"
         self.log = log
@@ -110,14 +106,14 @@ class Server:
         raise PeerError(f"no successful response within {deadline:g} s:\n{self.tail()}")
 
     def ask(self, request: Request) -> tuple[Mapping[str, str], bytes]:
-        """Return headers and body of the response. Raises PeerError for any status but 200."""
+        """Return headers (names in lower case) and body of the response. Raises PeerError for any status but 200."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request("POST", request.path, request.body, request.headers)
             response = connection.getresponse()
             body = response.read()
         if response.status != 200:
             raise PeerError(f"status {response.status}: {body[:300].decode(errors='replace')}\n{self.tail()}")
-        return response.headers, body
+        return {name.lower(): value for name, value in response.getheaders()}, body
 
     def load(self, request: Request, connections: int, seconds: int) -> dict[str, Any]:
         """Run wrk: each connection repeats a request. The latencies are None if no request succeeded."""
@@ -165,7 +161,6 @@ class Server:
             return []
 
 
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
-        return [each.getsockname()[1] for each in sockets]
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

@@ -10,8 +10,6 @@ of connections after a second of warm-up, and it is stopped. Every connection se
 a response.
 
 Payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG file, and 64 images as a binary tensor.
-`onnxruntime` is the network in a loop without a server: one image on one thread, 64 images on all cores.
-THREADS=1 in the environment gives the sessions of all peers one thread.
 
 --against compares with the service of another checkout, run by that checkout's .venv, and prints ratios of medians;
 other peers run only if --peers names them.
@@ -21,10 +19,8 @@ requests. Memory is the PSS after all load. Writes benchmarks/serving.json. Half
 """
 
 import argparse
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -32,12 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, machine, median, number, options, python_of, run_alone, save, show
-from payloads import BATCH, PAYLOADS, Payloads, prepare
+from payloads import PAYLOADS, Payloads, prepare
 from peers import PEERS
 from protocols import Protocol, Request
-from server import PEERS_DIR, PeerError, Server, install, require_wrk, versions
+from server import PeerError, Server, install, require_wrk, versions
 
-LOOP = "onnxruntime"  # the network without a server
 OURS, AGAINST = "cnnzoo", "against"
 MODEL = HERE.parent / "zoo/mnist_cnn/1/model.onnx"
 TOLERANCE = 1e-4  # of a probability, between a peer's answer and ONNX Runtime's
@@ -93,16 +88,6 @@ def serve(name: str, binaries: Path, data: Payloads, args: argparse.Namespace, c
         starts[name,].append({"startup_seconds": startup, "megabytes": server.megabytes()})
 
 
-def loop(binaries: Path, data: Payloads, args: argparse.Namespace, cells: Runs) -> None:
-    """Run one turn of the network without a server and append its figures."""
-    for payload, size in {"tensor": 1, "batch": BATCH}.items():
-        if payload in args.payloads:
-            command = [binaries / "python", PEERS_DIR / "onnxruntime_loop.py", str(size), str(args.seconds)]
-            env = {**os.environ, "MODEL": str(data.model)}
-            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)
-            cells[payload, 0, LOOP].append(json.loads(done.stdout))
-
-
 def rows(runs: Runs, columns: dict[str, str]) -> list[list[str]]:
     """Return a row of medians for each key, with the number of errors."""
     found = []
@@ -123,34 +108,32 @@ def ratios(cells: Runs) -> list[list[str]]:
     found = []
     for (payload, connections, name), rounds in cells.items():
         if name == OURS:
-            pairs = [
-                (median(rounds, column), median(cells[payload, connections, AGAINST], column)) for column in COLUMNS
-            ]
-            (rate, old_rate), *times = pairs
+            others = cells[payload, connections, AGAINST]
+            (rate, old_rate), *times = [(median(rounds, column), median(others, column)) for column in COLUMNS]
             slower = [(old_rate, rate), *times]
             found.append([payload, str(connections), *(f"{a / b:.3f}" if a and b else "–" for a, b in slower)])
     return found
 
 
 def _binaries(name: str, args: argparse.Namespace) -> Path:
-    """Return the bin folder of a peer's environment; the loop runs in FastAPI's."""
+    """Return the bin folder of a peer's environment."""
     if name == AGAINST:
         return python_of(args.against).parent
-    requirements = "fastapi" if name == LOOP else PEERS[name].requirements
+    requirements = PEERS[name].requirements
     return install(requirements, args.cache) if requirements else Path(sys.executable).parent
 
 
 def _versions(binaries: Path) -> dict[str, str]:
     """Return the versions of the packages that matter for speed."""
     installed = versions(binaries)
-    wanted = ("bentoml", "fastapi", "kserve", "litserve", "mlserver", "numpy", "onnxruntime", "starlette", "uvicorn")
+    wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "starlette", "uvicorn")
     return {package: installed[package] for package in wanted if package in installed}
 
 
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
-    parser.add_argument("--peers", nargs="+", choices=[*PEERS, LOOP], metavar="PEER", help="(default: all)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help="(default: all)")
     parser.add_argument("--payloads", nargs="+", choices=PAYLOADS, default=PAYLOADS, metavar="PAYLOAD")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the service of another checkout")
@@ -163,7 +146,7 @@ def main() -> None:
     require_wrk()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` stops the server
     args.cache = args.cache.absolute()
-    names = args.peers or [*PEERS, LOOP]
+    names = args.peers or list(PEERS)
     if args.against:
         PEERS[AGAINST] = PEERS[OURS]
         names = [OURS, AGAINST, *(name for name in args.peers or [] if name != OURS)]
@@ -182,9 +165,7 @@ def main() -> None:
             for name in names if turn % 2 == 0 else names[::-1]:
                 print(f"round {turn + 1} of {args.rounds}: {name}", file=sys.stderr, flush=True)
                 try:
-                    if name == LOOP:
-                        loop(binaries[name], data, args, cells)
-                    elif set(PEERS[name].protocols) & set(args.payloads):
+                    if set(PEERS[name].protocols) & set(args.payloads):
                         serve(name, binaries[name], data, args, cells, starts)
                 except Exception as error:  # one peer's failure does not end the others' measurements
                     failed[name] = f"{type(error).__name__}: {error}"
@@ -197,7 +178,6 @@ def main() -> None:
         "load_average_before": busy,
         "model": data.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
-        "threads": os.environ.get("THREADS"),
         "versions": {name: _versions(binaries[name]) for name in names},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],
@@ -207,8 +187,8 @@ def main() -> None:
     show("medians", (*heads, *COLUMNS.values(), ""), rows(cells, COLUMNS))
     show("start and memory", ("peer", *FOOTPRINT.values(), ""), rows(starts, FOOTPRINT))
     if args.against:
-        heads = ("payload", "connections", "time a request", "p50", "p99", "CPU")
-        show(f"this checkout ÷ {args.against}", heads, ratios(cells))
+        columns = ("time a request", "p50", "p99", "CPU")
+        show(f"this checkout ÷ {args.against}", ("payload", "connections", *columns), ratios(cells))
     for name, reason in failed.items():
         print(f"{name} failed: {reason.splitlines()[0]}")
 

@@ -25,31 +25,20 @@ class Stopwatch(Callback):
     def __init__(self, path: str, warm_up: int = 0) -> None:
         self.path, self.warm_up = path, warm_up
         self.seconds, self.steps = 0.0, 0
-        self.first_step = 0.0
-        self.curve: list[tuple[float, float]] = []
         self.begun: tuple[float, int] | None = None  # time and step
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if not self.first_step:
-            self.first_step = time.time()
         if self.begun is None and trainer.global_step >= self.warm_up:
             self.begun = time.perf_counter(), trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
         self._stop(trainer)
 
-    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        if not trainer.sanity_checking:
-            self.curve.append((self.seconds, trainer.callback_metrics["val_accuracy"].item()))
-
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         self._stop(trainer)
 
     def on_train_end(self, *_: Any) -> None:
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        own, mapped = (int(status[key].split()[0]) / 1024 for key in ("RssAnon", "RssFile"))
-        figures = {"first_step": self.first_step, "seconds": self.seconds, "steps": self.steps, "curve": self.curve}
-        Path(self.path).write_text(json.dumps({**figures, "own_megabytes": own, "mapped_megabytes": mapped}))
+        Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))
 
     def _stop(self, trainer: Trainer) -> None:
         if self.begun:
@@ -59,32 +48,29 @@ class Stopwatch(Callback):
             self.begun = None
 
 
-class Unfused(Callback):
-    """Callback that switches off the fused implementation of the optimizer."""
-
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        for group in trainer.optimizers[0].param_groups:
-            group["fused"] = False
-
-
 def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable)) -> dict[str, Any]:
-    """Run `cnnzoo fit` on the CPU and return the figures of its stopwatch.
+    """Run `cnnzoo fit` on the CPU and return seconds and steps after the warm-up.
 
     Args:
         python: interpreter of an environment with cnnzoo.
-
-    Returns:
-        seconds and steps (after the warm-up), startup_seconds (from the start of the process to the first step), curve
-        (seconds of training so far and validation accuracy after each epoch), own_megabytes, mapped_megabytes.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
-        command = [python, "-m", "cnnzoo", "fit", "--config", config, "--runs", folder, "--trainer.accelerator", "cpu"]
+        command = [
+            str(python),
+            "-m",
+            "cnnzoo",
+            "fit",
+            "--config",
+            config,
+            "--runs",
+            folder,
+            "--trainer.accelerator",
+            "cpu",
+        ]
         command += ["--trainer.callbacks+=stopwatch.Stopwatch", "--trainer.callbacks.path", str(path)]
         command += ["--trainer.callbacks.warm_up", str(warm_up), *options]
-        started = time.time()
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True)
         if done.returncode or not path.exists():
-            sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
-        figures = json.loads(path.read_text())
-    return {**figures, "startup_seconds": figures.pop("first_step") - started}
+            sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+        return json.loads(path.read_text())

@@ -1,13 +1,14 @@
 """Seconds an epoch of `cnnzoo fit`, compared with the lecture's way and with a bare loop over the same batches.
 
     CNNZOO_DATA=<folder> python benchmarks/training.py [--networks digits mnist cifar10] [--images 6400] [--rounds 5]
+    CNNZOO_DATA=<folder> python benchmarks/training.py --options "--model.compile true"
     CNNZOO_DATA=<folder> python benchmarks/training.py --against ../checkout-of-an-older-commit
 
-- lecture: the lecture's way (benchmarks/lecture.py). All sides take its optimizer and batch size.
+- lecture: a DataLoader, transforms of one image, and a plain loop with `loss.item()` in every step, after the
+  lecture's PyTorch code. All sides take its optimizer and batch size.
 - bare: a loop over this project's batches without Lightning.
 - fit: `cnnzoo fit` of the lecture's recipe; bf16: the same with `--trainer.precision bf16-mixed`.
-- unfused, compiled (--ablate): `fit` without the fused optimizer, and through torch.compile.
-- keras (--keras): the lecture's Keras networks, in an environment in build/keras.
+- options: `cnnzoo fit` with the options in --options.
 
 --against times `fit` of this checkout and of another one, run by that checkout's .venv, for the lecture's recipes and
 for this project's, and prints ratios of medians.
@@ -16,48 +17,104 @@ Sides take turns. Each turn is a process of its own that trains on `--images` im
 training steps are timed. Prints medians and writes benchmarks/training.json.
 """
 
-import json
+import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from common import HERE, machine, options, python_of, run_alone, save, show, take_turns
-from lecture import RECIPES, time_steps, train
+from common import machine, options, python_of, run_alone, save, show, take_turns
+from PIL import Image
 from stopwatch import fit
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
+from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageDataModule, MNISTDataModule
 from cnnzoo.models import create_model
 
-KERAS = HERE.parent / "build/keras"
+
+class Recipe(NamedTuple):
+    """The lecture's recipe for a dataset.
+
+    Args:
+        model: name of the network.
+        data: the datamodule.
+        epoch: images of an epoch.
+        batch: images of a batch.
+        transforms: after `ToTensor`.
+        optimizer: optimizer and learning_rate.
+    """
+
+    model: str
+    data: type[ImageDataModule]
+    epoch: int
+    batch: int
+    transforms: list[Any]
+    optimizer: dict[str, Any]
+
+
+ADAM = {"optimizer": "adam", "learning_rate": 0.001}
+NORMALIZE = transforms.Normalize((0.1307,), (0.3081,))
+RECIPES = {
+    "digits": Recipe("digits_cnn", DigitsDataModule, 1437, 100, [], {"optimizer": "sgd", "learning_rate": 0.01}),
+    "mnist": Recipe("mnist_cnn", MNISTDataModule, 60_000, 64, [NORMALIZE], ADAM),
+    "cifar10": Recipe("cifar10_cnn", CIFAR10DataModule, 50_000, 32, [], ADAM),
+}
 BASELINES = ("lecture", "bare", "fit")  # the denominators of the ratios
-FIT_SIDES = {"fit": [], "bf16": ["--trainer.precision", "bf16-mixed"]}
-ABLATED = {"unfused": ["--trainer.callbacks+=stopwatch.Unfused"], "compiled": ["--model.compile", "true"]}
+
+
+class PerSample(Dataset[tuple[torch.Tensor, int]]):
+    """Dataset like torchvision's: from array to PIL to transformed tensor, one image at a time."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, transform: Callable[[Any], torch.Tensor]) -> None:
+        self.images, self.labels, self.transform = images.permute(0, 2, 3, 1).numpy(), labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index].squeeze())), int(self.labels[index])
 
 
 def lecture(network: str, steps: int, warm_up: int) -> float:
     """Train in the lecture's way and return seconds."""
     recipe = RECIPES[network]
+    data = recipe.data()
+    data.prepare_data()
+    transform = transforms.Compose([transforms.ToTensor(), *recipe.transforms])
+    loader = DataLoader(PerSample(*data.load(train=True), transform), batch_size=recipe.batch, shuffle=True)
     model = create_model(recipe.model).network.to(memory_format=torch.contiguous_format)
-    images, labels = _images(network)
-    return train(model, recipe.loader(images, labels), recipe.optimizer(model), steps, warm_up)
+    make = torch.optim.Adam if recipe.optimizer["optimizer"] == "adam" else torch.optim.SGD
+    optimizer = make(model.parameters(), lr=recipe.optimizer["learning_rate"])
+    criterion = torch.nn.CrossEntropyLoss()
+    running_loss = 0.0
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> None:
+        nonlocal running_loss
+        optimizer.zero_grad()
+        loss = criterion(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+
+    model.train()
+    return time_steps(step, loader, steps, warm_up)
 
 
 def bare(network: str, steps: int, warm_up: int) -> float:
     """Train on this project's batches without Lightning and return seconds."""
     recipe = RECIPES[network]
     torch.set_num_threads(torch.get_num_threads())  # as `fit` does: MKL then keeps that number
-    model = create_model(recipe.model, **recipe.options)
+    model = create_model(recipe.model, **recipe.optimizer)
     data = recipe.data(batch_size=recipe.batch, val_fraction=0)
     data.prepare_data()
     data.setup("fit")
-    configured = model.configure_optimizers()
+    configured: Any = model.configure_optimizers()
     optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
@@ -69,17 +126,17 @@ def bare(network: str, steps: int, warm_up: int) -> float:
     return time_steps(step, data.train_dataloader(), steps, warm_up)
 
 
-def keras(network: str, steps: int, warm_up: int) -> float:
-    """Train the lecture's Keras network for an epoch of as many images, and return seconds."""
-    recipe = RECIPES[network]
-    images, labels = (tensor[: steps * recipe.batch] for tensor in _images(network))
-    scale = 255 / 16 if network == "digits" else 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "images.npz")
-        np.savez(path, images=images.permute(0, 2, 3, 1).numpy() / scale, labels=labels.numpy())
-        command = [KERAS / "bin/python", HERE / "keras_networks.py", network, path]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout.splitlines()[-1])["seconds"] * steps * recipe.batch / len(images)
+def time_steps(step: Callable[..., None], loader: Iterable[Any], steps: int, warm_up: int) -> float:
+    """Return the seconds for `steps` steps after the warm-up, with as many epochs as that takes."""
+    done, start = 0, time.perf_counter()
+    while True:
+        for batch in loader:
+            if done == warm_up:
+                start = time.perf_counter()
+            step(*batch)
+            done += 1
+            if done == warm_up + steps:
+                return time.perf_counter() - start
 
 
 def cnnzoo_fit(config: str, network: str, extra: list[str], python: str, steps: int, warm_up: int) -> float:
@@ -92,37 +149,11 @@ def cnnzoo_fit(config: str, network: str, extra: list[str], python: str, steps: 
     return figures["seconds"] * steps / figures["steps"]
 
 
-def _images(network: str) -> tuple[torch.Tensor, torch.Tensor]:
-    data = RECIPES[network].data()
-    data.prepare_data()
-    return data.load(train=True)
-
-
-def _install_keras() -> None:
-    if not (KERAS / "bin/python").exists():
-        subprocess.run([sys.executable, "-m", "venv", KERAS], check=True)
-        subprocess.run([KERAS / "bin/pip", "install", "--quiet", "tensorflow-cpu"], check=True)
-
-
-def sides_of(network: str, names: list[str]) -> dict[str, Callable[..., float]]:
-    """Return the functions that train a network, by side."""
-    functions = {"lecture": lecture, "bare": bare, "keras": keras}
-    sides: dict[str, Callable[..., float]] = {}
-    for name in names:
-        if name in functions and (name, network) != ("keras", "mnist"):  # the lecture has no Keras network for MNIST
-            sides[name] = partial(run_alone, functions[name], network)
-        elif name not in functions:
-            extra = {**FIT_SIDES, **ABLATED}[name]
-            sides[name] = partial(cnnzoo_fit, f"{network}_lecture", network, extra, sys.executable)
-    return sides
-
-
-def measure(network: str, sides: dict[str, Callable[..., float]], images: int, rounds: int) -> dict[str, Any]:
+def measure(network: str, sides: Mapping[str, Callable[..., float]], images: int, rounds: int) -> dict[str, Any]:
     """Return seconds an epoch, microseconds a step and ratios of each side."""
     recipe = RECIPES[network]
     steps = max(1, images // recipe.batch)
-    turns = {name: partial(side, steps, -(-steps // 10)) for name, side in sides.items()}
-    times = take_turns(turns, rounds)
+    times = take_turns({name: partial(side, steps, -(-steps // 10)) for name, side in sides.items()}, rounds)
     results = {}
     for name, values in times.items():
         value = statistics.median(values)
@@ -154,24 +185,28 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--images", type=int, default=6400, help="images a turn (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--ablate", action="store_true", help="add fit without what helped, and with torch.compile")
-    parser.add_argument("--keras", action="store_true", help="add the lecture's Keras networks")
+    parser.add_argument("--options", type=shlex.split, help="add fit with these options")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with another checkout's fit alone")
     args = parser.parse_args()
     if args.against:
         compare(args.against, args.networks, args.images, args.rounds)
         return
-    if args.keras:
-        _install_keras()
-    names = ["lecture", "bare", *FIT_SIDES, *list(ABLATED) * args.ablate, *["keras"] * args.keras]
-    results = [measure(n, sides_of(n, names), args.images, args.rounds) for n in args.networks]
-    save(args.output, {"machine": machine() | {"torch": torch.__version__}, "images": args.images, "results": results})
-    rows = []
-    for result in results:
-        for name, side in result["sides"].items():
+    extras = {"fit": [], "bf16": ["--trainer.precision", "bf16-mixed"]}
+    extras |= {"options": args.options} if args.options else {}
+    results, rows = [], []
+    for network in args.networks:
+        sides: dict[str, Callable[..., float]] = {
+            "lecture": partial(run_alone, lecture, network),
+            "bare": partial(run_alone, bare, network),
+        }
+        for name, extra in extras.items():
+            sides[name] = partial(cnnzoo_fit, f"{network}_lecture", network, extra, sys.executable)
+        results.append(measure(network, sides, args.images, args.rounds))
+        for name, side in results[-1]["sides"].items():
             ratios = [f"{side['ratios'][base]:.2f}" if base in side["ratios"] else "" for base in BASELINES]
             figures = f"{side['seconds_an_epoch']:.2f}", f"{side['microseconds_a_step']:.0f}"
-            rows.append([result["network"], name, *figures, *ratios])
+            rows.append([network, name, *figures, *ratios])
+    save(args.output, {"machine": machine() | {"torch": torch.__version__}, "images": args.images, "results": results})
     show("training", ("network", "side", "s/epoch", "µs/step", *(f"÷ {base}" for base in BASELINES)), rows)
 
 

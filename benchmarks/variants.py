@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from common import options, save, show
+from common import number, options, save, show
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
@@ -59,17 +59,6 @@ def measure(files: list[tuple[Path, ModelCard]]) -> list[dict[str, Any]]:
     ]
 
 
-def cells(row: dict[str, Any], full: dict[str, Any]) -> list[str]:
-    """Format a row with its ratios to the fp32 file's."""
-    return [
-        row["model"],
-        f"{row['bytes'] / 1e6:.2f} ({row['bytes'] / full['bytes']:.2f}×)",
-        f"{row['accuracy']:.2%} ({100 * (row['accuracy'] - full['accuracy']):+.2f})",
-        f"{row['milliseconds']:.2f} ({row['milliseconds'] / full['milliseconds']:.2f}×)",
-        f"{row['images_a_second']:,.0f} ({row['images_a_second'] / full['images_a_second']:.2f}×)",
-    ]
-
-
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
@@ -80,13 +69,10 @@ def main() -> None:
         card = read_card(path)
         networks.setdefault(card.name.removesuffix(f"_{card.precision}"), []).append((path, card))
     rows: list[dict[str, Any]] = []
-    lines = []
     for files in networks.values():
         files.sort(key=lambda file: file[1].precision != "fp32")
-        measured = measure(files)
-        rows += measured
-        lines += [cells(row, measured[0]) for row in measured]
-    show("by precision", ("model", "MB", "test accuracy", "ms, 1 image", "images/s, batches of 64"), lines)
+        rows += measure(files)
+    show("by precision", list(rows[0]), [[v if isinstance(v, str) else number(v) for v in r.values()] for r in rows])
     save(args.output, rows)
 
 

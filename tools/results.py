@@ -29,8 +29,7 @@ RUN_OPTIONS = ("--ckpt_path", *PATH_OPTIONS)  # options that choose a run, not h
 HEAD = """# Results
 
 Test accuracy of every recipe, over several seeds. `make tables` wrote this page from [results/](results).
-`python tools/results.py RUN …` collects these files. Each is the `metrics.json` of
-`cnnzoo test --config RUN --ckpt_path last`.
+`python tools/results.py RUN …` copies there the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` writes.
 
 - ± is the standard deviation over runs with other seeds (`--seed_everything` and `--data.seed`). The seeds change the
   initial weights, the order of the images and the validation split, and for the digits also the test split.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-OURS, LOOP = "cnnzoo", "onnxruntime"
+OURS = "cnnzoo"
 TITLES = {
     "tensor": "One image a request, as a binary tensor",
     "json": "One image a request, as JSON",
@@ -18,10 +18,7 @@ PEERS = {
     "cnnzoo": "**cnnzoo**",
     "fastapi": "FastAPI, uvicorn, onnxruntime",
     "bentoml": "BentoML, a plain API",
-    "bentoml_batched": "BentoML, `batchable=True`",
     "litserve": "LitServe",
-    "mlserver": "MLServer",
-    "kserve": "KServe's Python server",
 }
 GROWTH = {
     "versions": "A growing zoo. Each version gets one request; 16 are in memory at once:",
@@ -45,14 +42,17 @@ python benchmarks/serving_growth.py   # growing input, and ten minutes of full l
 python benchmarks/variants.py --zoo build/variants
 ```
 """
-PRECISION = """`cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify
-nearly as many validation images correctly. `python benchmarks/variants.py --zoo build/variants` measured them on two
-cores of an AMD EPYC with avx512_vnni, with ONNX Runtime alone; the files of a network take turns. Medians of 15 turns,
-and ratios to fp32:"""
-PRECISION_END = """int8 is smaller and faster for all networks but the digits', whose layers are too small. The int8
-files of the two largest networks are shipped; the zoo may weigh 45 MB at most. fp16 halves the file and is not faster
-on this processor, which has no fp16 arithmetic, so no fp16 file is shipped. `digits_cnn_fp16` and
-`cifar10_speednet_fp16` were not measured."""
+PRECISION = """
+`cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
+validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone, and ratios to fp32, on two
+cores of an AMD EPYC with avx512_vnni:
+"""
+PRECISION_END = """
+- int8 is smaller and faster for all networks but the digits', whose layers are too small.
+- int8 files of the two largest networks are shipped. The zoo may weigh 45 MB at most.
+- fp16 halves the file. It is not faster on this processor, which has no fp16 arithmetic, so no fp16 file is shipped.
+- `digits_cnn_fp16` and `cifar10_speednet_fp16` were not measured.
+"""
 
 
 def median(rounds: Sequence[dict[str, Any]], column: str) -> float | None:
@@ -76,7 +76,8 @@ def number(value: float | None) -> str:
 
 def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
     """Return a row for each server, with the ratio of cnnzoo's throughput to its own."""
-    found = {r["peer"]: r["rounds"] for r in results if (r["payload"], r["connections"]) == (payload, connections)}
+    cell = (payload, connections)
+    found = {r["peer"]: r["rounds"] for r in results if (r["payload"], r["connections"]) == cell and r["peer"] in PEERS}
     ours = median(found[OURS], "requests_per_second")
     rows = []
     for peer, rounds in sorted(found.items(), key=lambda item: -(median(item[1], "requests_per_second") or 0)):
@@ -97,9 +98,6 @@ def one_client(results: list[dict[str, Any]]) -> str:
             p50, p99 = ((median(rounds[0], c) if rounds else None) for c in ("p50_ms", "p99_ms"))
             cells.append("–" if p50 is None else f"{number(p50)} / {number(p99)}")
         rows.append([title, *cells])
-    alone = [r["rounds"] for r in results if (r["payload"], r["peer"]) == ("tensor", LOOP)]
-    if alone and (rate := median(alone[0], "requests_per_second")):
-        rows.append(["*the network without a server*", number(1000 / rate), "", "", ""])
     return table(("p50 / p99 ms", "binary", "JSON", "PNG", "64 binary"), rows)
 
 
@@ -111,18 +109,6 @@ def footprint(servers: list[dict[str, Any]]) -> str:
         if s["peer"] in PEERS
     ]
     return table(("server", "seconds to the first response", "MB (PSS)"), rows)
-
-
-def across(results: list[dict[str, Any]]) -> str:
-    """Return the ratios of binary tensors here to JSON there, for the servers that take no binary tensors."""
-    found = {(r["peer"], r["payload"]): r["rounds"] for r in results if r["connections"] == 64}
-    ours = median(found[OURS, "tensor"], "requests_per_second") or 0
-    ratios = [
-        f"{PEERS[peer]} {ours / (median(rounds, 'requests_per_second') or ours):.1f}×"
-        for (peer, payload), rounds in found.items()
-        if payload == "json" and (peer, "tensor") not in found
-    ]
-    return f"The other servers take only JSON here. Compared with their JSON requests, cnnzoo is: {'; '.join(ratios)}."
 
 
 def growth(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -167,9 +153,8 @@ def pages() -> dict[Path, str]:
     parts = [HEAD.format(**serving["options"]), "## 64 connections"]
     for payload, title in TITLES.items():
         parts += [f"### {title}", load(results, payload, 64)]
-        parts += [across(results)] if payload == "tensor" else []
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## Ten minutes of full load", soak(soaked)]
-    parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
+    parts += ["## Lower precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}

@@ -127,10 +127,9 @@ def section(entry: Entry) -> str:
     classes = ", ".join(f"{name} {share:.1%}" for name, share in class_accuracies(card))
     errors = "; ".join(f"{true} as {predicted} ({images})" for true, predicted, images in worst_confusions(card))
     lines = [f"\n## {card.name}, version {card.version}\n", f"{card.summary}.\n"]
-    lines += [
-        f"- **{label}**: {f'`{text}`' if label == 'Command' else text}"
-        for label, text in facts(card, entry.size).items()
-    ]
+    shown = facts(card, entry.size)
+    shown["Command"] = f"`{shown['Command']}`"
+    lines += [f"- **{label}**: {text}" for label, text in shown.items()]
     lines += [f"- **Accuracy by class**: {classes}", f"- **Most frequent errors**: {errors or 'none'}"]
     if card.robustness:
         lines += ["", f"| accuracy on {counted(card.robustness['images'], 'image')}, severity | 1 | 2 | 3 | 4 | 5 |"]

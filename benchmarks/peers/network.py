@@ -13,12 +13,12 @@ class Network:
 
     Args:
         threads: of one call; 0 for all cores, divided among the workers. A server that runs several calls at once
-            takes one thread, a server that runs one call at a time takes all. THREADS in the environment overrides it.
+            takes one thread, a server that runs one call at a time takes all.
         model: path of the ONNX file (default: MODEL in the environment).
     """
 
     def __init__(self, threads: int = 0, model: str | None = None) -> None:
-        threads, workers = int(os.environ.get("THREADS", threads)), int(os.environ.get("WORKERS", 1))
+        workers = int(os.environ.get("WORKERS", 1))
         if threads == 0 and workers > 1:
             threads = max(1, (os.cpu_count() or 1) // workers)
         options = ort.SessionOptions()
