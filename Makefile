@@ -54,7 +54,7 @@ bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
 	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")
 
-check: install  ## ruff, mypy, pyright's imports, deptry, and that the tables say what the cards do
+check: install  ## check style, types, imports, dependencies, generated pages, and the page's JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/cnnzoo
@@ -63,6 +63,8 @@ check: install  ## ruff, mypy, pyright's imports, deptry, and that the tables sa
 	$(BIN)/basedpyright
 	$(BIN)/deptry . --no-ansi
 	$(BIN)/python tools/tables.py --check
+	@if ! command -v npm >/dev/null; then echo "npm is missing: the page's JavaScript is not checked"; else \
+	  npm install --no-save --silent --prefix build/npm @biomejs/biome@2 && build/npm/node_modules/.bin/biome ci; fi
 
 bench: install  ## print the measurements of benchmarks/ (long; BENCHMARKS=training for one)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -185,8 +185,8 @@ def said_otherwise(path: Path, **changes: object) -> None:
 
 # What is changed in a card, and what `verify --metrics` says of it.
 LIES = [
-    ({"config": {"data": {"class_path": "this.Foo"}}}, "names no dataset of cnnzoo: 'Foo'"),
-    ({"config": {}}, "names no dataset of cnnzoo: ''"),
+    ({"config": {"data": {"class_path": "this.Foo"}}}, "its card's dataset is 'Foo'"),
+    ({"config": {}}, "its card's dataset is ''"),
     ({"temperature": 7.5}, "measured again, temperature differs from the card"),
     ({"reliability": [[0.9, 0.9, 360]]}, "measured again, reliability differs from the card"),
     ({"classes": list("abcdefghij")}, "its classes are a, b"),
