@@ -231,9 +231,9 @@ def test_an_unexpected_error_refuses_one_file(zoo: Path, monkeypatch: pytest.Mon
 def test_damage_is_found_in_files_that_are_not_loaded(zoo: Path):
     """A file beyond the number of sessions in memory is checked too: its bytes, its tensors, its SHA-256."""
     for name in ("a", "b", "c"):
-        write(network(), ModelCard(**{**CARD.__dict__, "name": name}), zoo)
+        write(network(), ModelCard(**{**CARD.__dict__, "name": name, "summary": "Reads digits"}), zoo)
     (zoo / "b/1/model.onnx").write_bytes((zoo / "b/1/model.onnx").read_bytes()[:-50])
-    (zoo / "c/1/model.onnx").write_bytes((zoo / "c/1/model.onnx").read_bytes().replace(b"class", b"clasS", 1))
+    (zoo / "c/1/model.onnx").write_bytes((zoo / "c/1/model.onnx").read_bytes().replace(b"Reads", b"Roads"))
     loaded = Zoo(zoo, Sessions(max_loaded=1))
     assert [model.card.name for model in loaded.models] == ["a", "digits_cnn"]
     assert "not an ONNX file" in loaded.refused["b/1/model.onnx"]
