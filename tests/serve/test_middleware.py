@@ -101,18 +101,18 @@ async def test_a_body_up_to_the_limit_is_read_and_none_beyond():
         assert "larger than 1,000 bytes" in error(await client().post(path, content=chunks(11)), 413)
 
 
-async def test_one_more_than_may_be_is_the_one_that_is_refused() -> None:
+async def test_one_more_than_may_be_is_the_one_that_is_refused():
     """Not one that was there before it, whose body comes in pieces."""
     app = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 1000, requests=1)
     go_on = anyio.Event()
-    answer: httpx.Response | None = None
+    answer = None
 
     async def pieces():
         yield b"abc"
         await go_on.wait()
         yield b"def"
 
-    async def first() -> None:
+    async def first():
         nonlocal answer
         answer = await client.post("/", content=pieces())
 
