@@ -429,7 +429,7 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     wrong = here("fit", "--config", "parity.yaml", "--pretrained", "digit_cnn", cwd=tmp_path)
     assert "no exported digit_cnn in" in wrong.stderr
     wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
-    assert "the weights of digits_cnn do not fit DigitsCNN" in wrong.stderr
+    assert "the weights of digits_cnn do not fit this DigitsCNN" in wrong.stderr
 
 
 def test_what_is_exported_is_what_its_card_says(here: Here, tmp_path: Path):
