@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import make_zoo
 import onnx
@@ -122,7 +123,7 @@ def test_help_lists_every_command_with_its_summary(tmp_path: Path):
         assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
         if entry.function:
             function = getattr(importlib.import_module(entry.module), entry.function)
-            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+            assert entry.summary == (inspect.getdoc(function) or "").splitlines()[0]
 
 
 def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
@@ -184,7 +185,7 @@ def said_otherwise(path: Path, **changes: object) -> None:
 
 
 # What is changed in a card, and what `verify --metrics` says of it.
-LIES = [
+LIES: list[tuple[dict[str, Any], str]] = [
     ({"config": {"data": {"class_path": "this.Foo"}}}, "its card's dataset is 'Foo'"),
     ({"config": {}}, "its card's dataset is ''"),
     ({"temperature": 7.5}, "measured again, temperature differs from the card"),

@@ -38,7 +38,15 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.slow
 def test_kserves_client_is_answered(served: httpx.Client, digits, tmp_path: Path):
     venv.create(tmp_path / "venv", with_pip=True)
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "kserve"]
+    pip: list[str | Path] = [
+        tmp_path / "venv/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "kserve",
+    ]
     subprocess.run(pip, check=True, timeout=500)
     pixels = digits[0][:5].numpy()
     np.save(tmp_path / "pixels.npy", pixels)

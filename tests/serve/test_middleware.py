@@ -1,5 +1,7 @@
 """The middleware around any application: errors in one form, limits on bodies and time."""
 
+from typing import Any
+
 import anyio
 import httpx
 import pytest
@@ -103,20 +105,20 @@ async def test_one_more_than_may_be_is_the_one_that_is_refused():
     """Not one that was there before it, whose body comes in pieces."""
     app = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 1000, requests=1)
     go_on = anyio.Event()
+    answer = None
 
     async def pieces():
         yield b"abc"
         await go_on.wait()
         yield b"def"
 
-    async def first() -> None:
+    async def first():
         nonlocal answer
         answer = await client.post("/", content=pieces())
 
     async def newcomer():
         yield b"x"
 
-    answer = None
     transport = httpx.ASGITransport(ErrorFormat(app))
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://test") as client,
@@ -140,7 +142,7 @@ async def test_a_body_in_chunks_is_counted_whatever_length_is_declared(order: in
     async def receive() -> dict:
         return {"type": "http.request", "body": next(parts), "more_body": True}
 
-    async def send(message: dict) -> None:
+    async def send(message: Any) -> None:
         sent.append(message)
 
     app = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 3000, requests=4)

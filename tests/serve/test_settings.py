@@ -112,7 +112,9 @@ def test_without_the_key_there_is_health_and_the_page(guarded: httpx.Client):
     ]
     for method, path in closed:
         for headers in wrong:
-            response = guarded.request(method, path, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            response = guarded.request(
+                method, path, headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
+            )
             assert response.status_code == 401, (method, path, headers)
             assert response.headers["www-authenticate"] == "Bearer"
     assert "send it as 'Authorization: Bearer <key>'" in error(guarded.get("/models"), 401)

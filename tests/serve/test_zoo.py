@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -199,7 +200,7 @@ def test_a_request_in_flight_keeps_the_session_of_a_removed_file(zoo: Path):
     assert model is not None
     shutil.rmtree(zoo / "digits_cnn")
     outputs = []
-    sessions._lock = lock = CallOnRelease()
+    sessions._lock = lock = CallOnRelease()  # type: ignore[assignment]
     lock.action = lambda: outputs.append(model.run(np.zeros((1, 1, 8, 8), np.uint8)))
     loaded.rescan()
     assert loaded.models == []
@@ -211,7 +212,7 @@ def test_an_unexpected_error_refuses_one_file(zoo: Path, monkeypatch: pytest.Mon
     """Also in the first scan; a later scan tries a changed file again."""
     write(network(), ModelCard(**{**CARD.__dict__, "name": "odd"}), zoo)
 
-    def no_memory(self: Model) -> None:
+    def no_memory(self: Model) -> Any:
         if self.card.name == "odd":
             raise MemoryError("for this one")
         return load(self)
