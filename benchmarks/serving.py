@@ -150,8 +150,7 @@ def main() -> None:
     if args.against:
         PEERS[AGAINST] = PEERS[OURS]
         names = [OURS, AGAINST, *(name for name in args.peers or [] if name != OURS)]
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
+    if (busy := os.getloadavg()[0]) > 0.5:
         print(f"The load average is {busy:.1f}: expected an idle machine.", file=sys.stderr)
 
     binaries = {name: _binaries(name, args) for name in names}
@@ -175,7 +174,6 @@ def main() -> None:
     heads = ("payload", "connections", "peer")
     report = {
         "machine": machine(),
-        "load_average_before": busy,
         "model": data.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
         "versions": {name: _versions(binaries[name]) for name in names},

@@ -1,4 +1,4 @@
-"""The documents keep their word: examples run, tables are what the commands print, links lead somewhere."""
+"""Tests of the documents: examples run, generated pages are not stale, links resolve."""
 
 import doctest
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_python_examples_of_the_companion():
+def test_the_python_examples_of_the_lecture_page():
     text = (ROOT / "docs/lecture.md").read_text().replace("```", "")
     examples = doctest.DocTestParser().get_doctest(text, {}, "lecture.md", None, None)
     result = doctest.DocTestRunner().run(examples)
@@ -26,7 +26,7 @@ def test_the_python_examples_of_the_companion():
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn"])
-def test_the_companions_tables_are_those_of_summary(name: str):
+def test_the_lecture_pages_tables_are_those_of_summary(name: str):
     console = Console(width=200)
     with console.capture() as capture:
         console.print(summary_table(create_model(name)))
@@ -39,7 +39,7 @@ def test_the_companions_tables_are_those_of_summary(name: str):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path):
+def test_links_resolve(document: Path):
     text = document.read_text()
     anchors = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
     for target in re.findall(r"\]\(([^)]+)\)", text):

@@ -155,5 +155,5 @@ def pages() -> dict[Path, str]:
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## Ten minutes of full load", soak(soaked)]
-    parts += ["## Lower precision", PRECISION, precision(variants), PRECISION_END]
+    parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}
