@@ -58,7 +58,7 @@ def test_no_generated_page_is_stale():
 
 def test_the_speed_page_keeps_all_its_sections():
     (text,) = speed_page.pages().values()
-    assert [line for line in text.splitlines() if line.startswith("## ")][-1] == "## Lower precision"
+    assert [line for line in text.splitlines() if line.startswith("## ")][-1] == "## Precision"
 
 
 def test_the_architecture_lists_every_file():
