@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
 PORT   ?= 3000
 TESTS  ?= not slow
-BENCHMARKS ?= training growth time_to_accuracy handwriting
+BENCHMARKS ?= training finetune
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
@@ -38,10 +38,10 @@ demo: install  ## train the digits CNN, export it, serve it, ask it over HTTP, d
 	$(BIN)/python examples/demo.py
 
 zoo: install  ## make the shipped models again, from data to card, where they are not up to date (hours)
-	$(BIN)/python -m cnnzoo.commands.make_zoo
+	$(BIN)/python tools/make_zoo.py
 
-tables: install  ## write the tables of README.md and docs/zoo.md anew, from the shipped models' cards
-	$(BIN)/python -m cnnzoo.commands.tables
+tables: install  ## write the generated parts of README.md and docs/, from the cards and the measured figures
+	$(BIN)/python tools/tables.py
 
 serve: $(VENV)/.serve  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (PORT=...); installs no torch
 	$(BIN)/cnnzoo serve --zoo $(ZOO) --port $(PORT)
@@ -54,15 +54,17 @@ bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
 	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")
 
-check: install  ## ruff, mypy, pyright's imports, deptry, and that the tables say what the cards do
+check: install  ## check style, types, imports, dependencies, generated pages, and the page's JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/cnnzoo
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks examples
+	$(BIN)/mypy tests benchmarks tools examples
 	$(BIN)/basedpyright
 	$(BIN)/deptry . --no-ansi
-	$(BIN)/python -m cnnzoo.commands.tables --check
+	$(BIN)/python tools/tables.py --check
+	@if ! command -v npm >/dev/null; then echo "npm is missing: the page's JavaScript is not checked"; else \
+	  npm install --no-save --silent --prefix build/npm @biomejs/biome@2 && build/npm/node_modules/.bin/biome ci; fi
 
 bench: install  ## print the measurements of benchmarks/ (long; BENCHMARKS=training for one)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done

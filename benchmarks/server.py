@@ -1,33 +1,43 @@
-"""A peer of benchmarks/serving.py as an environment and as a process."""
+"""Environments and processes of the servers that are measured, and wrk, the load generator."""
 
 import contextlib
 import http.client
 import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
+from common import HERE
 from peers import Peer
-from wires import Request
+from protocols import Request
 
-PEERS_DIR = Path(__file__).parent / "peers"
-SAME = ("bentoml", "onnxruntime")  # every peer has the project's own release of these
+PEERS_DIR = HERE / "peers"
+SAME = ("bentoml", "onnxruntime")  # every environment has this project's release of these
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 
 
+def require_wrk() -> None:
+    """Exit with a message if wrk is missing."""
+    if shutil.which("wrk") is None:
+        sys.exit("wrk, the load generator, is missing; install it: apt-get install wrk")
+
+
 class PeerError(Exception):
-    """The peer cannot be measured; the message says why."""
+    """A server that cannot be measured. The message gives the reason."""
 
 
 def install(requirements: str, cache: Path) -> Path:
-    """The bin folder of the environment with these requirements; made where it is missing or they have changed."""
+    """Return the bin folder of an environment with these requirements; create it if it is missing or outdated."""
     found = importlib.metadata.packages_distributions()
     packages = (PEERS_DIR / f"{requirements}.txt").read_text().split()
     packages = [f"{p}=={importlib.metadata.version(found[p][0])}" if p in SAME else p for p in packages]
@@ -35,34 +45,31 @@ def install(requirements: str, cache: Path) -> Path:
     if not stamp.is_file() or stamp.read_text().split() != packages:
         print(f"Installing {' '.join(packages)} into {venv}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        pip = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(venv / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
         stamp.write_text("\n".join(packages) + "\n")
     return venv / "bin"
 
 
 def versions(binaries: Path) -> dict[str, str]:
-    """What is installed there."""
-    done = subprocess.run(
-        [binaries / "pip", "list", "--format", "json", "--disable-pip-version-check"],
-        stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    return {package["name"].lower(): package["version"] for package in json.loads(done.stdout)}
+    """Return the version of each package of an environment."""
+    code = "from importlib.metadata import distributions as found; import json; "
+    code += "print(json.dumps({d.name.lower(): d.version for d in found()}))"
+    done = subprocess.run([binaries / "python", "-c", code], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 class Server:
-    """The peer's server on a free loopback port, started on entering and ended, whatever happened, on leaving."""
+    """Context manager: a peer's server on a free loopback port."""
 
     def __init__(self, peer: Peer, binaries: Path, cache: Path, log: Path, values: Mapping[str, object]) -> None:
-        self.port, second, third = _free_ports(3)
-        ports = {"port": self.port, "second_port": second, "third_port": third}
-        values = {**values, **ports, "bin": binaries, "peers": PEERS_DIR}
+        self.port = _free_port()
+        values = {**values, "port": self.port, "bin": binaries, "peers": PEERS_DIR}
         self.command = [word.format(**values) for word in peer.command.split()]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "CNNZOO"))}
-        own = {key: value.format(**values) for key, value in peer.env.items()}
-        said = {"MODEL": values["model"], "PORT": self.port, "WORKERS": values["workers"], "PYTHONPATH": PEERS_DIR}
-        self.env = inherited | QUIET | {"BENTOML_HOME": str(cache / "home")} | own
-        self.env |= {key: str(value) for key, value in said.items()}
+        common = {"MODEL": values["model"], "PORT": self.port, "WORKERS": values["workers"], "PYTHONPATH": PEERS_DIR}
+        self.env = inherited | QUIET | {"BENTOML_HOME": str(cache / "home")}
+        self.env |= {key: str(value) for key, value in common.items()}
         self.folder = cache / "run"
         self.log = log
 
@@ -88,44 +95,63 @@ class Server:
                 process.kill()
 
     def wait(self, request: Request, deadline: float = 120) -> float:
-        """Seconds from the start of the process to its first good answer."""
+        """Return the seconds from the start of the process to its first successful response."""
         while time.perf_counter() < self.started + deadline:
             if self.popen.poll() is not None:
-                raise PeerError(f"it ended with status {self.popen.returncode}:\n{self.tail()}")
+                raise PeerError(f"the server ended with status {self.popen.returncode}:\n{self.tail()}")
             with contextlib.suppress(OSError, http.client.HTTPException, PeerError):
                 self.ask(request)
                 return time.perf_counter() - self.started
             time.sleep(0.01)
-        raise PeerError(f"no good answer within {deadline:g} s:\n{self.tail()}")
+        raise PeerError(f"no successful response within {deadline:g} s:\n{self.tail()}")
 
     def ask(self, request: Request) -> tuple[Mapping[str, str], bytes]:
-        """Headers and body of the answer; PeerError for any other status than 200."""
+        """Return headers (names in lower case) and body of the response. Raises PeerError for any status but 200."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request("POST", request.path, request.body, request.headers)
             response = connection.getresponse()
             body = response.read()
         if response.status != 200:
             raise PeerError(f"status {response.status}: {body[:300].decode(errors='replace')}\n{self.tail()}")
-        return response.headers, body
+        return {name.lower(): value for name, value in response.getheaders()}, body
+
+    def load(self, request: Request, connections: int, seconds: int) -> dict[str, Any]:
+        """Run wrk: each connection repeats a request. The latencies are None if no request succeeded."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(request.raw(self.port))
+            file.flush()
+            command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"]
+            command += ["-s", str(HERE / "wrk.lua"), f"http://127.0.0.1:{self.port}"]
+            env = {**os.environ, "REQUEST": file.name}
+            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True, text=True)
+        figures = json.loads(done.stdout.splitlines()[-1])
+        if not figures["requests"]:
+            figures |= {"p50_ms": None, "p99_ms": None}
+        return {**figures, "requests_per_second": figures["requests"] / figures.pop("seconds")}
 
     def settle(self, deadline: float = 60) -> None:
-        """Returns when the server is idle: requests whose client has gone may keep it busy."""
+        """Wait until the server is idle: requests of disconnected clients may keep it busy."""
         end, last = time.perf_counter() + deadline, self.cpu_seconds()
         while time.perf_counter() < end:
             time.sleep(0.2)
             before, last = last, self.cpu_seconds()
-            if last - before < 0.04:  # a fifth of a core: some servers poll
+            if last - before < 0.04:  # a fifth of a core, since some servers poll
                 return
 
     def cpu_seconds(self) -> float:
-        """User and system time of the server's processes, and of children that have ended."""
+        """Return user and system time of the server's processes and of its ended children."""
         return sum(sum(process.cpu_times()[:4]) for process in self._processes())
 
     def megabytes(self) -> float:
-        """PSS of the server's processes: memory that several share counts once."""
+        """Return the PSS of the server's processes: memory that several share counts once."""
         return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
 
+    def worker(self) -> psutil.Process:
+        """Return the process that serves: the child with the most memory."""
+        return max(self.process.children(recursive=True), key=lambda process: process.memory_info().rss)
+
     def tail(self) -> str:
+        """Return the end of the server's log."""
         return self.log.read_text(errors="replace")[-1500:]
 
     def _processes(self) -> list[psutil.Process]:
@@ -135,7 +161,6 @@ class Server:
             return []
 
 
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
-        return [each.getsockname()[1] for each in sockets]
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

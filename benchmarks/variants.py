@@ -1,90 +1,79 @@
-"""What fewer bits win: size, accuracy, latency and throughput of each file of a zoo folder, beside its fp32 one.
+"""Size, accuracy, latency and throughput of the files of a zoo folder by precision, with ratios to fp32.
 
-    for weights in "" "--quantize int8" "--fp16 true"; do
-      cnnzoo export --config RUN --zoo build/variants $weights
+    for precision in "" "--quantize int8" "--fp16 true"; do
+      cnnzoo export --config RUN --zoo build/variants $precision
     done
     python benchmarks/variants.py --zoo build/variants
 
-The files of one network are timed by turns, in this process; medians of all turns. Ratios are to fp32.
+ONNX Runtime runs the files of one network by turns in this process. Prints medians of all turns, and writes
+benchmarks/variants.json, from which `make tables` makes the table of docs/speed.md.
 """
 
-import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Column, Table
+import onnxruntime
+from common import number, options, save, show
 
-from cnnzoo.commands.listing import Entry, entries
-from cnnzoo.serve.session import Session
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.zoo_folder import ZooFolder
 
 TURNS = 15
 SECONDS = 0.15  # of a turn
 BATCHES = (1, 64)
 
 
-def milliseconds(session: Session, images: np.ndarray) -> float:
-    """Of one call, over one turn."""
+def milliseconds(session: onnxruntime.InferenceSession, images: np.ndarray) -> float:
+    """Return the mean time of a call over one turn."""
     calls, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < SECONDS:
-        session.run(images)
+        session.run(["probabilities"], {"images": images})
         calls += 1
     return 1000 * spent / calls
 
 
-def measure(files: list[Entry]) -> list[dict[str, Any]]:
-    """A row for each file of one network, timed by turns."""
-    sessions = [Session(entry.path.read_bytes()) for entry in files]
+def measure(files: list[tuple[Path, ModelCard]]) -> list[dict[str, Any]]:
+    """Return a row for each file of one network."""
+    sessions = [onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path, _ in files]
     rng = np.random.default_rng(0)
     taken: list[dict[int, list[float]]] = [{n: [] for n in BATCHES} for _ in files]
     for n in BATCHES:
-        images = rng.integers(0, 256, (n, *files[0].card.input_shape), dtype=np.uint8)
+        images = rng.integers(0, 256, (n, *files[0][1].input_shape), dtype=np.uint8)
         for _ in range(TURNS):
             for session, times in zip(sessions, taken, strict=True):
                 times[n].append(milliseconds(session, images))
     return [
         {
-            "model": entry.card.name,
-            "weights": entry.card.precision,
-            "bytes": entry.size,
-            "accuracy": entry.card.metrics["accuracy"],
+            "model": card.name,
+            "precision": card.precision,
+            "bytes": path.stat().st_size,
+            "accuracy": card.metrics["accuracy"],
             "milliseconds": statistics.median(times[1]),
             "images_a_second": 1000 * BATCHES[-1] / statistics.median(times[BATCHES[-1]]),
         }
-        for entry, times in zip(files, taken, strict=True)
+        for (path, card), times in zip(files, taken, strict=True)
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure, print and save."""
+    parser = options(__doc__, __file__)
     parser.add_argument("--zoo", type=Path, default=Path("zoo"))
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
-    networks: dict[str, list[Entry]] = {}
-    for entry in entries(options.zoo):
-        networks.setdefault(entry.card.name.removesuffix(f"_{entry.card.precision}"), []).append(entry)
-    names = Column("model", no_wrap=True)
-    table = Table(names, "MB", "test accuracy", "ms, 1 image", "images/s, batches of 64", title="What fewer bits win")
+    args = parser.parse_args()
+    networks: dict[str, list[tuple[Path, ModelCard]]] = {}
+    for path in ZooFolder(args.zoo).files():
+        card = read_card(path)
+        networks.setdefault(card.name.removesuffix(f"_{card.precision}"), []).append((path, card))
     rows: list[dict[str, Any]] = []
     for files in networks.values():
-        files.sort(key=lambda entry: entry.card.precision != "fp32")
-        measured = measure(files)
-        full = measured[0]
-        rows += measured
-        for row in measured:
-            table.add_row(
-                row["model"],
-                f"{row['bytes'] / 1e6:.2f} ({row['bytes'] / full['bytes']:.2f}×)",
-                f"{row['accuracy']:.2%} ({100 * (row['accuracy'] - full['accuracy']):+.2f})",
-                f"{row['milliseconds']:.2f} ({row['milliseconds'] / full['milliseconds']:.2f}×)",
-                f"{row['images_a_second']:,.0f} ({row['images_a_second'] / full['images_a_second']:.2f}×)",
-            )
-    Console().print(table)
-    options.output.write_text(json.dumps(rows, indent=1) + "\n")
+        files.sort(key=lambda file: file[1].precision != "fp32")
+        rows += measure(files)
+    show("by precision", list(rows[0]), [[v if isinstance(v, str) else number(v) for v in r.values()] for r in rows])
+    save(args.output, rows)
 
 
 if __name__ == "__main__":

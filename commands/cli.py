@@ -49,7 +49,7 @@ class ConfigFile(ActionConfigFile):
     """Action of --config, which takes what `find_config` takes."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        super().__call__(parser, cfg, str(find_config(str(values))), option_string)
+        super().__call__(parser, cfg, str(find_config(str(values))), option_string)  # type: ignore[no-untyped-call]
 
 
 class ZooCLI(LightningCLI):
@@ -92,7 +92,8 @@ class ZooCLI(LightningCLI):
     @property
     def settings(self) -> runs.Settings:
         """The resolved configuration."""
-        return yaml.safe_load(self.config_yaml(skip=()))
+        settings: runs.Settings = yaml.safe_load(self.config_yaml(skip=()))
+        return settings
 
     @property
     def options(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class ZooCLI(LightningCLI):
         config = self.config.clone()
         for name in ("config", *skip):
             config.pop(name, None)
-        return self.parser.dump(config, skip_link_targets=False, skip_unset=False, skip_validation=True)
+        return str(self.parser.dump(config, skip_link_targets=False, skip_unset=False, skip_validation=True))
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = LightningArgumentParser(**kwargs)
@@ -123,7 +124,7 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
         parser.add_class_arguments(Best, "checkpoint", instantiate=False)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
-        skip = {"cli", "images"}
+        skip: set[str | int] = {"cli", "images"}
         self.names = parser.add_function_arguments(self.command, skip=skip)
         if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature
             parser.add_argument("images", nargs="+", type=Path, help="PNG or JPEG files, or folders of them")
@@ -131,7 +132,7 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args(args)  # type: ignore[arg-type]
         except ArgumentError as error:
             raise ValueError(explain(str(error), parser)) from error
 

@@ -1,10 +1,10 @@
 """PNG plots: image sheets, confusion matrices, reliability, learning curves, heatmaps. They need no display."""
 
 import csv
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,43 +97,7 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
     _save(figure, path)
 
 
-def robustness(tables: Mapping[str, Mapping[str, Sequence[float]]], path: Path, title: str = "") -> None:
-    """Plot accuracy over severity, with a panel for each corruption and a line for each model.
-
-    Args:
-        tables: by model and by corruption, the accuracy (0-1) from severity 1 upwards. The PNG's Description holds
-            them as JSON, so that a test can compare them with the cards.
-        path: the PNG file.
-        title: above the plot.
-    """
-    corruptions = list(dict.fromkeys(name for table in tables.values() for name in table))
-    columns = 3
-    rows = -(-len(corruptions) // columns)
-    figure = Figure(figsize=(9, 0.6 + 2.4 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for ax, corruption in zip(panels, corruptions, strict=False):
-        for number, (model, table) in enumerate(tables.items()):
-            ax.plot(
-                range(1, len(table[corruption]) + 1),
-                table[corruption],
-                "o-",
-                color=f"C{number}",
-                markersize=3,
-                label=model,
-            )
-        ax.set_title(corruption, fontsize=10, parse_math=False)
-        ax.set_ylim(0, 1.02)
-        ax.grid(alpha=0.3)
-    for ax in panels[-columns:]:
-        ax.set_xlabel("severity")
-    for ax in panels[::columns]:
-        ax.set_ylabel("accuracy")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(tables), fontsize=9)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    _save(figure, path, description=json.dumps(tables))
-
-
-def heatmap(rows: Sequence[dict], y: str, x: str, score: str, path: Path, title: str = "") -> None:
+def heatmap(rows: Sequence[Mapping[str, Any]], y: str, x: str, score: str, path: Path, title: str = "") -> None:
     """Plot a score (0-1 or None) over two columns of a table, with its value in each cell.
 
     Args:
@@ -192,7 +156,7 @@ def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
     return [epoch for epoch, _ in rows], [value for _, value in rows]
 
 
-def _save(figure: Figure, path: Path, description: str = "") -> None:
+def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings(), atomic_write(path) as temporary:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Description": description})
+        figure.savefig(temporary, dpi=DPI, format="png")

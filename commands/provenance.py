@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -31,7 +31,12 @@ class Provenance(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._start = time.monotonic()
-        own = {"command": command(), "commit": commit(), "hardware": hardware(trainer), "precision": trainer.precision}
+        own: dict[str, Any] = {
+            "command": command(),
+            "commit": commit(),
+            "hardware": hardware(trainer),
+            "precision": trainer.precision,
+        }
         before = self._kept.get("command")
         self._kept = {**own, **self._kept}
         if before and not _options(own["command"]) <= _options(before):  # such as a higher max_epochs
@@ -51,7 +56,7 @@ def training_provenance(checkpoint: str | Path) -> Training:
     kept = content["callbacks"].get("Provenance", {})
     if "command" in kept:
         kept["command"] = " && ".join(_without_paths(shlex.split(one)) for one in kept["command"].split(" && "))
-    return {**kept, "epochs": content["epoch"] + 1}
+    return cast(Training, {**kept, "epochs": content["epoch"] + 1})
 
 
 def command() -> str:
@@ -117,7 +122,7 @@ def usable_precision(wanted: str | None, accelerator: str | None) -> str | None:
 def has_bfloat16(device: str) -> bool:
     """Return whether a device (cpu or cuda) computes bfloat16 in hardware. Other devices are taken not to."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 

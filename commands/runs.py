@@ -129,7 +129,7 @@ def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
 def check_same_split(run: Path, settings: Settings) -> None:
     """Raise ValueError if the held-out images are not those of the run: it may have been trained on them."""
     differing = differences(run, settings)
-    split = {key: differing[key] for key in ("data.seed", "data.val_fraction") if key in differing}
+    split: Differences = {key: differing[key] for key in ("data.seed", "data.val_fraction") if key in differing}
     if split:
         raise ValueError(
             f"{run} was trained with {describe(split)}: other images would be held out. Give --config {run}"
@@ -206,4 +206,5 @@ def _leaves(prefix: str, settings: Settings) -> Settings:
 
 
 def _content(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return content

@@ -4,13 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from rich.text import Text
 
-from ..contract.card import ModelCard
 from ..contract.checksums import SUMS, sha256_of
 from ..contract.facts import counted, percent
 from ..contract.model_file import read_card
@@ -19,9 +18,6 @@ from ..contract.zoo_folder import ModelId, ZooFolder
 from ..serve.session import Session
 from . import console, say
 from .listing import find, open_zoo
-
-if TYPE_CHECKING:
-    from ..datamodules import ImageDataModule
 
 TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
 
@@ -152,11 +148,12 @@ def _check_onnx(path: Path) -> str:
 
 
 def _check_metrics(path: Path, data_dir: Path | None) -> str:
-    from ..models.export import OnnxFile  # here, since torch takes seconds to import
+    from ..datamodules import from_card  # here, since torch takes seconds to import
+    from ..models.export import OnnxFile
     from .measure import measure, robustness
 
     card = read_card(path)
-    data = _dataset(card, data_dir)
+    data = from_card(card, data_dir)
     images, labels = data.load(train=False)
     file = OnnxFile(path.read_bytes())
     logits, probabilities = file.answers(images)
@@ -188,34 +185,14 @@ def _agree(name: str, stated: float | None, found: float) -> bool:
 
 
 def _check_parity(path: Path, data_dir: Path | None) -> str:
+    from ..datamodules import from_card
     from ..models.export import OnnxFile, check_parity, torch_answers
     from ..models.pretrained import restore
 
     card = read_card(path)
     if card.precision != "fp32":
         return f"not for {card.precision}, which was compared on validation images at export"
-    images, _ = _dataset(card, data_dir).load(train=False)
+    images, _ = from_card(card, data_dir).load(train=False)
     difference = check_parity(OnnxFile(path.read_bytes()).answers(images), torch_answers(restore(path), images))
     n = f"{len(images):,}"
     return f"{n} of {n} classes as in torch, probabilities within {difference:.1e}"
-
-
-def _dataset(card: ModelCard, data_dir: Path | None) -> "ImageDataModule":
-    """Return the dataset that a card was measured on. Raises ContractError if the data here is another."""
-    from .. import datamodules
-
-    recipe = card.config.get("data", {})
-    name = str(recipe.get("class_path", "")).rpartition(".")[2]
-    if name not in datamodules.DATASETS:
-        raise ContractError(f"its card names no dataset of cnnzoo: {name[:40]!r}")
-    if data_dir is None and name == "ImageFolderDataModule":
-        raise ContractError("it was measured on an image folder: name the folder with --data_dir")
-    stated = recipe.get("init_args", {})
-    arguments = {key: stated[key] for key in ("size", "mode", "val_fraction", "seed") if key in stated}
-    data = datamodules.DATASETS[name](data_dir=data_dir, **arguments)
-    data.prepare_data()
-    if (found := data.describe()) != card.dataset:
-        raise ContractError(f"it was measured on {card.dataset}, but the data here is {found}")
-    if data.classes != card.classes:
-        raise ContractError(f"its classes are {', '.join(card.classes)}, but the data's are {', '.join(data.classes)}")
-    return data

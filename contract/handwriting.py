@@ -37,7 +37,8 @@ def strokes(grey: np.ndarray) -> np.ndarray:
     ink[ink < NOISE] = 0
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.rint(cropped * 255).astype(np.uint8)
+    pixels: np.ndarray = np.rint(cropped * 255).astype(np.uint8)
+    return pixels
 
 
 def frame_mnist(ink: np.ndarray) -> np.ndarray:
@@ -69,7 +70,8 @@ def frame_digits(ink: np.ndarray) -> np.ndarray:
     threshold = np.quantile(blurred, 1 - DIGITS_INK)
     bitmap = blurred > max(0, threshold - 1)
     counts = bitmap.reshape(8, 4, 8, 4).sum((1, 3))
-    return np.rint(counts * (255 / 16)).astype(np.uint8)
+    pixels: np.ndarray = np.rint(counts * (255 / 16)).astype(np.uint8)
+    return pixels
 
 
 def _upright(ink: np.ndarray) -> np.ndarray:

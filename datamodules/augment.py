@@ -138,7 +138,8 @@ def _mirror(index: np.ndarray, extent: int) -> np.ndarray:
     """Reflect indices beyond an edge at that edge, without repeating the edge pixel."""
     period = max(1, 2 * (extent - 1))
     index = np.abs(index) % period
-    return np.minimum(index, period - index)
+    mirrored: np.ndarray = np.minimum(index, period - index)
+    return mirrored
 
 
 def _inside(index: np.ndarray, extent: int) -> np.ndarray:

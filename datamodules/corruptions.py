@@ -33,7 +33,8 @@ def blur(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
     reach = min(
         int(np.ceil(3 * sigma)), *(side - 1 for side in images.shape[2:])
     )  # F.gaussian_blur mirrors at most so far
-    return F.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    blurred: Tensor = F.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    return blurred
 
 
 def jpeg(images: Tensor, quality: float, fill: Fill, first: int) -> Tensor:

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -20,7 +21,7 @@ from playwright.sync_api import sync_playwright
 PICTURES = Path(__file__).parent.parent / "docs/pictures"
 ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
 URL = "http://127.0.0.1:3000"  # the default, since the images show it
-SHOTS = {
+SHOTS: dict[str, dict[str, Any]] = {
     "page-desktop": {"viewport": {"width": 1280, "height": 960}},
     "page-dark": {"viewport": {"width": 1280, "height": 960}, "color_scheme": "dark"},
     "page-phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True},

@@ -91,11 +91,13 @@ class ImageClassifier(LightningModule):
     def logits_in_training(self, images: Tensor) -> Tensor:
         """Return the logits that training and the validation within it see. Arguments as `forward`."""
         x = (images.float() / 255 - self.mean) / self.std
-        return self.network(x.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(x.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return probabilities [N, classes], scaled by the temperature. Arguments as `forward`."""
-        return (self(images) / self.temperature).softmax(dim=1)
+        logits: Tensor = self(images)
+        return (logits / self.temperature).softmax(dim=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch

@@ -127,7 +127,8 @@ def with_card(proto: onnx.ModelProto, card: ModelCard) -> bytes:
     proto.metadata_props.append(onnx.StringStringEntryProto(key=CARD_KEY, value=card.to_json()))
     proto.producer_name = "cnnzoo"
     proto.doc_string = card.summary
-    return proto.SerializeToString()
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:

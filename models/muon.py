@@ -54,7 +54,7 @@ class Muon(Optimizer):
 
 def orthogonalized(matrix: Tensor, iterations: int = 3) -> Tensor:
     """Return approximately the orthogonal matrix nearest to `matrix` [m, n]: bring its singular values near 1."""
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     wide = len(x) <= x.shape[1]
     x = x if wide else x.T
     for _ in range(iterations):

@@ -139,7 +139,8 @@ class Residual(nn.Sequential):
     """Layers whose input is added to their output."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+        change: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return x + change
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:

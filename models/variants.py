@@ -55,7 +55,7 @@ def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-class _Batches(CalibrationDataReader):
+class _Batches(CalibrationDataReader):  # type: ignore[misc]  # published without types
     """Batches of calibration images, all of one size."""
 
     def __init__(self, images: Tensor) -> None:

@@ -33,4 +33,5 @@ def average_over_views(classify: Callable[[Tensor], Tensor], images: Tensor, kin
     views += [view.flip(3) for view in views]
     logits = classify(torch.cat(views))
     each = (SHARPENING * logits).log_softmax(1).unflatten(0, (len(views), -1))
-    return each.logsumexp(0) - math.log(len(views))
+    mean: Tensor = each.logsumexp(0) - math.log(len(views))
+    return mean

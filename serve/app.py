@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..contract.names import HEADER_LENGTH
@@ -52,7 +53,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     return app
 
 
-def _middleware(settings: ServeSettings, metrics: Metrics, routes: list) -> list[Middleware]:
+def _middleware(settings: ServeSettings, metrics: Metrics, routes: list[Route]) -> list[Middleware]:
     """Return the middleware, the outermost first."""
     stack = [Middleware(Observe, metrics, routes, log=settings.log == "json")]
     if settings.origins:

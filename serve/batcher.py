@@ -6,7 +6,7 @@ There is no timer: an idle model starts at once.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -34,7 +34,7 @@ class Batcher:
         run: computes (logits, probabilities) of images [N, C, H, W]. It runs on a thread, never twice at once.
         max_batch: images in a batch. A single request may have more.
         max_queue: images in the queue.
-        executor: the threads; None: those of the event loop.
+        executor: the threads that compute; None: one of its own.
         observe: is called with the number of images in each batch.
     """
 
@@ -49,7 +49,7 @@ class Batcher:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._executor = executor
+        self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
         self._waiting: deque[Item] = deque()
         self._busy = False
@@ -80,11 +80,13 @@ class Batcher:
         self._busy = False
         if batch := self._take():
             images = [item.images for item in batch]
-            running = asyncio.get_running_loop().run_in_executor(self._executor, self._run_batch, images)
-            running.add_done_callback(lambda done: self._finish(batch, done))
+            loop = asyncio.get_running_loop()
+            running = self._executor.submit(self._run_batch, images)
+            # A busy loop takes milliseconds for an iteration: run_in_executor would need two to start the next batch.
+            running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, batch, done))
             self._busy = True
 
-    def _finish(self, batch: list[Item], done: "asyncio.Future[list[Outputs | Exception]]") -> None:
+    def _finish(self, batch: list[Item], done: "Future[list[Outputs | Exception]]") -> None:
         """Give each request its outputs, and start the next batch. No exception may leave the model busy."""
         error = done.exception()
         results = [error] * len(batch) if error else done.result()

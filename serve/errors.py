@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +18,7 @@ REQUEST_ID = "cnnzoo.request_id"  # key of an ASGI scope
 CLOSE = {"Connection": "close"}  # for a refused body, the rest of which is not read
 
 _ID_HEADER = b"x-request-id"
+_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
 
 class AsciiJSONResponse(JSONResponse):
@@ -136,5 +136,5 @@ def _code(status: int) -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else f"{random.getrandbits(64):016x}"
+    given = next((value for key, value in scope["headers"] if key == _ID_HEADER), b"")
+    return given.decode() if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"

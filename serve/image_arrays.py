@@ -14,7 +14,7 @@ def check_shape(shape: Any, image: tuple[int, int, int]) -> list[int]:
     if not is_list or shape[1:] != list(image) or not 1 <= shape[0] <= MAX_IMAGES:
         expected = f"[N, {', '.join(map(str, image))}] with N from 1 to {MAX_IMAGES}"
         raise ApiError(400, "shape", f"the shape is {shape!r:.64}: expected {expected}")
-    return shape
+    return list(shape)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:

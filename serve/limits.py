@@ -1,6 +1,5 @@
 """Limits on what a client can send."""
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import CLOSE, ApiError
@@ -79,9 +78,11 @@ class BodyLimit:
 
 def _declared_length(scope: Scope) -> int:
     """Return the body's declared length, or 0. Raises ApiError 415 for a compressed body, which may grow unbounded."""
-    headers = Headers(scope=scope)
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise ApiError(415, "compressed", f"the body is compressed ({encoding[:32]}): send it as it is")
-    length = headers.get("content-length", "0")
-    return int(length) if length.isdecimal() else 0
+    length = 0
+    for key, value in scope["headers"]:
+        if key == b"content-length" and value.isdigit():
+            length = int(value)
+        elif key == b"content-encoding" and value.lower() != b"identity":
+            encoding = value.decode("latin-1")[:32]
+            raise ApiError(415, "compressed", f"the body is compressed ({encoding}): send it as it is")
+    return length

@@ -60,7 +60,7 @@ class Observe:
     def _route(self, scope: Scope) -> str:
         """Return the template of the request's route, such as /models/{model}.onnx."""
         if "route" in scope:
-            return scope["route"].path
+            return str(scope["route"].path)
         asked = (route.path for route in self.routes if isinstance(route, Route) and _matches(route, scope))
         return next(asked, OTHER)
 

@@ -9,9 +9,11 @@ What BentoML has of its own is switched off where it gets in the way:
 - tracing: nobody reads the traces, and one takes as long as a small model.
 - access log: `Observe` writes one, with the route and the model.
 - timeout: its answer has another form than ours. It cannot be switched off, so it comes after `Deadline`'s.
+- its effect on the garbage collector: `_calm_garbage_collector`.
 - pages and content types: bento_routes.py.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -58,6 +60,17 @@ def _set_metrics_folder(workers: int) -> None:
 _set_metrics_folder(settings.workers)
 
 
+def _calm_garbage_collector() -> None:
+    """Let Python look for garbage cycles seldom, and not in what is loaded now.
+
+    BentoML's timeout keeps a timer for each request of the last seconds, and a collection looks at all of them while
+    nobody is answered. At 64 connections that took a fifth of the CPU time, and doubled the 99th percentile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 1_000)
+
+
 class Adapter:
     """ASGI middleware around BentoML's app, which answers in its place and runs the lifespan of both."""
 
@@ -66,6 +79,7 @@ class Adapter:
 
         self.bento = app
         self.app = create_app(settings, fallback=app)
+        _calm_garbage_collector()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -86,7 +100,7 @@ class Adapter:
 class ZooService:
     """Image classifiers of a zoo folder."""
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     async def classify(
         self,
         ctx: bentoml.Context,

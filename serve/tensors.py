@@ -101,7 +101,7 @@ def _tensor(call: Any) -> dict[str, Any]:
         datatype = str(tensor.get("datatype"))[:32]
         raise ApiError(400, "dtype", f"the datatype is {datatype!r}: it is UINT8, raw pixels 0-255")
     if "shared_memory_region" in _parameters(tensor):
-        raise ApiError(400, "shared_memory", "shared memory is not supported: send the pixels in the body")
+        raise ApiError(400, "shared_memory", "shared memory is not served: send the pixels in the body")
     return tensor
 
 

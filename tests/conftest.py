@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tables
 import torch
 from helpers import CHROMIUM, Finished, command, in_process, serve
 
-from cnnzoo.commands import tables
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,17 @@ from cnnzoo.serve.settings import read_settings
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+class _Stream(httpx.AsyncByteStream):
+    """A request's body for an asynchronous transport."""
+
+    def __init__(self, parts: Any) -> None:
+        self._parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+
 class InProcess(httpx.BaseTransport):
     """Transport that calls an ASGI app on an event loop of its own, from any thread."""
 
@@ -39,8 +50,8 @@ class InProcess(httpx.BaseTransport):
         return self._portal.call(self._ask, request)
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
-        content = request.read()
-        asynchronous = httpx.Request(request.method, request.url, headers=request.headers, content=content)
+        stream = _Stream(request.stream)
+        asynchronous = httpx.Request(request.method, request.url, headers=request.headers, stream=stream)
         response = await self._transport.handle_async_request(asynchronous)
         content = b"".join([part async for part in response.stream])  # type: ignore[union-attr]
         return httpx.Response(response.status_code, headers=response.headers, content=content)

@@ -111,8 +111,8 @@ BELOW = {
     "commands": {"contract", "datamodules", "models", "serve", "configs"},
 }
 BASE = {"numpy", "onnx", "PIL", "pydantic", "typing_extensions"}
-SERVE = BASE | {"anyio", "bentoml", "httptools", "httpx", "onnxruntime", "prometheus_client", "psutil"}
-SERVE |= {"pydantic_settings", "starlette", "uvicorn", "yaml"}
+SERVE = (BASE - {"onnx"}) | {"anyio", "bentoml", "httpx", "onnxruntime", "prometheus_client", "psutil"}
+SERVE |= {"pydantic_settings", "starlette", "yaml"}
 # The distributions that a room may import; any for the others.
 ALLOWED = {"contract": BASE, "serve": SERVE}
 

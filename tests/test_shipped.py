@@ -1,4 +1,4 @@
-"""The models that come along, as they lie in zoo/: whole, calibrated, as good as their cards say, and served."""
+"""Tests of the shipped models: intact, calibrated, as accurate as their cards say, loadable, and served."""
 
 import json
 import re
@@ -8,16 +8,21 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import tables
 import torch
 from helpers import png, serve
+from PIL import Image, ImageOps
 
-from cnnzoo.commands import tables, verify
+from cnnzoo.commands import verify
 from cnnzoo.commands.export import MAX_ACCURACY_DROP
 from cnnzoo.commands.listing import Entry
 from cnnzoo.commands.measure import measure
+from cnnzoo.contract.card import Preparation
 from cnnzoo.contract.checksums import read_checksums
+from cnnzoo.contract.images import to_input
+from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
-from cnnzoo.datamodules import DATASETS
+from cnnzoo.datamodules import DATASETS, MNISTDataModule
 from cnnzoo.models import create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
 
@@ -32,7 +37,7 @@ of_each_network = pytest.mark.parametrize(
 )
 
 
-def test_all_are_there_and_small_enough_to_be_cloned():
+def test_all_exist_and_are_small_enough_to_be_cloned():
     assert {entry.card.name for entry in ENTRIES} >= LEAST.keys()
     assert len({entry.card.name for entry in ENTRIES}) == len(ENTRIES), "one version of each"
     assert sum(entry.size for entry in ENTRIES) <= 45e6
@@ -41,7 +46,7 @@ def test_all_are_there_and_small_enough_to_be_cloned():
 
 
 @of_each
-def test_each_is_whole(entry: Entry):
+def test_each_is_intact(entry: Entry):
     assert {result.check: result.wrong for result in verify.verify(entry.path)} == {
         "SHA-256": "", "contract": "", "ONNX": "",
     }  # fmt: skip
@@ -77,8 +82,8 @@ def test_each_comes_back_into_torch(entry: Entry):
 @pytest.mark.slow
 @pytest.mark.data
 @of_each
-def test_each_gets_as_many_test_images_right_as_its_card_says(entry: Entry, data_dir: Path):
-    """`cnnzoo verify --metrics` does so, and repeats the long table of corruptions too."""
+def test_each_classifies_as_many_test_images_correctly_as_its_card_says(entry: Entry, data_dir: Path):
+    """Measure like `cnnzoo verify --metrics`, without the corrupted images, which take long."""
     kind = entry.card.config["data"]["class_path"].rpartition(".")[2]
     images, labels = DATASETS[kind](data_dir=data_dir).load(train=False)
     again = measure(OnnxFile(entry.path.read_bytes()).answers(images), labels)
@@ -101,22 +106,43 @@ def test_the_service_has_them_all_by_itself(service: httpx.Client):
 
 
 def test_the_service_knows_the_pages_photos(service: httpx.Client):
-    right: dict[str, int] = {}
+    correct: dict[str, int] = {}
     photos = sorted((Path(__file__).parent.parent / "serve/page/examples").glob("*.png"))
     for photo in photos:
         for name in ("cifar10_cnn", "cifar10_speednet"):
             answer = service.post(f"/v1/models/{name}/predict", files={"file": photo.read_bytes()}).json()
-            right[name] = right.get(name, 0) + (answer["predictions"][0]["classes"][0]["label"] == photo.stem)
-    assert right["cifar10_speednet"] >= right["cifar10_cnn"] >= len(photos) - 2
+            correct[name] = correct.get(name, 0) + (answer["predictions"][0]["classes"][0]["label"] == photo.stem)
+    assert correct["cifar10_speednet"] >= correct["cifar10_cnn"] >= len(photos) - 2
 
 
 def test_the_service_reads_held_out_digits(service: httpx.Client, digits: tuple):
-    """Of 8×8 pixels: its own for one network, other writers' and framed by the service for those trained on MNIST."""
+    """Send 8×8 digits of the test split. The service frames them for the networks trained on MNIST."""
     images, labels = digits
-    pictures = [
-        ("file", (f"{i}.png", png(np.kron(images[i, 0].numpy(), np.ones((8, 8), np.uint8))))) for i in range(64)
-    ]
+    files = [("file", (f"{i}.png", png(np.kron(images[i, 0].numpy(), np.ones((8, 8), np.uint8))))) for i in range(64)]
     for name, least in (("digits_cnn", 0.95), ("mnist_cnn", 0.8), ("mnist_speednet", 0.8)):
-        answer = service.post(f"/v1/models/{name}/predict?top_k=1", files=pictures).json()
+        answer = service.post(f"/v1/models/{name}/predict?top_k=1", files=files).json()
         found = [int(prediction["classes"][0]["class"]) for prediction in answer["predictions"]]
         assert np.mean(np.array(found) == labels[:64].numpy()) >= least, (name, json.dumps(found))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "least"), [("mnist_cnn", 0.98), ("digits_cnn", 0.8)])
+def test_framing_lets_the_networks_read_handwriting_on_a_page(name: str, least: float, data_dir: Path):
+    images, labels = MNISTDataModule(data_dir=data_dir).load(train=True)
+    rng = np.random.default_rng(0)
+    pages = []
+    for digit in images[:200, 0].numpy():
+        page = Image.new("L", (320, 280), 255)
+        ink = ImageOps.invert(Image.fromarray(digit).resize((140, 140), Image.Resampling.BICUBIC))
+        page.paste(ink, (int(rng.integers(0, 180)), int(rng.integers(0, 140))))
+        pages.append(page)
+    path = ZooFolder(SHIPPED).find(name)
+    card, file = read_card(path), OnnxFile(path.read_bytes())
+
+    def accuracy(prepare: Preparation) -> float:
+        inputs = np.stack([to_input(page, card.input_shape, prepare) for page in pages])
+        logits, _ = file.answers(torch.from_numpy(inputs))
+        return float((logits.argmax(1) == labels[:200]).double().mean())
+
+    assert accuracy(card.prepare) >= least
+    assert accuracy("photo") <= 0.2

@@ -62,8 +62,8 @@ def test_every_point_also_those_that_diverge_or_fail(cli: Cli, here: Here, tmp_p
         assert is_picture(tmp_path / OUTPUT / f"{score}.png")
 
     seconds = [r["seconds"] for r in table]
-    done = here("sweep", "--config", config, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    again = here("sweep", "--config", config, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     assert [r["seconds"] for r in rows(tmp_path)] == seconds  # what had come back was not run again
 
 
@@ -179,8 +179,8 @@ def test_a_failed_point_is_run_again_when_the_sweep_is(here: Here, tmp_path: Pat
                 (tmp_path / folder / part / label / f"{i}.png").write_bytes(png(pixels))
     write_config(tmp_path, 1, {"argument": "data.init_args.data_dir", "values": ["here", "there"]})
     config = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
-    folder = {"data_dir": "here", "size": [8, 8], "mode": "L", "batch_size": 4}
-    config["data"] = {"class_path": "ImageFolderDataModule", "init_args": folder}
+    arguments = {"data_dir": "here", "size": [8, 8], "mode": "L", "batch_size": 4}
+    config["data"] = {"class_path": "ImageFolderDataModule", "init_args": arguments}
     config["model"]["init_args"]["num_classes"] = 2
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "there").rename(tmp_path / "elsewhere")

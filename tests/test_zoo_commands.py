@@ -9,18 +9,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import make_zoo
 import onnx
 import pytest
 import yaml
 from helpers import change_one_byte, command, done, refused, serve
 
 from cnnzoo.__main__ import COMMANDS
-from cnnzoo.commands import make_zoo
 from cnnzoo.commands.cli import SHIPPED
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
 from cnnzoo.contract.names import CARD_KEY
-from cnnzoo.contract.zoo_folder import ModelId
+from cnnzoo.contract.zoo_folder import ModelId, ZooFolder
 from cnnzoo.serve.zoo import Zoo
 
 PLACE = "digits_cnn/2/model.onnx"
@@ -122,7 +123,7 @@ def test_help_lists_every_command_with_its_summary(tmp_path: Path):
         assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", text, re.M)
         if entry.function:
             function = getattr(importlib.import_module(entry.module), entry.function)
-            assert entry.summary == inspect.getdoc(function).splitlines()[0]
+            assert entry.summary == (inspect.getdoc(function) or "").splitlines()[0]
 
 
 def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
@@ -184,9 +185,9 @@ def said_otherwise(path: Path, **changes: object) -> None:
 
 
 # What is changed in a card, and what `verify --metrics` says of it.
-LIES = [
-    ({"config": {"data": {"class_path": "this.Foo"}}}, "names no dataset of cnnzoo: 'Foo'"),
-    ({"config": {}}, "names no dataset of cnnzoo: ''"),
+LIES: list[tuple[dict[str, Any], str]] = [
+    ({"config": {"data": {"class_path": "this.Foo"}}}, "its card's dataset is 'Foo'"),
+    ({"config": {}}, "its card's dataset is ''"),
     ({"temperature": 7.5}, "measured again, temperature differs from the card"),
     ({"reliability": [[0.9, 0.9, 360]]}, "measured again, reliability differs from the card"),
     ({"classes": list("abcdefghij")}, "its classes are a, b"),
@@ -228,16 +229,17 @@ def test_a_card_that_cannot_be_shown_is_none(copied: Path):
 
 
 def test_make_zoo_leaves_alone_what_its_recipe_made(copied: Path):
+    zoo = ZooFolder(copied / "zoo")
     recipe = yaml.safe_load((SHIPPED / "digits.yaml").read_text())
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)  # it was trained for fewer epochs
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
     recipe["trainer"]["max_epochs"] = 8
-    assert make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    assert make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
     recipe["model"]["init_args"]["learning_rate"] *= 2
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
-    assert not make_zoo.is_made(copied / "zoo", "mnist_cnn", recipe)
-    assert not make_zoo.is_made(copied / "nothing", "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "mnist_cnn", recipe)
+    assert not make_zoo.is_up_to_date(ZooFolder(copied / "nothing"), "digits_cnn", recipe)
     (copied / "zoo" / PLACE).write_bytes(b"")
-    assert not make_zoo.is_made(copied / "zoo", "digits_cnn", recipe)
+    assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
 
 
 def test_a_folder_that_is_not_there_is_not_answered_from_another(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""BentoML as its quickstart has it: an array in, an array out, one call at a time.
+"""BentoML as in its quickstart: an array in, an array out, one call at a time.
 
 `pip install bentoml` brings neither uvloop nor httptools, so uvicorn runs here without them.
 """
@@ -23,5 +23,5 @@ class Service:
         return self.network(images)
 
     @bentoml.api
-    def picture(self, image: Image.Image) -> np.ndarray:
+    def image(self, image: Image.Image) -> np.ndarray:
         return self.network(pixels(image))

@@ -1,4 +1,4 @@
-"""FastAPI: raw bytes in and out, the network on Starlette's threads, one thread a call."""
+"""FastAPI: raw bytes in and out; each call runs the network on one of Starlette's threads."""
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
@@ -26,8 +26,8 @@ def json(body: Images) -> list[list[float]]:
     return network(np.array(body.images, np.uint8)).tolist()
 
 
-@app.post("/picture")
-async def picture(request: Request) -> list[list[float]]:
+@app.post("/image")
+async def image(request: Request) -> list[list[float]]:
     body = await request.body()
     probabilities = await run_in_threadpool(lambda: network(pixels(body)))
     return probabilities.tolist()

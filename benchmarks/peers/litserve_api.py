@@ -1,4 +1,4 @@
-"""LitServe with its batching, and with the queue its documentation advises above 100 requests a second."""
+"""LitServe with its batching, and with the queue that its documentation recommends above 100 requests a second."""
 
 import os
 
@@ -11,7 +11,7 @@ class API(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.network = Network()
 
-    def decode_request(self, request) -> np.ndarray:  # without a type it is a JSON object or a form, as it comes
+    def decode_request(self, request) -> np.ndarray:  # untyped: a JSON object or a form
         image = request["image"]
         return np.array(image, np.uint8) if isinstance(image, list) else pixels(image.file.read())[0]
 

@@ -1,4 +1,4 @@
-"""The network as every peer runs it: ONNX Runtime on the CPU. Nothing here imports cnnzoo."""
+"""The network of every peer: ONNX Runtime on the CPU. The peers do not import cnnzoo."""
 
 import io
 import os
@@ -9,17 +9,16 @@ from PIL import Image
 
 
 class Network:
-    """Probabilities float32 [N, classes] of images uint8 [N, C, H, W].
+    """Function from images, uint8 [N, C, H, W], to probabilities, float32 [N, classes].
 
     Args:
-        threads: that one call uses; 0 is ONNX Runtime's own choice, every core, shared out among the workers. A server
-            that runs several calls at once gives each one thread; one that runs a call at a time gives it all.
-            THREADS in the environment overrules it.
-        model: the ONNX file; the environment says which.
+        threads: of one call; 0 for all cores, divided among the workers. A server that runs several calls at once
+            takes one thread, a server that runs one call at a time takes all.
+        model: path of the ONNX file (default: MODEL in the environment).
     """
 
     def __init__(self, threads: int = 0, model: str | None = None) -> None:
-        threads, workers = int(os.environ.get("THREADS", threads)), int(os.environ.get("WORKERS", 1))
+        workers = int(os.environ.get("WORKERS", 1))
         if threads == 0 and workers > 1:
             threads = max(1, (os.cpu_count() or 1) // workers)
         options = ort.SessionOptions()
@@ -31,8 +30,8 @@ class Network:
         return self.session.run(["probabilities"], {"images": images})[0]
 
 
-def pixels(picture: bytes | Image.Image) -> np.ndarray:
-    """A picture that already has the network's size, as uint8 [1, C, H, W]."""
-    image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
+def pixels(source: bytes | Image.Image) -> np.ndarray:
+    """Decode an image that already has the network's size into uint8 [1, C, H, W]."""
+    image = Image.open(io.BytesIO(source)) if isinstance(source, bytes) else source
     values = np.asarray(image)
     return (values[None] if values.ndim == 2 else values.transpose(2, 0, 1))[None]

@@ -1,8 +1,9 @@
 """POST /v2/models/{m}/infer: tensors in, tensors out."""
 
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ...contract.names import HEADER_LENGTH
 from ..tensors import read, write
@@ -13,22 +14,44 @@ from .lookup import model_of
 SMALL = 2**16  # bytes of a body that is parsed on the event loop: a thread would take longer
 
 
-async def infer(request: Request) -> Response:
-    """Answer with the outputs that were asked for, as JSON, or as JSON with binary tensors after it."""
-    model = model_of(request.scope)
-    body, header_length = await request.body(), request.headers.get(HEADER_LENGTH)
-    if len(body) <= SMALL:
-        call = read(body, header_length, model.card)
-    else:
-        call = await in_thread(read, body, header_length, model.card)
-    logits, probabilities = await compute(model, call.images)
-    content, length = write(call, model.card, logits, probabilities)
-    if length is None:
-        return Response(content, media_type="application/json")
-    return Response(content, headers={HEADER_LENGTH: str(length)}, media_type="application/octet-stream")
+class Infer:
+    """ASGI app that answers with the outputs asked for, as JSON, or as JSON with binary tensors after it.
+
+    Starlette's Request and Response would take a tenth of the CPU time of a small model's request.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model = model_of(scope)
+        header_length = Headers(scope=scope).get(HEADER_LENGTH)
+        body = await _body(receive)
+        if len(body) <= SMALL:
+            call = read(body, header_length, model.card)
+        else:
+            call = await in_thread(read, body, header_length, model.card)
+        logits, probabilities = await compute(model, call.images)
+        content, length = write(call, model.card, logits, probabilities)
+        headers = [(b"content-length", b"%d" % len(content))]
+        if length is None:
+            headers.append((b"content-type", b"application/json"))
+        else:
+            headers.append((b"content-type", b"application/octet-stream"))
+            headers.append((HEADER_LENGTH.lower().encode(), b"%d" % length))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 routes = [
-    Route("/v2/models/{model}/infer", infer, methods=["POST"]),
-    Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
+    Route("/v2/models/{model}/infer", Infer(), methods=["POST"]),
+    Route("/v2/models/{model}/versions/{version}/infer", Infer(), methods=["POST"]),
 ]

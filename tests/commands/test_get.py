@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -211,8 +212,8 @@ def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path,
     """A lock file that is deleted and made again would be two locks, held by two processes at the same time."""
     locks: list[Path] = []
 
-    class Recorded(FileLock):  # type: ignore[misc, valid-type]
-        def __init__(self, path: Path, **options: object) -> None:
+    class Recorded(FileLock):
+        def __init__(self, path: Path, **options: Any) -> None:
             locks.append(Path(path))
             super().__init__(path, **options)
 

@@ -9,6 +9,7 @@ from helpers import png
 from PIL import Image, ImageDraw, ImageOps
 
 from cnnzoo.contract import images
+from cnnzoo.contract.card import Preparation
 from cnnzoo.contract.handwriting import frame_digits, frame_mnist, strokes
 from cnnzoo.contract.images import ImageTooLarge, UndecodableImage, decode, fit, to_input
 
@@ -55,7 +56,11 @@ def test_proportions_are_kept_by_cropping_around_the_centre():
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
 def test_every_mode_of_picture_arrives(mode: str):
     source = Image.new("L", (40, 40), 200)
-    image = Image.new("I;16", (40, 40), 200 * 256 + 17) if mode == "I;16" else source.convert(mode, dither=0)
+    image = (
+        Image.new("I;16", (40, 40), 200 * 256 + 17)
+        if mode == "I;16"
+        else source.convert(mode, dither=Image.Dither.NONE)
+    )
     data = encoded(image, "JPEG", quality=100) if mode == "CMYK" else encoded(image)
     expected = 255 if mode == "1" else 200
     for channels in (1, 3):
@@ -130,7 +135,7 @@ def test_a_picture_too_long_for_its_width_is_refused():
 
 
 @pytest.mark.parametrize("prepare", ["mnist", "digits"])
-def test_where_how_large_and_in_what_colours_it_was_drawn_does_not_matter(prepare: str):
+def test_where_how_large_and_in_what_colours_it_was_drawn_does_not_matter(prepare: Preparation):
     shape = {"mnist": (1, 28, 28), "digits": (1, 8, 8)}[prepare]
     reference = to_input(drawing(), shape, prepare).astype(int)
     others = [
@@ -195,7 +200,8 @@ def test_no_shape_of_page_costs_much(size: tuple[int, int]):
     page = Image.new("L", size, 255)
     page.paste(0, (size[0] // 2, 0, size[0] // 2 + 1, size[1]))
     data = encoded(page)
-    for shape, prepare in (((1, 8, 8), "digits"), ((1, 28, 28), "mnist")):
+    cases: list[tuple[tuple[int, int, int], Preparation]] = [((1, 8, 8), "digits"), ((1, 28, 28), "mnist")]
+    for shape, prepare in cases:
         tracemalloc.start()
         to_input(decode(data), shape, prepare)
         assert tracemalloc.get_traced_memory()[1] < 200e6

@@ -1,5 +1,7 @@
 """Test augmentation: a function of (seed, epoch, batch), the same for any number of devices."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,6 @@ def test_cutout_blots_out_one_square_anywhere_within():
 @pytest.mark.parametrize(
     ("name", "value"), [("rotate", 181), ("zoom", 1), ("cutout", -1), ("flip", "never"), ("fill", "white")]
 )
-def test_senseless_arguments_are_named(name: str, value: object):
+def test_senseless_arguments_are_named(name: str, value: Any):
     with pytest.raises(ValueError, match=rf"augmentation\.{name} is"):
         Augmentation(**{name: value})

@@ -96,7 +96,7 @@ def test_the_gate_stops_a_file_with_one_changed_weight(digits_model, proto, imag
 def test_the_gate_stops_nan(images: torch.Tensor):
     model = create_model("digits_cnn")
     with torch.no_grad():
-        model.network[6].bias[0] = float("nan")
+        model.network.get_parameter("6.bias")[0] = float("nan")
     with pytest.raises(ParityError):
         check_parity(OnnxFile(to_onnx(model)).answers(images), torch_answers(model, images))
 

@@ -1,5 +1,7 @@
 """Test SpeedNet and its optimizer against what the paper says of each part."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers,
 from cnnzoo.models.muon import Muon, orthogonalized
 from cnnzoo.models.summary import multiply_adds, summarize
 
-TINY = {"input_shape": (3, 16, 16), "widths": [16, 24], "num_classes": 4}
+TINY: dict[str, Any] = {"input_shape": (3, 16, 16), "widths": [16, 24], "num_classes": 4}
 
 
 def images(n: int, seed: int = 0) -> torch.Tensor:
@@ -45,7 +47,7 @@ def test_the_first_layer_whitens_patches(model: SpeedNet):
     # The constant in the denominator shrinks directions that hardly vary.
     assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-3
     assert covariance.diagonal().max() == pytest.approx(1, abs=0.01)
-    weight = model.network[0].weight
+    weight = model.network.get_parameter("0.weight")
     assert torch.equal(weight[:12], -weight[12:])
 
 
@@ -118,8 +120,8 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: st
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.uniform_(-1, 1)
-                layer.running_var.uniform_(0.5, 2)
+                layer.get_buffer("running_mean").uniform_(-1, 1)
+                layer.get_buffer("running_var").uniform_(0.5, 2)
     proto, x = to_onnx(model), images(20, seed=2)
     expected = torch_logits(model, x)
     assert check_parity(OnnxFile(proto).answers(x), torch_answers(model, x)) < 1e-5

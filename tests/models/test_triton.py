@@ -23,7 +23,7 @@ TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32"
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = create_model(request.param)
     classes = tuple(map(str, range(10)))
-    card = ModelCard(request.param, 1, classes, model.input_shape)
+    card = ModelCard(request.param, 1, classes, model.input_shape)  # type: ignore[arg-type]
     return write(to_onnx(model), card, tmp_path_factory.mktemp("zoo"))
 
 

@@ -1,4 +1,4 @@
-"""Micro-batching: everybody gets their own answer, whoever they share a run with."""
+"""Micro-batching: each request gets its own answer, whichever requests share its batch."""
 
 import asyncio
 import threading
@@ -142,3 +142,18 @@ async def test_a_full_queue_refuses_and_recovers():
     network.free.set()
     assert [(await one)[0].item() for one in asked] == [1, 2, 3, 4]
     assert (await batcher(images(6)))[0].item() == 6
+
+
+async def test_an_error_outside_the_network_fails_its_batch_alone():
+    seen: list[int] = []
+
+    def observe(images: int) -> None:
+        seen.append(images)
+        if len(seen) == 1:
+            raise OSError("no space left for the metrics")
+
+    batcher = Batcher(Network(), observe=observe)
+    with pytest.raises(OSError, match="no space left"):
+        await batcher(images(1))
+    assert (await batcher(images(2)))[0].item() == 2
+    assert batcher.queued == 0

@@ -1,4 +1,4 @@
-"""What a stranger may send, to the real service; after each the service is as well as before."""
+"""Hostile requests. After each, the service answers as before."""
 
 import io
 import json
@@ -25,10 +25,12 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture(autouse=True)
-def _well_afterwards(client: httpx.Client) -> Iterator[None]:
+def _well_afterwards(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    assert client.get("/readyz").status_code == 200
-    assert client.post(PREDICT, content=png(np.zeros((8, 8), np.uint8)), headers=PNG).status_code == 200
+    for name in {"client", "served"} & set(request.fixturenames):
+        asked = request.getfixturevalue(name)
+        assert asked.get("/readyz").status_code == 200
+        assert asked.post(PREDICT, content=png(np.zeros((8, 8), np.uint8)), headers=PNG).status_code == 200
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -211,8 +213,8 @@ def _lines(headers: dict[str, str]) -> str:
     ],
     ids=range(14),
 )
-def test_what_is_hardly_http_is_no_5xx(client: httpx.Client, request_bytes: bytes):
-    answer = raw(client, request_bytes, wait=1)
+def test_what_is_hardly_http_is_no_5xx(served: httpx.Client, request_bytes: bytes):
+    answer = raw(served, request_bytes, wait=1)
     assert not answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:200]
     assert b"root:" not in answer
     assert b"Traceback" not in answer
@@ -242,19 +244,19 @@ def test_what_is_hardly_http_is_no_5xx(client: httpx.Client, request_bytes: byte
     ],
     ids=range(12),
 )
-def test_json_of_every_bad_kind_is_400(client: httpx.Client, body: bytes):
-    error(client.post(INFER, content=body), 400)
-    error(client.post("/classify", content=body, headers={"Content-Type": "application/json"}), 400)
+def test_json_of_every_bad_kind_is_400(served: httpx.Client, body: bytes):
+    error(served.post(INFER, content=body), 400)
+    error(served.post("/classify", content=body, headers={"Content-Type": "application/json"}), 400)
 
 
-def test_a_long_boundary_is_cheap(client: httpx.Client):
+def test_a_long_boundary_is_cheap(served: httpx.Client):
     """CVE-2024-9056: dashes behind a boundary, each looked at over and over."""
     start = time.monotonic()
     for boundary in ("x" * 60_000, "x"):
         body = f"--{boundary}".encode() + b"-" * 8_000_000 + b"\r\n"
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         for path in (PREDICT, "/classify"):
-            assert client.post(path, content=body, headers=kind).status_code in (400, 415, 431)
+            assert served.post(path, content=body, headers=kind).status_code in (400, 415, 431)
     assert time.monotonic() - start < 10
 
 
@@ -271,7 +273,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_is_never_loaded(client: httpx.Client, tmp_path: Path):
+def test_a_pickle_is_never_loaded(served: httpx.Client, tmp_path: Path):
     sprung = tmp_path / "sprung"
     trap = pickle.dumps(Trap(sprung))
     headers = {
@@ -285,15 +287,15 @@ def test_a_pickle_is_never_loaded(client: httpx.Client, tmp_path: Path):
         "application/json",
     ):
         for path in ("/classify", INFER, PREDICT, "/", "/predict", "/classify/submit"):
-            response = client.post(path, content=trap, headers={**headers, "Content-Type": kind})
+            response = served.post(path, content=trap, headers={**headers, "Content-Type": kind})
             assert 400 <= response.status_code < 500, (path, kind, response.status_code)
     array = json.dumps({"model": "digits_cnn", "images": {"__pickle__": trap.hex()}})
-    error(client.post("/classify", content=array, headers={"Content-Type": "application/json"}), 400)
+    error(served.post("/classify", content=array, headers={"Content-Type": "application/json"}), 400)
     time.sleep(0.2)
     assert not sprung.exists()
 
 
-def test_no_address_is_fetched(client: httpx.Client):
+def test_no_address_is_fetched(served: httpx.Client):
     """CVE-2025-54381: an address where a picture or an array is expected."""
     asked: list[str] = []
 
@@ -311,11 +313,11 @@ def test_no_address_is_fetched(client: httpx.Client):
             for kind in ("multipart/form-data; boundary=b", "application/json", "text/plain", "image/png"):
                 form = f'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{url}\r\n--b--\r\n'
                 body = {"m": form, "a": json.dumps({"model": "digits_cnn", "images": url}), "t": url, "i": url}[kind[0]]
-                answer = client.post(path, content=body.encode(), headers={"Content-Type": kind})
+                answer = served.post(path, content=body.encode(), headers={"Content-Type": kind})
                 assert 400 <= answer.status_code < 500, (path, kind, answer.text)
         data = {"file": url, "images": url, "model": "digits_cnn"}
-        assert client.post(PREDICT, data=data).status_code == 415
-        assert client.get("/models", params={"url": url}, headers={"Referer": url}).status_code == 200
+        assert served.post(PREDICT, data=data).status_code == 415
+        assert served.get("/models", params={"url": url}, headers={"Referer": url}).status_code == 200
         time.sleep(0.3)
     finally:
         server.shutdown()

@@ -1,10 +1,13 @@
-"""The running service: list, download, predict, and what it says to bad requests."""
+"""List, download, predict and classify, and the errors of bad requests."""
 
 import base64
 import hashlib
 import http.client
 import io
+import shutil
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from helpers import error, png, serve
+from helpers import error, in_process, png
 from PIL import Image
 
 from cnnzoo.contract.model_file import read_card
@@ -142,7 +145,7 @@ def test_a_jpeg_of_dark_ink_on_paper_is_prepared_unless_told_not_to(client: http
             f"{PREDICT}?prepare={prepare}&top_k=10", content=jpeg, headers={"Content-Type": "image/jpeg"}
         )
         answer[prepare] = {c["label"]: c["probability"] for c in response.json()["predictions"][0]["classes"]}
-    assert max(answer["auto"], key=answer["auto"].get) == "0"
+    assert max(answer["auto"], key=lambda label: answer["auto"][label]) == "0"
     assert answer["auto"] != answer["none"]
     assert sum(answer["none"].values()) == pytest.approx(1, abs=1e-5)
 
@@ -158,8 +161,8 @@ def test_top_k(client: httpx.Client, digits):
         assert "top_k" in error(ask(wrong), 400)
 
 
-def test_classify_through_bentomls_own_client(client: httpx.Client, digits, torch_classes):
-    with bentoml.SyncHTTPClient(str(client.base_url)) as own:
+def test_classify_through_bentomls_own_client(served: httpx.Client, digits, torch_classes):
+    with bentoml.SyncHTTPClient(str(served.base_url)) as own:
         answers = own.classify(model="digits_cnn", images=digits[0][:20].numpy(), top_k=1)
         assert [a[0]["class"] for a in answers] == torch_classes[:20]
         with pytest.raises(bentoml.exceptions.BentoMLException, match=r"expected \[N, 1, 8, 8\]"):
@@ -168,21 +171,31 @@ def test_classify_through_bentomls_own_client(client: httpx.Client, digits, torc
             own.classify(model="dgts", images=np.zeros((1, 1, 8, 8), np.uint8))
 
 
-def test_health(client: httpx.Client):
-    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
-    assert 'href="/models"' in client.get("/").text
+def test_health(client: httpx.Client, served: httpx.Client):
+    for asked in (client, served):
+        assert asked.get("/livez").status_code == asked.get("/readyz").status_code == 200
+        assert asked.get("/healthz").status_code == 200
+        assert 'href="/models"' in asked.get("/").text
+
+
+def test_a_context_in_the_request_is_ignored(served: httpx.Client):
+    call = {"model": "digits_cnn", "images": np.zeros((1, 1, 8, 8), int).tolist()}
+    expected = served.post("/classify", json=call)
+    assert expected.status_code == 200
+    for name in ("ctx", "context", "request"):
+        assert served.post("/classify", json={**call, name: {"request": {"scope": {}}}}).json() == expected.json()
 
 
 @pytest.mark.parametrize(
     "images", [[[[[300] * 8] * 8]], [[[[-1] * 8] * 8]], None, [[[[1.7] * 8] * 8]], "x", [[1], [1, 2]]]
 )
-def test_classify_refuses_what_are_no_pixels(client: httpx.Client, images: object):
-    error(client.post("/classify", json={"model": "digits_cnn", "images": images}), 400)
+def test_classify_refuses_what_are_no_pixels(served: httpx.Client, images: object):
+    error(served.post("/classify", json={"model": "digits_cnn", "images": images}), 400)
 
 
-def test_classify_takes_json_only(client: httpx.Client):
+def test_classify_takes_json_only(served: httpx.Client):
     for kind in ("multipart/form-data; boundary=X", "application/vnd.bentoml+pickle", "text/plain"):
-        response = client.post("/classify", content=b"\x80\x04N.", headers={"Content-Type": kind})
+        response = served.post("/classify", content=b"\x80\x04N.", headers={"Content-Type": kind})
         assert "send application/json" in error(response, 415)
 
 
@@ -211,9 +224,9 @@ def test_unknown_models_and_routes(client: httpx.Client):
         "/models/digits_cnn%00.onnx",
     ],
 )
-def test_no_name_leads_out_of_the_zoo(client: httpx.Client, path: str):
+def test_no_name_leads_out_of_the_zoo(served: httpx.Client, path: str):
     """Sent as it stands, without the tidying that HTTP clients do."""
-    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port)
+    connection = http.client.HTTPConnection(served.base_url.host, served.base_url.port)
     connection.putrequest("GET", path, skip_host=False)
     connection.endheaders()
     response = connection.getresponse()
@@ -268,16 +281,17 @@ def test_bodies_of_another_kind(client: httpx.Client):
 
 @pytest.mark.parametrize("path", [PREDICT, "/v2/models/digits_cnn/infer", "/classify"])
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_of_100_mb_is_refused(client: httpx.Client, path: str, declared: bool):
+def test_a_body_of_100_mb_is_refused(client: httpx.Client, served: httpx.Client, path: str, declared: bool):
     """With its length declared, and streamed in chunks without one."""
     chunk = bytes(2**20)
     chunks = (chunk for _ in range(100))
     content = b"".join(chunks) if declared else chunks
     kind = {"classify": "application/json", "infer": "application/json", "predict": "image/png"}[path.rsplit("/", 1)[1]]
+    asked = served if path == "/classify" else client
     assert "larger than 33,554,432 bytes" in error(
-        client.post(path, content=content, headers={"Content-Type": kind}), 413
+        asked.post(path, content=content, headers={"Content-Type": kind}), 413
     )
-    assert client.get("/readyz").status_code == 200
+    assert asked.get("/readyz").status_code == 200
 
 
 def test_the_clients_own_request_id_comes_back_if_it_is_harmless(client: httpx.Client):
@@ -286,10 +300,10 @@ def test_the_clients_own_request_id_comes_back_if_it_is_harmless(client: httpx.C
     assert client.get("/models", headers={"X-Request-ID": "a\tb"}).headers["x-request-id"] != "a\tb"
 
 
-def test_the_service_listens_on_loopback_only(client: httpx.Client):
+def test_the_service_listens_on_loopback_only(served: httpx.Client):
     """Linux has all of 127.0.0.0/8, so an address other than 127.0.0.1 tells a bound socket from a wild one."""
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.2", client.base_url.port)) != 0
+        assert probe.connect_ex(("127.0.0.2", served.base_url.port)) != 0
 
 
 def test_many_at_once_get_each_their_own_answer(client: httpx.Client, digits, torch_classes):
@@ -303,23 +317,17 @@ def test_many_at_once_get_each_their_own_answer(client: httpx.Client, digits, to
 
 
 def test_a_file_changed_under_the_service_is_not_passed_off_as_the_old_one(trained: Path, tmp_path: Path):
-    import shutil
-
     zoo = tmp_path / "zoo"
     shutil.copytree(trained / "zoo", zoo)
-    with serve(zoo) as own:
+    with in_process(zoo, rescan=0) as own:
         path = zoo / "digits_cnn/2/model.onnx"
         path.write_bytes(path.read_bytes() + b"\0")
         assert "changed on disk" in error(own.get("/models/digits_cnn.onnx"), 503)
 
 
 def test_an_empty_zoo_is_explained(tmp_path: Path):
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(tmp_path)], capture_output=True, text=True, timeout=100
-    )
+    command = [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert f"no model to serve in {tmp_path}" in done.stderr
     assert "cnnzoo export" in done.stderr

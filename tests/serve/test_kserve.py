@@ -36,22 +36,30 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_kserves_client_is_answered(client: httpx.Client, digits, tmp_path: Path):
+def test_kserves_client_is_answered(served: httpx.Client, digits, tmp_path: Path):
     venv.create(tmp_path / "venv", with_pip=True)
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "kserve"]
+    pip: list[str | Path] = [
+        tmp_path / "venv/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "kserve",
+    ]
     subprocess.run(pip, check=True, timeout=500)
     pixels = digits[0][:5].numpy()
     np.save(tmp_path / "pixels.npy", pixels)
     (tmp_path / "ask.py").write_text(SCRIPT)
     done = subprocess.run(
-        [tmp_path / "venv/bin/python", tmp_path / "ask.py", str(client.base_url).rstrip("/"), tmp_path / "pixels.npy"],
+        [tmp_path / "venv/bin/python", tmp_path / "ask.py", str(served.base_url).rstrip("/"), tmp_path / "pixels.npy"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     answers = json.loads(done.stdout.splitlines()[-1])
     assert answers.pop("live") and answers.pop("ready") and answers.pop("model")  # noqa: PT018
     call = {"name": "images", "datatype": "UINT8", "shape": [5, 1, 8, 8], "data": pixels.ravel().tolist()}
-    outputs = client.post("/v2/models/digits_cnn/infer", json={"inputs": [call]}).json()["outputs"]
+    outputs = served.post("/v2/models/digits_cnn/infer", json={"inputs": [call]}).json()["outputs"]
     expected = {o["name"]: np.reshape(o["data"], o["shape"]) for o in outputs}
     assert len(answers) == 4
     for answer in answers.values():

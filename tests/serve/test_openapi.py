@@ -128,7 +128,7 @@ def test_every_field_of_a_card_is_in_the_answer(client: httpx.Client):
 def test_the_file_is_part_of_the_package():
     root = Path(__file__).parents[2]
     assert '"*.yaml"' in (root / "pyproject.toml").read_text().partition('"cnnzoo.serve" = [')[2].partition("]")[0]
-    assert '"serve/*.yaml"' in (root / "bentofile.yaml").read_text()
+    assert '"cnnzoo/serve/openapi.yaml"' in (root / "bentofile.yaml").read_text()
 
 
 def test_the_docs_page_and_its_assets_are_served_from_here(served: httpx.Client):

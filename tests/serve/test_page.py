@@ -244,7 +244,10 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
             expect(photo.locator(".input")).not_to_have_attribute("src", str(before))
             expect(photo.locator(".preview")).to_be_visible()
             sent = content if suffix != "webp" else png(np.asarray(Image.open(io.BytesIO(content))))
-            asked = {"content": sent, "headers": {"Content-Type": "image/jpeg" if suffix == "jpeg" else "image/png"}}
+            asked: dict[str, Any] = {
+                "content": sent,
+                "headers": {"Content-Type": "image/jpeg" if suffix == "jpeg" else "image/png"},
+            }
             answer = service.post("/v1/models/cifar10_cnn/predict", **asked).json()["predictions"][0]["classes"][0]
             assert photo.locator(".answer").text_content() == answer["label"]
             assert photo.locator(".sure").text_content() == f"{answer['probability']:.1%}"

@@ -1,20 +1,19 @@
-"""What can be set: the variables, what they do in a running service, and what is said to wrong ones."""
+"""The settings: their variables, their effect, and the errors of wrong ones."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from helpers import error, png, serve
+from helpers import error, in_process, png, serve
 
-from cnnzoo.serve.settings import ServeSettings
+from cnnzoo.serve.settings import ServeSettings, read_settings
 
 PNG = {"Content-Type": "image/png"}
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -24,16 +23,22 @@ ORIGIN = "https://zoo.example"
 
 @pytest.fixture(scope="module")
 def guarded(trained: Path) -> Iterator[httpx.Client]:
-    """A service with a key, an origin, small limits, two workers and a log."""
-    with serve(
+    """An app with a key, an origin, small limits and a log."""
+    with in_process(
         trained / "zoo",
-        CNNZOO_API_KEY="open-sesame",
-        CNNZOO_ORIGINS=f"{ORIGIN}, http://localhost:8080",
-        CNNZOO_MAX_BODY="100000",
-        CNNZOO_MAX_PIXELS="10000",
-        CNNZOO_WORKERS="2",
-        CNNZOO_LOG="json",
+        api_key="open-sesame",
+        origins=f"{ORIGIN}, http://localhost:8080",
+        max_body=100_000,
+        max_pixels=10_000,
+        log="json",
     ) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def two_workers(trained: Path) -> Iterator[httpx.Client]:
+    """A service of two processes, with a key."""
+    with serve(trained / "zoo", CNNZOO_API_KEY="open-sesame", CNNZOO_WORKERS="2") as client:
         yield client
 
 
@@ -58,21 +63,27 @@ def test_the_page_of_docs_lists_them_all():
         ("CNNZOO_ORIGINS", "https://example.org/page", "without a path"),
         ("CNNZOO_LOG", "yes", "'off' or 'json'"),
         ("CNNZOO_TIMEOUT", "-1", "greater than 0"),
+        ("CNNZOO_MAX_PIXELS", "200000000", "less than or equal to 178956970"),
     ],
 )
-def test_a_wrong_value_ends_the_start(variable: str, value: str, says: str, trained: Path):
-    import os
+def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match="settings") as caught:
+        read_settings()
+    assert f"{variable} is {value!r}" in str(caught.value)
+    assert says in str(caught.value)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(trained / "zoo")],
-        env={**os.environ, variable: value},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+
+@pytest.mark.parametrize("module", ["cnnzoo.serve", "cnnzoo.serve.service"])
+def test_a_wrong_value_ends_the_start(module: str):
+    """Both through the command and where BentoML imports the service."""
+    command = [sys.executable, "-m", "cnnzoo.serve"] if module == "cnnzoo.serve" else [
+        sys.executable, "-c", f"import {module}",
+    ]  # fmt: skip
+    env = {**os.environ, "CNNZOO_PORT": "70000"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert f"{variable} is {value!r}" in done.stderr
-    assert says in done.stderr
+    assert "CNNZOO_PORT is '70000'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -101,7 +112,9 @@ def test_without_the_key_there_is_health_and_the_page(guarded: httpx.Client):
     ]
     for method, path in closed:
         for headers in wrong:
-            response = guarded.request(method, path, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            response = guarded.request(
+                method, path, headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
+            )
             assert response.status_code == 401, (method, path, headers)
             assert response.headers["www-authenticate"] == "Bearer"
     assert "send it as 'Authorization: Bearer <key>'" in error(guarded.get("/models"), 401)
@@ -151,12 +164,12 @@ def test_limits_are_as_set(guarded: httpx.Client):
     assert "at most 10,000" in error(guarded.post(PREDICT, content=picture, headers=headers), 413)
 
 
-def test_metrics_count_by_route_and_model_over_all_workers(guarded: httpx.Client, trained: Path):
+def test_metrics_count_by_route_and_model_over_all_workers(two_workers: httpx.Client, trained: Path):
     content = png(np.zeros((8, 8), np.uint8))
 
     def count(name: str, **labels: str) -> float:
         total = 0.0
-        for line in guarded.get("/metrics", headers=KEY).text.splitlines():
+        for line in two_workers.get("/metrics", headers=KEY).text.splitlines():
             if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
                 total += float(line.rsplit(" ", 1)[1])
         return total
@@ -167,14 +180,14 @@ def test_metrics_count_by_route_and_model_over_all_workers(guarded: httpx.Client
     before = count("cnnzoo_requests_total", route=route, status="200")
     images = count("cnnzoo_batch_images_sum", model="digits_cnn")
     for _ in range(20):
-        with httpx.Client(base_url=guarded.base_url) as other:  # a new connection may go to the other worker
+        with httpx.Client(base_url=two_workers.base_url) as other:  # a new connection may go to the other worker
             assert other.post(PREDICT, content=content, headers={**KEY, **PNG}).status_code == 200
     assert count("cnnzoo_requests_total", route=route, model="digits_cnn", status="200") >= before + 20
     assert count("cnnzoo_request_seconds_count", route=route, model="digits_cnn") >= before + 20
     assert count("cnnzoo_batch_images_sum", model="digits_cnn") == images + 20
     for i in range(20):
-        guarded.get(f"/made-up-{i}", headers=KEY)
-    exposed = guarded.get("/metrics", headers=KEY)
+        two_workers.get(f"/made-up-{i}", headers=KEY)
+    exposed = two_workers.get("/metrics", headers=KEY)
     assert "made-up" not in exposed.text
     assert count("cnnzoo_requests_total", route="other", status="404") >= 20
     assert exposed.headers["content-type"].startswith("text/plain; version=")
@@ -182,26 +195,34 @@ def test_metrics_count_by_route_and_model_over_all_workers(guarded: httpx.Client
         assert f"# TYPE {name} gauge" in exposed.text
 
 
-def test_the_log_has_a_line_for_each_request(guarded: httpx.Client, trained: Path):
+def test_a_refused_request_counts_under_its_route(guarded: httpx.Client):
+    """A middleware refuses it before the router sees it."""
+    route = "/v1/models/{model}/predict"
+    guarded.post(PREDICT, content=b"x")  # 401
+    guarded.post(PREDICT, content=bytes(100_001), headers={**KEY, **PNG})  # 413
+    guarded.post(PREDICT, content=b"x", headers={**KEY, **PNG, "Content-Encoding": "gzip"})  # 415
+    guarded.post("/made-up", content=b"x")  # 401, of no route
+    counted = guarded.get("/metrics", headers=KEY).text
+    for status in (401, 413, 415):
+        assert f'cnnzoo_requests_total{{model="",route="{route}",status="{status}"}}' in counted
+    assert 'cnnzoo_requests_total{model="",route="other",status="401"}' in counted
+    assert "made-up" not in counted
+
+
+def test_the_log_has_a_line_for_each_request(guarded: httpx.Client, capfd: pytest.CaptureFixture[str]):
     guarded.get("/models/digits_cnn.onnx", headers={**KEY, "X-Request-ID": "look-for-me"})
-    log = trained / f"serve-{guarded.base_url.port}.log"
-    deadline = time.monotonic() + 10
-    while not (found := [line for line in log.read_text().splitlines() if "look-for-me" in line]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    line = json.loads(found[0])
+    log = capfd.readouterr().out
+    (line,) = (json.loads(line) for line in log.splitlines() if "look-for-me" in line)
     assert (line["status"], line["method"], line["route"]) == (200, "GET", "/models/{model}.onnx")
     assert (line["model"], line["request_id"]) == ("digits_cnn", "look-for-me")
     assert line["bytes"] > 10_000
-    assert "sesame" not in log.read_text()
+    assert "sesame" not in log
 
 
-def test_a_key_that_cannot_be_sent_ends_the_start(trained: Path):
-    for key in ("two words", "line\n"):
-        done = subprocess.run(
-            [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(trained / "zoo")],
-            env={**os.environ, "CNNZOO_API_KEY": key}, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 1
-        assert "CNNZOO_API_KEY is not shown" in done.stderr
-        assert "without spaces or line breaks" in done.stderr
+@pytest.mark.parametrize("key", ["two words", "line\n"])
+def test_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch, key: str):
+    monkeypatch.setenv("CNNZOO_API_KEY", key)
+    with pytest.raises(ValueError, match="CNNZOO_API_KEY is not shown") as caught:
+        read_settings()
+    assert "without spaces or line breaks" in str(caught.value)
+    assert repr(key) not in str(caught.value)

@@ -1,10 +1,13 @@
-"""The zoo folder: what is loaded, what is refused and why."""
+"""The models of a zoo folder: which are served, which are refused and why."""
 
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,15 +17,28 @@ import pytest
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx, write
-from cnnzoo.serve.model import Sessions
+from cnnzoo.serve.model import Model, Sessions
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
 
 
+@cache
+def exported() -> onnx.ModelProto:
+    """An untrained network, without a card."""
+    return to_onnx(create_model("digits_cnn"))
+
+
+def network() -> onnx.ModelProto:
+    """A copy of it, to add a card to."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported())
+    return proto
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    return write(to_onnx(create_model("digits_cnn")), CARD, tmp_path_factory.mktemp("good"))
+    return write(network(), CARD, tmp_path_factory.mktemp("good"))
 
 
 def place(zoo: Path, name: str, version: str = "1") -> Path:
@@ -61,7 +77,7 @@ def test_a_truncated_file_is_refused(zoo: Path, good: Path):
 
 
 def test_a_file_without_a_card_is_refused(zoo: Path):
-    onnx.save(to_onnx(create_model("digits_cnn")), place(zoo, "bare"))
+    onnx.save(network(), place(zoo, "bare"))
     assert "no model card" in refusal(zoo, "bare/1/model.onnx")
 
 
@@ -80,7 +96,7 @@ def test_a_file_in_another_models_place_is_refused(zoo: Path, good: Path):
 )
 def test_a_card_that_the_graph_contradicts_is_refused(zoo: Path, change: dict, reason: str):
     card = ModelCard(**{**CARD.__dict__, "name": "liar", **change})
-    write(to_onnx(create_model("digits_cnn")), card, zoo)
+    write(network(), card, zoo)
     assert reason in refusal(zoo, "liar/1/model.onnx")
 
 
@@ -95,7 +111,7 @@ def test_a_graph_with_other_inputs_is_refused(zoo: Path):
 
 def test_external_data_is_refused(zoo: Path):
     """A file may not make the service read another one."""
-    proto = to_onnx(create_model("digits_cnn"))
+    proto = network()
     path = place(zoo, "external")
     entry = onnx.StringStringEntryProto(
         key="cnnzoo.card", value=ModelCard(**{**CARD.__dict__, "name": "external"}).to_json()
@@ -116,7 +132,7 @@ def test_names_are_looked_up(zoo: Path):
 
 def test_no_more_are_loaded_than_may_be(zoo: Path, good: Path):
     for n in range(4):
-        write(to_onnx(create_model("digits_cnn")), ModelCard(**{**CARD.__dict__, "name": f"digits_{n}"}), zoo)
+        write(network(), ModelCard(**{**CARD.__dict__, "name": f"digits_{n}"}), zoo)
     sessions = Sessions(max_loaded=2)
     loaded = Zoo(zoo, sessions)
     for model in loaded.models * 2:
@@ -158,6 +174,71 @@ def test_it_answers(zoo: Path):
     logits, probabilities = model.run(np.zeros((3, 1, 8, 8), np.uint8))
     assert logits.shape == probabilities.shape == (3, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+
+
+class CallOnRelease:
+    """A lock that calls `action` each time after it was released."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.action = lambda: None
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+        action, self.action = self.action, lambda: None
+        action()
+
+
+def test_a_request_in_flight_keeps_the_session_of_a_removed_file(zoo: Path):
+    """The file is removed, and its session dropped, between two batches of the request."""
+    sessions = Sessions()
+    loaded = Zoo(zoo, sessions)
+    model = loaded.get("digits_cnn")
+    assert model is not None
+    shutil.rmtree(zoo / "digits_cnn")
+    outputs = []
+    sessions._lock = lock = CallOnRelease()  # type: ignore[assignment]
+    lock.action = lambda: outputs.append(model.run(np.zeros((1, 1, 8, 8), np.uint8)))
+    loaded.rescan()
+    assert loaded.models == []
+    assert len(outputs) == 1
+    assert model.run(np.zeros((2, 1, 8, 8), np.uint8))[0].shape == (2, 10)
+
+
+def test_an_unexpected_error_refuses_one_file(zoo: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also in the first scan; a later scan tries a changed file again."""
+    write(network(), ModelCard(**{**CARD.__dict__, "name": "odd"}), zoo)
+
+    def no_memory(self: Model) -> Any:
+        if self.card.name == "odd":
+            raise MemoryError("for this one")
+        return load(self)
+
+    load = Model.load
+    monkeypatch.setattr(Model, "load", no_memory)
+    loaded = Zoo(zoo)
+    assert [model.card.name for model in loaded.models] == ["digits_cnn"]
+    assert loaded.refused == {"odd/1/model.onnx": "for this one"}
+    monkeypatch.undo()
+    (zoo / "odd/1/model.onnx").touch()
+    loaded.rescan()
+    assert loaded.get("odd")
+    assert loaded.refused == {}
+
+
+def test_damage_is_found_in_files_that_are_not_loaded(zoo: Path):
+    """A file beyond the number of sessions in memory is checked too: its bytes, its tensors, its SHA-256."""
+    for name in ("a", "b", "c"):
+        write(network(), ModelCard(**{**CARD.__dict__, "name": name, "summary": "Reads digits"}), zoo)
+    (zoo / "b/1/model.onnx").write_bytes((zoo / "b/1/model.onnx").read_bytes()[:-50])
+    (zoo / "c/1/model.onnx").write_bytes((zoo / "c/1/model.onnx").read_bytes().replace(b"Reads", b"Roads"))
+    loaded = Zoo(zoo, Sessions(max_loaded=1))
+    assert [model.card.name for model in loaded.models] == ["a", "digits_cnn"]
+    assert "not an ONNX file" in loaded.refused["b/1/model.onnx"]
+    assert "SHA256SUMS says" in loaded.refused["c/1/model.onnx"]
 
 
 def test_onnxruntime_sends_nothing_home():

@@ -1,11 +1,12 @@
-"""docs/results.md, from the metrics.json files that `cnnzoo test` left in run folders.
+"""Collect the test results of run folders for docs/results.md.
 
     cnnzoo fit --config mnist --seed_everything 1 --data.seed 1
     cnnzoo test --config runs/mnist_cnn/version_1 --ckpt_path last
-    python benchmarks/results.py runs/mnist_cnn/version_1 ...
+    python tools/results.py runs/mnist_cnn/version_1 ...
+    make tables
 
-Copies the run folders' metrics.json into docs/results/ and writes the table over all that are there. Runs that
-differ in nothing but their seeds are one line: mean, standard deviation, number of runs.
+Copies each metrics.json into docs/results/, from which `make tables` writes the page. Runs that differ in their seeds
+alone become one row: mean, standard deviation, number of runs.
 """
 
 import argparse
@@ -23,39 +24,42 @@ from cnnzoo.contract.card import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
-PLACES = ("--runs", "--data.data_dir")  # where, not how
-WHICH = ("--ckpt_path", *PLACES)  # which run, not how it was trained or what was measured
+PATH_OPTIONS = ("--runs", "--data.data_dir")
+RUN_OPTIONS = ("--ckpt_path", *PATH_OPTIONS)  # options that choose a run, not how it was trained or tested
 HEAD = """# Results
 
-Test-set accuracies, each from the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` left in a run's
-folder: `python benchmarks/results.py` wrote this page from [results/](results). ± is the standard deviation over the
-runs, which differ in their seeds (`--seed_everything` and `--data.seed`: the weights, the order, the validation part,
-and for the digits the split into training and test images). *CIFAR-10 (JPEG q75)* is a copy whose images were
-compressed once more, which costs accuracy. Minutes are those of training, validation included.
+Test accuracy of every recipe, over several seeds. `make tables` wrote this page from [results/](results).
+`python tools/results.py RUN …` copies there the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` writes.
+
+- ± is the standard deviation over runs with other seeds (`--seed_everything` and `--data.seed`). The seeds change the
+  initial weights, the order of the images and the validation split, and for the digits also the test split.
+- *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
+- Minutes are those of training with validation.
 """
 
 
 def options(command: str, left_out: tuple[str, ...]) -> list[str]:
-    """The --key value pairs of a command line, but for some."""
+    """Return the options of a command line as "--key value", without some."""
     words = shlex.split(command)
     pairs = [(key, value) for key, value in pairwise(words) if key.startswith("--")]
     return [f"{key} {shlex.quote(value)}" for key, value in pairs if key not in left_out]
 
 
 def recipe(metrics: dict[str, Any]) -> tuple[str, str]:
-    """How it was trained and how it was tested, as commands without the seeds."""
-    fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, *WHICH, "--name"))])
-    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *WHICH, "--config"))])
+    """Return the commands that trained and tested a run, without the seeds."""
+    fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, *RUN_OPTIONS, "--name"))])
+    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *RUN_OPTIONS, "--config"))])
 
 
 def collect(run: Path) -> None:
+    """Copy the metrics.json of a run folder into docs/results/. Exits if the best checkpoint was tested."""
     metrics = json.loads((run / "metrics.json").read_text())
     if "--ckpt_path last" not in metrics["command"]:
-        sys.exit(f"{run} was not tested as the others: cnnzoo test --config {run} --ckpt_path last")
+        sys.exit(f"{run} was tested with another checkpoint: run cnnzoo test --config {run} --ckpt_path last")
     words = re.sub(r"[^\w.]+", "-", "-".join(recipe(metrics)).replace("cnnzoo", "").replace("--config", ""))
     name = words.replace("fit", "").replace("test", "").strip("-").replace("--", "-")
-    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], (*PLACES, "--config"))])
-    fit = options(metrics["training"]["command"], PLACES)
+    metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], (*PATH_OPTIONS, "--config"))])
+    fit = options(metrics["training"]["command"], PATH_OPTIONS)
     metrics["training"]["command"] = " ".join(["cnnzoo fit", *fit])
     (DOCS / "results").mkdir(exist_ok=True)
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
@@ -63,11 +67,12 @@ def collect(run: Path) -> None:
 
 
 def table() -> str:
+    """Return a row for each recipe in docs/results/."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted((DOCS / "results").glob("*.json")):
         metrics = json.loads(path.read_text())
         groups[recipe(metrics)].append(metrics)
-    lines = ["| trained with | data | test accuracy | runs | epochs | minutes | on |",
+    lines = ["| trained with | data | test accuracy | runs | epochs | minutes | hardware |",
              "| --- | --- | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
     for (fit, test), runs in sorted(groups.items()):
         accuracies = [100 * run["accuracy"] for run in runs]
@@ -82,13 +87,13 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders to take in")
-    for run in parser.parse_args().runs:
-        collect(run)
-    (DOCS / "results.md").write_text(f"{HEAD}\n{table()}\n")
+def pages() -> dict[Path, str]:
+    """Return the expected text of docs/results.md."""
+    return {DOCS / "results.md": f"{HEAD}\n{table()}\n"}
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    for folder in parser.parse_args().runs:
+        collect(folder)

@@ -1,5 +1,5 @@
--- wrk sends the request that the file $REQUEST holds, whole, again and again; the figures come out as one JSON line.
--- `requests` are the good answers. What is no answer at all, and every status from 400 on, is among `errors`.
+-- wrk repeats the raw request in the file $REQUEST and prints the figures as one line of JSON.
+-- `requests` counts the successful responses; `errors` counts failed connections, timeouts and statuses from 400.
 local file = assert(io.open(os.getenv("REQUEST"), "rb"))
 local request = file:read("*a")
 file:close()

@@ -1,0 +1,78 @@
+"""Build every model that cnnzoo ships, from data to card: `make zoo`. Takes hours.
+
+A model is up to date if its newest card holds the recipe as it is now, and is left alone. A stopped training resumes
+from its last checkpoint, since each text of a recipe has a run folder of its own. A changed recipe makes the next
+version: remove the older one and its line in SHA256SUMS from git.
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.names import ContractError
+from cnnzoo.contract.zoo_folder import ZooFolder
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+RECIPES = ("digits", "mnist", "mnist_speednet", "cifar10", "cifar10_speednet_long")
+ALSO_INT8 = ("mnist_cnn", "cifar10_speednet")
+RUNS = Path("runs/zoo")
+
+
+def main() -> None:
+    """Train, test and export what is not up to date."""
+    zoo = ZooFolder(Path("zoo"))
+    for recipe in RECIPES:
+        text = (CONFIGS / f"{recipe}.yaml").read_text()
+        wanted = yaml.safe_load(text)
+        name = wanted["name"]
+        variants: dict[str, list[str]] = {name: []}
+        if name in ALSO_INT8:
+            variants[f"{name}_int8"] = ["--quantize", "int8"]
+        outdated = {model: flags for model, flags in variants.items() if not is_up_to_date(zoo, model, wanted)}
+        if not outdated:
+            print(f"{name} is up to date")
+            continue
+        runs = RUNS / f"{recipe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        _run("fit", "--config", recipe, "--runs", str(runs), "--ckpt_path", "last")
+        run = str(max((runs / name).glob("version_*"), key=lambda folder: int(folder.name.removeprefix("version_"))))
+        _run("test", "--config", run, "--ckpt_path", "last")
+        for flags in outdated.values():
+            _run("export", "--config", run, "--ckpt_path", "last", "--zoo", str(zoo.path), *flags)
+
+
+def is_up_to_date(zoo: ZooFolder, name: str, recipe: dict[str, Any]) -> bool:
+    """Return whether the newest version of a model was made by this recipe."""
+    newest = zoo.newest(name)
+    try:
+        return newest is not None and _holds(_made_by(read_card(zoo.file(newest))), recipe)
+    except ContractError:
+        return False
+
+
+def _made_by(card: ModelCard) -> dict[str, Any]:
+    """Return the settings that a card names. The license has a field of its own."""
+    return {**card.config, "license": card.license}
+
+
+def _holds(config: Any, recipe: Any) -> bool:
+    """Return whether a resolved configuration has every value of a recipe."""
+    if isinstance(recipe, dict):
+        return isinstance(config, dict) and all(_holds(config.get(key), value) for key, value in recipe.items())
+    if isinstance(recipe, str) and isinstance(config, str):
+        return config == recipe or config.endswith(f".{recipe}")  # a resolved class has its full import path
+    return bool(config == recipe)
+
+
+def _run(*words: str) -> None:
+    print(f"cnnzoo {' '.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", "cnnzoo", *words], check=True)
+
+
+if __name__ == "__main__":
+    main()

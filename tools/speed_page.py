@@ -1,0 +1,159 @@
+"""docs/speed.md, from the figures that the benchmarks wrote: `make tables`."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+OURS = "cnnzoo"
+TITLES = {
+    "tensor": "One image a request, as a binary tensor",
+    "json": "One image a request, as JSON",
+    "png": "One PNG a request",
+    "batch": "Batches of 64, as binary tensors",
+}
+PEERS = {
+    "cnnzoo": "**cnnzoo**",
+    "fastapi": "FastAPI, uvicorn, onnxruntime",
+    "bentoml": "BentoML, a plain API",
+    "litserve": "LitServe",
+}
+GROWTH = {
+    "versions": "A growing zoo. Each version gets one request; 16 are in memory at once:",
+    "images": "Images in a request, one client in Python, compared with ONNX Runtime over the same batches:",
+    "pixels": "Pixels of an image, one client in Python. 25 million are the limit:",
+}
+COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
+HEAD = """# Speed
+
+How fast the service is, compared with other servers. `make tables` wrote this page from the figures in
+[benchmarks/](../benchmarks); [training.md](training.md) has the speed of training.
+
+- Machine: two cores, which the load generator shares with the server. Only the ratios hold for other machines.
+- Every server has the same ONNX file (MNIST's network, 3.2 million parameters), one worker and its own environment.
+- The load generator is `wrk`. A server's answers are compared with ONNX Runtime's before it is measured.
+- The servers take turns. Figures are medians of {rounds} rounds of {seconds} seconds.
+
+```sh
+python benchmarks/serving.py          # the comparison; --against CHECKOUT compares two versions of cnnzoo
+python benchmarks/serving_growth.py   # growing input, and ten minutes of full load
+python benchmarks/variants.py --zoo build/variants
+```
+"""
+PRECISION = """
+`cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
+validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone, and ratios to fp32, on two
+cores of an AMD EPYC with avx512_vnni:
+"""
+PRECISION_END = """
+- int8 is smaller and faster for all networks but the digits', whose layers are too small.
+- int8 files of the two largest networks are shipped. The zoo may weigh 45 MB at most.
+- fp16 halves the file. It is not faster on this processor, which has no fp16 arithmetic, so no fp16 file is shipped.
+- `digits_cnn_fp16` and `cifar10_speednet_fp16` were not measured.
+"""
+
+
+def median(rounds: Sequence[dict[str, Any]], column: str) -> float | None:
+    """Return the median of a column without its missing values; None if all are missing."""
+    values = [figures[column] for figures in rounds if figures.get(column) is not None]
+    return statistics.median(values) if values else None
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Format a figure with about three digits, or a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,.{0 if value == round(value) or value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
+    """Return a row for each server, with the ratio of cnnzoo's throughput to its own."""
+    cell = (payload, connections)
+    found = {r["peer"]: r["rounds"] for r in results if (r["payload"], r["connections"]) == cell}
+    ours = median(found[OURS], "requests_per_second")
+    rows = []
+    for peer, rounds in sorted(found.items(), key=lambda item: -(median(item[1], "requests_per_second") or 0)):
+        theirs = median(rounds, "requests_per_second")
+        figures = [number(median(rounds, column)) for column in COLUMNS]
+        ratio = f"{ours / theirs:.1f}×" if ours and theirs and peer != OURS else ""
+        rows.append([PEERS[peer], *figures, ratio])
+    return table(("server", "requests/s", "p50 ms", "p99 ms", "CPU s / 1,000", "cnnzoo is"), rows)
+
+
+def one_client(results: list[dict[str, Any]]) -> str:
+    """Return the latencies of a client that sends one request at a time."""
+    rows = []
+    for peer, title in PEERS.items():
+        cells = []
+        for payload in TITLES:
+            rounds = [r["rounds"] for r in results if (r["payload"], r["connections"], r["peer"]) == (payload, 1, peer)]
+            p50, p99 = ((median(rounds[0], c) if rounds else None) for c in ("p50_ms", "p99_ms"))
+            cells.append("–" if p50 is None else f"{number(p50)} / {number(p99)}")
+        rows.append([title, *cells])
+    return table(("p50 / p99 ms", "binary", "JSON", "PNG", "64 binary"), rows)
+
+
+def footprint(servers: list[dict[str, Any]]) -> str:
+    """Return start-up and memory of each server."""
+    rows = [
+        [PEERS[s["peer"]], number(median(s["rounds"], "startup_seconds")), number(median(s["rounds"], "megabytes"))]
+        for s in servers
+    ]
+    return table(("server", "seconds to the first response", "MB (PSS)"), rows)
+
+
+def growth(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return a table for each kind of growing input."""
+    parts = []
+    for name, rows in found.items():
+        heads = [head.replace("_", " ") for head in rows[0]]
+        parts += [GROWTH[name], table(heads, [[number(value) for value in row.values()] for row in rows])]
+    return "\n\n".join(parts)
+
+
+def soak(rows: list[dict[str, float]]) -> str:
+    """Return the first, the middle and the last minute of full load."""
+    minutes = [rows[at : at + 6] for at in range(0, len(rows), 6)]  # a row for every ten seconds
+    chosen = {1: minutes[0], len(minutes) // 2: minutes[len(minutes) // 2 - 1], len(minutes): minutes[-1]}
+    cells = [[f"minute {n}", *(number(median(part, key)) for key in part[0])] for n, part in chosen.items()]
+    return table(("", "MB (RSS)", "descriptors", "threads", "requests in 10 s", "errors"), cells)
+
+
+def precision(rows: list[dict[str, Any]]) -> str:
+    """Return size, accuracy and speed of each file, with ratios to the fp32 file above it."""
+    cells, full = [], rows[0]
+    for row in rows:
+        full = row if row["precision"] == "fp32" else full
+        cells.append([
+            f"`{row['model']}`",
+            f"{row['bytes'] / 1e6:.2f} ({row['bytes'] / full['bytes']:.2f}×)",
+            f"{row['accuracy']:.2%} ({100 * (row['accuracy'] - full['accuracy']):+.2f})",
+            f"{row['milliseconds']:.2f} ({row['milliseconds'] / full['milliseconds']:.2f}×)",
+            f"{row['images_a_second']:,.0f} ({row['images_a_second'] / full['images_a_second']:.2f}×)",
+        ])  # fmt: skip
+    return table(("file", "MB", "test accuracy", "ms, one image", "images/s, batches of 64"), cells)
+
+
+def pages() -> dict[Path, str]:
+    """Return the expected text of docs/speed.md."""
+    serving, growing, soaked, variants = (
+        json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+        for name in ("serving", "serving_growth", "soak", "variants")
+    )
+    results = serving["results"]
+    parts = [HEAD.format(**serving["options"]), "## 64 connections"]
+    for payload, title in TITLES.items():
+        parts += [f"### {title}", load(results, payload, 64)]
+    parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
+    parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
+    parts += ["## Ten minutes of full load", soak(soaked)]
+    parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
+    return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}

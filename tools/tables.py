@@ -1,0 +1,143 @@
+"""Write the generated parts of README.md and docs/: `make tables`. With --check, fail if one is stale.
+
+- README.md: the recipes, from the first lines of configs/; the models, from the cards of the shipped files.
+- docs/zoo.md and docs/pictures/robustness.png: from the cards.
+- docs/results.md: from docs/results/ (tools/results.py).
+- docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import results
+import robustness
+import speed_page
+
+from cnnzoo.commands.listing import Entry, entries
+from cnnzoo.contract.facts import class_accuracies, counted, facts, interval, megabytes, percent, worst_confusions
+from cnnzoo.contract.zoo_folder import FILE_NAME
+
+ROOT = Path(__file__).parent.parent
+ZOO = ROOT / "zoo"
+HEAD = """# The zoo
+
+The model cards of the models that come with cnnzoo. `make tables` wrote this page from the cards. `cnnzoo card NAME`
+shows one in a terminal. `cnnzoo verify --metrics` measures all figures again.
+
+![Accuracy under noise, blur, JPEG, brightness, rotation and translation, by severity](pictures/robustness.png)
+
+The accuracy at each severity is of up to 2,000 test images, evenly spread. All other accuracies are of the whole test
+set. `cifar10_cnn` and `mnist_cnn` withstand noise better than the SpeedNets. The first layer of a SpeedNet whitens: it
+amplifies directions of low variance, and the noise in them. A brighter background misleads `mnist_cnn`, but not
+`mnist_speednet`.
+"""
+
+
+def main() -> None:
+    """Write what is stale, or report it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if something is stale")
+    check = parser.parse_args().check
+    stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
+    redraw = robustness.is_stale(shipped())
+    names = [str(path.relative_to(ROOT)) for path in (*stale, *[robustness.PLOT] * redraw)]
+    if check and names:
+        sys.exit(f"stale: {', '.join(names)}; run make tables")
+    for path, text in stale.items():
+        path.write_text(text)
+    if redraw:
+        robustness.draw(shipped())
+    print(f"wrote {', '.join(names)}" if names else "nothing was stale")
+
+
+def pages() -> dict[Path, str]:
+    """Return the expected text of each generated page. Exits if there are no models or no markers."""
+    found = shipped()
+    if not found:
+        sys.exit(f"{ZOO} has no models: run `git checkout zoo`")
+    readme = ROOT / "README.md"
+    text = replace_part(readme.read_text(), "recipes", recipes())
+    sections = "\n".join(section(entry) for entry in found)
+    return {
+        readme: replace_part(text, "models", overview(found)),
+        ROOT / "docs/zoo.md": f"{HEAD}\n{overview(found)}\n{sections}\n",
+        **results.pages(),
+        **speed_page.pages(),
+    }
+
+
+def replace_part(text: str, name: str, part: str) -> str:
+    """Replace the lines between a pair of markers. Exits if the pair is missing or not unique."""
+    begin, end = f"<!-- {name}: make tables -->", f"<!-- /{name} -->"
+    parts = re.split(f"({begin}|{end})", text)
+    if parts[1::2] != [begin, end]:
+        sys.exit(f"README.md must have the lines {begin} and {end} once each")
+    return f"{parts[0]}{begin}\n{part}\n{end}{parts[-1]}"
+
+
+def shipped() -> list[Entry]:
+    """Return the models in zoo/ that git tracks, or all in a copy without git. Exits if one is missing or damaged."""
+    if not (ROOT / ".git").exists():
+        return entries(ZOO)
+    tracked = subprocess.run(["git", "ls-files", "-z", "zoo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = {ROOT / name for name in tracked.stdout.split("\0") if name.endswith(FILE_NAME)}
+    found = [entry for entry in entries(ZOO) if entry.path in paths]
+    if lost := sorted(str(path.relative_to(ROOT)) for path in paths - {entry.path for entry in found}):
+        sys.exit(f"missing or damaged: {', '.join(lost)}; run `git checkout zoo`")
+    return found
+
+
+def recipes() -> str:
+    """Return a table of the shipped recipes: name, and the first sentence of the file."""
+    lines = ["| recipe | what it trains |", "| --- | --- |"]
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        comment = re.match(r"(?:#.*\n)+", path.read_text())
+        words = re.sub(r"\n#\s*", " ", comment[0].removeprefix("#")).strip() if comment else ""
+        sentence = re.match(r".*?\.(?= |$)", words)
+        lines.append(f"| `{path.stem}` | {sentence[0] if sentence else words} |")
+    return "\n".join(lines)
+
+
+def overview(found: list[Entry]) -> str:
+    """Return a table with a row for each model."""
+    lines = [
+        "| name | tested on | accuracy | 95% interval | calibration error | parameters | MB |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for _, card, size in found:
+        cells = (
+            f"`{card.name}`",
+            f"{card.dataset_title}, {counted(int(card.metrics['n']), 'image')}",
+            percent(card.metrics["accuracy"]),
+            interval(card),
+            f"{card.metrics['calibration_error']:.4f}",
+            f"{card.parameters:,}",
+            megabytes(size),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def section(entry: Entry) -> str:
+    """Return the section of a model in docs/zoo.md."""
+    card = entry.card
+    classes = ", ".join(f"{name} {share:.1%}" for name, share in class_accuracies(card))
+    errors = "; ".join(f"{true} as {predicted} ({images})" for true, predicted, images in worst_confusions(card))
+    lines = [f"\n## {card.name}, version {card.version}\n", f"{card.summary}.\n"]
+    shown = facts(card, entry.size)
+    shown["Command"] = f"`{shown['Command']}`"
+    lines += [f"- **{label}**: {text}" for label, text in shown.items()]
+    lines += [f"- **Accuracy by class**: {classes}", f"- **Most frequent errors**: {errors or 'none'}"]
+    if card.robustness:
+        lines += ["", f"| accuracy on {counted(card.robustness['images'], 'image')}, severity | 1 | 2 | 3 | 4 | 5 |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+        for name, row in card.robustness["accuracy"].items():
+            lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in row)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
