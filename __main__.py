@@ -24,7 +24,7 @@ COMMANDS = {
     "export": Command("Export a checkpoint to the zoo as a self-describing ONNX file."),
     "sweep": Command("Train over a grid of settings, and compare the results."),
     "summary": Command("Show a network layer by layer."),
-    "preview": Command("Write training images as the network sees them."),
+    "preview": Command("Draw a sheet of labeled training images."),
     "list": Command("List the models of a zoo folder.", "cnnzoo.commands.listing", "list_models"),
     "card": Command("Show a model card.", "cnnzoo.commands.listing", "show_card"),
     "get": Command("Download a model and verify it.", "cnnzoo.commands.get", "get_model"),
