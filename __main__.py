@@ -3,9 +3,12 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple
+
+from cnnzoo.commands import UsageError
 
 
 class Command(NamedTuple):
@@ -74,11 +77,23 @@ def _run(arguments: list[str]) -> None:
     command = COMMANDS[name]
     module = import_module(command.module)
     if command.function:
-        from cnnzoo.commands.arguments import call
-
-        call(getattr(module, command.function), name, arguments[1:])
+        _call(getattr(module, command.function), name, arguments[1:])
     else:
         module.run(name, arguments[1:])
+
+
+def _call(function: Callable[..., None], name: str, arguments: list[str]) -> None:
+    """Call the function of a subcommand. Its signature and its docstring make the command line and the help."""
+    from cyclopts import App, CycloptsError, Group, Parameter
+
+    options = Parameter(name_transform=lambda word: word.rstrip("_"), negative=(), show_default=False)
+    app = App(name=f"cnnzoo {name}", help_format="plaintext", version_flags=(), default_parameter=options)
+    app["--help"].group = Group("Parameters")
+    app.default(function)
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise UsageError(f"{error}\ncnnzoo {name} --help lists the arguments") from None
 
 
 def _message(error: Exception) -> str:

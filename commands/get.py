@@ -35,7 +35,7 @@ class Offer(NamedTuple):
     headers: dict[str, str]
 
 
-def get_model(model: str, *, from_: str, zoo: Path | None = None) -> None:
+def get_model(model: str, /, *, from_: str, zoo: Path | None = None) -> None:
     """Download a model and verify it.
 
     Resumes an interrupted download. Keeps the file only if its SHA-256, its model card and its network are valid.

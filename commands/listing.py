@@ -23,7 +23,7 @@ LARGE_DROP = 0.1  # of accuracy; shown in red
 
 
 def list_models(
-    dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None, zoo: Path | None = None
+    *, dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None, zoo: Path | None = None
 ) -> None:
     """List the models of a zoo folder.
 
@@ -44,7 +44,7 @@ def list_models(
         say(f"and {unreadable} without a readable card: cnnzoo verify says what is wrong")
 
 
-def show_card(model: str, json: bool = False, zoo: Path | None = None) -> None:
+def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> None:
     """Show a model card.
 
     Args:

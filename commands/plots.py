@@ -50,9 +50,6 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
 
     Args:
         counts: [classes, classes]; rows are the true classes, columns the predicted ones.
-        classes: the names.
-        path: the PNG file.
-        title: above the plot.
     """
     n = len(classes)
     side = max(4.5, 0.62 * n + 1.5)
@@ -76,8 +73,6 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
 
     Args:
         curves: by name, the (mean confidence, accuracy, images) of each bin of confidence.
-        path: the PNG file.
-        title: above the plot.
     """
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -102,11 +97,8 @@ def heatmap(rows: Sequence[Mapping[str, Any]], y: str, x: str, score: str, path:
 
     Args:
         rows: the table. The values of an axis keep the order of the rows.
-        y: the column of the vertical axis.
-        x: the column of the horizontal axis.
+        y, x: the columns of the vertical and the horizontal axis.
         score: the column of the score.
-        path: the PNG file.
-        title: above the plot.
     """
     ys, xs = (list(dict.fromkeys(row[name] for row in rows)) for name in (y, x))
     values = np.full((len(ys), len(xs)), np.nan)

@@ -15,6 +15,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from ..contract.card import Training
+from ..contract.facts import counted
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
 # Options that say where files are, not how the network is trained.
@@ -93,10 +94,8 @@ def hardware(trainer: Trainer) -> str:
     """Return the number and the vendor's name of the devices that a trainer uses."""
     device = trainer.strategy.root_device
     if device.type != "cuda":
-        count = cores()
-        return f"{count} core{'s' if count > 1 else ''}, {_cpuinfo('model name') or 'unknown processor'}"
-    count = trainer.world_size
-    return f"{count} GPU{'s' if count > 1 else ''}, {torch.cuda.get_device_name(device)}"
+        return f"{counted(cores(), 'core')}, {_cpuinfo('model name') or 'unknown processor'}"
+    return f"{counted(trainer.world_size, 'GPU')}, {torch.cuda.get_device_name(device)}"
 
 
 def cores() -> int:

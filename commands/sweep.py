@@ -38,8 +38,6 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
 
     Args:
         config: a resolved recipe: model, data, trainer, seed_everything, and pretrained if any.
-        grid: the axes.
-        folder: where the files go.
         storage: an SQLAlchemy URL that several machines share; by default a file in `folder`.
         workers: the number of processes on this machine.
 

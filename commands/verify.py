@@ -23,7 +23,7 @@ TOLERANCE = 1e-5  # of loss and calibration error, since processors round differ
 
 
 def verify_models(
-    models: list[str],
+    *models: str,
     metrics: bool = False,
     parity: bool = False,
     data_dir: Path | None = None,

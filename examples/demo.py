@@ -102,7 +102,7 @@ def service() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(ZOO), "--port", str(port)]
+    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(ZOO), "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

@@ -29,7 +29,7 @@ SHOTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    service = subprocess.Popen([sys.executable, "-m", "cnnzoo.serve", "--zoo", str(ZOO), "--port", "3000"])
+    service = subprocess.Popen([sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(ZOO), "--port", "3000"])
     try:
         wait_for(f"{URL}/readyz", service)
         with sync_playwright() as playwright:

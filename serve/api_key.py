@@ -9,7 +9,7 @@ from .errors import ApiError
 
 OPEN = (
     "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready",  # health probes have no key
-    "/", "/docs", "/docs.js", "/openapi.json",  # pages without data, which ask for the key
+    "/", "/docs", "/openapi.json",  # pages without data, which ask for the key
 )  # fmt: skip
 OPEN_FOLDERS = ("/page/", "/static_content/swagger-ui")
 

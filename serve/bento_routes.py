@@ -10,14 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
 from .routes.compute import compute
-from .routes.docs import SWAGGER
 from .routes.lookup import find
 from .routes.predict import top_classes
 from .zoo import Zoo
 
 SCHEMA = "/schema.json"  # BentoML's clients read it
 CLASSIFY = "/classify"
-FILES = (f"{SWAGGER}.css", f"{SWAGGER}-bundle.js")  # of Swagger UI, for /docs
+FILES = ("/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js")  # of Swagger UI, for /docs
 
 
 def bento_routes(bento: ASGIApp) -> list[Route]:

@@ -19,21 +19,19 @@ Or set CNNZOO_ZOO to a folder <model>/<version>/model.onnx of exported files."""
 
 
 def serve(
-    zoo: Path | None = None, host: str | None = None, port: int | None = None, workers: int | None = None
+    *, zoo: Path | None = None, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> None:
     """Serve every model of a zoo folder over HTTP.
 
     Environment variables set these and more: docs/service.md lists them.
 
     Args:
-        zoo: folder of <model>/<version>/model.onnx (default: CNNZOO_ZOO, else zoo).
-        host: IP address to listen on (default: CNNZOO_HOST, else 127.0.0.1).
-        port: port to listen on (default: CNNZOO_PORT, else 3000).
-        workers: worker processes (default: CNNZOO_WORKERS, else 1).
+        zoo: folder of <model>/<version>/model.onnx (default: CNNZOO_ZOO, else zoo)
+        host: IP address to listen on (default: CNNZOO_HOST, else 127.0.0.1)
+        port: port to listen on (default: CNNZOO_PORT, else 3000)
+        workers: worker processes (default: CNNZOO_WORKERS, else 1)
 
-    Raises:
-        ValueError: a setting is wrong, or there is no model to serve.
-        OSError: the port is taken.
+    Raises ValueError for a wrong setting or a zoo without a model, OSError if the port is taken.
     """
     given = {"zoo": zoo, "host": host, "port": port, "workers": workers}
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})

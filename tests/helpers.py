@@ -93,7 +93,7 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
     log = zoo.parent / f"serve-{port}.log"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(zoo), "--port", str(port)],
+            [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)],
             env={**os.environ, **env},
             stdout=out,
             stderr=subprocess.STDOUT,

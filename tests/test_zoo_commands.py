@@ -131,7 +131,7 @@ def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
     assert "expected a command" in refused(cwd=tmp_path)
     finished = command("list", "--datast", "digits", cwd=tmp_path)
     assert finished.returncode == 2
-    assert "did you mean --dataset?" in finished.stderr
+    assert "Did you mean --dataset?" in finished.stderr
     assert len(finished.stderr.splitlines()) <= 3
 
 

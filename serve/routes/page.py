@@ -1,24 +1,18 @@
-"""GET /: the web page. GET /page/…: its scripts, styles and images. All files are kept in memory."""
+"""GET /: the web page. GET /page/…: its scripts, styles and images. GET /docs: the API in Swagger UI."""
 
-import hashlib
+import mimetypes
+import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
-from ..errors import ApiError
-from .download import matches
+mimetypes.add_type("text/javascript", ".js")  # as of Python 3.12
 
 FOLDER = Path(__file__).parent.parent / "page"
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-}
 HEADERS = {
     # A cache asks each time, so that the page and its modules always belong to the same release.
     "Cache-Control": "no-cache",
@@ -27,35 +21,22 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+INLINE_STYLES = HEADERS["Content-Security-Policy"].replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 
-class File(NamedTuple):
-    """A file of the page."""
+class PageFiles(StaticFiles):
+    """The files of the page, by the path parameter `file`, with strict security headers."""
 
-    content: bytes
-    media_type: str
-    etag: str
+    def get_path(self, scope: Scope) -> str:
+        pages = {"/": "index.html", "/docs": "docs.html"}
+        return str(scope["path_params"].get("file") or pages.get(scope["path"], ""))
 
-
-def _read(path: Path) -> File:
-    content = path.read_bytes()
-    return File(content, TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()}"')
-
-
-# A requested path is looked up here. It is never joined to a folder's path.
-FILES = {p.relative_to(FOLDER).as_posix(): _read(p) for p in FOLDER.rglob("*") if p.suffix in TYPES}
+    def file_response(self, full_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(full_path, *args, **kwargs)
+        response.headers.update(HEADERS)
+        if Path(full_path).name == "docs.html":  # Swagger UI needs them
+            response.headers["Content-Security-Policy"] = INLINE_STYLES
+        return response
 
 
-async def page(request: Request) -> Response:
-    """Return a file of the page, index.html by default, or 304 if the client has it."""
-    name = request.path_params.get("file", "index.html")
-    file = FILES.get(name)
-    if file is None:
-        raise ApiError(404, "not_found", f"the page has no file {name[:64]!r}; the page is at /")
-    headers = {**HEADERS, "ETag": file.etag}
-    if matches(request.headers.get("if-none-match"), file.etag):
-        return Response(status_code=304, headers=headers)
-    return Response(file.content, media_type=file.media_type, headers=headers)
-
-
-routes = [Route("/", page), Route("/page/{file:path}", page)]
+routes = [Route(path, PageFiles(directory=FOLDER), methods=["GET"]) for path in ("/", "/page/{file:path}", "/docs")]

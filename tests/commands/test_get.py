@@ -183,7 +183,7 @@ def test_get_writes_where_it_says(copied: Path, tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()
     help_text = done("get", "--help", cwd=other)
-    assert "(default: CNNZOO_ZOO, else zoo/)" in " ".join(help_text.split())
+    assert "(default: CNNZOO_ZOO, else zoo/)" in " ".join(help_text.replace("│", " ").split())
     done("get", "digits_cnn", "--from", str(copied / "zoo"), "--zoo", str(other / "mine"), cwd=other)
     assert (other / "mine" / PLACE).is_file()
     assert not (other / "zoo").exists()

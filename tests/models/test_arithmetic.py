@@ -76,6 +76,12 @@ def test_summary_agrees_with_the_network(name: str):
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())
     assert sum(row.multiply_adds for row in rows) == multiply_adds(model)
     assert rows[-1].output == (1, 1, 10)
+    x = torch.zeros(1, *model.input_shape)
+    for module, row in zip(model.network.eval(), rows, strict=True):
+        x = module(x)
+        volume = row.output
+        assert x.shape[1:] == ((volume.depth, volume.height, volume.width) if x.ndim == 4 else (volume.size,))
+        assert row.parameters == sum(p.numel() for p in module.parameters())
 
 
 def test_the_lectures_digits_network_has_14260_multiply_adds():

@@ -326,7 +326,7 @@ def test_a_file_changed_under_the_service_is_not_passed_off_as_the_old_one(train
 
 
 def test_an_empty_zoo_is_explained(tmp_path: Path):
-    command = [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(tmp_path)]
+    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert f"no model to serve in {tmp_path}" in done.stderr

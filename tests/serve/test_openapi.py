@@ -21,9 +21,9 @@ from cnnzoo.contract.card import RENAMED, ModelCard, Precision
 from cnnzoo.contract.names import HEADER_LENGTH, INPUT, OUTPUTS
 from cnnzoo.serve.bento_routes import CLASSIFY
 from cnnzoo.serve.limits import MAX_FILES, MAX_IMAGES
-from cnnzoo.serve.openapi import load_openapi
 from cnnzoo.serve.routes import create_routes
 from cnnzoo.serve.routes.models import CARD_ONLY
+from cnnzoo.serve.routes.openapi import load_openapi
 from cnnzoo.serve.settings import read_settings
 
 DESCRIPTION = load_openapi(read_settings())
@@ -133,7 +133,7 @@ def test_the_file_is_part_of_the_package():
 
 def test_the_docs_page_and_its_assets_are_served_from_here(served: httpx.Client):
     page = served.get("/docs").text
-    for path in ("/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js", "/docs.js"):
+    for path in ("/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js", "/page/docs.js"):
         assert path in page
         assert served.get(path).status_code == 200
     assert "http" not in page

@@ -128,7 +128,7 @@ def service(zoo: Path, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], ht
     log = zoo.parent / f"log-{port}"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cnnzoo.serve", "--zoo", str(zoo), "--port", str(port)],
+            [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)],
             env={**os.environ, "CNNZOO_LOG": "json", **env}, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
