@@ -31,21 +31,17 @@ class Stopwatch(Callback):
         if self.begun is None and trainer.global_step >= self.warm_up:
             self.begun = time.perf_counter(), trainer.global_step
 
-    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
-        self._stop(trainer)
-
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
-        self._stop(trainer)
-
-    def on_train_end(self, *_: Any) -> None:
-        Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))
-
-    def _stop(self, trainer: Trainer) -> None:
         if self.begun:
             start, step = self.begun
             self.seconds += time.perf_counter() - start
             self.steps += trainer.global_step - step
             self.begun = None
+
+    on_validation_start = on_train_epoch_end
+
+    def on_train_end(self, *_: Any) -> None:
+        Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))
 
 
 def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable)) -> dict[str, Any]:
@@ -56,18 +52,8 @@ def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.ex
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
-        command = [
-            str(python),
-            "-m",
-            "cnnzoo",
-            "fit",
-            "--config",
-            config,
-            "--runs",
-            folder,
-            "--trainer.accelerator",
-            "cpu",
-        ]
+        command = [str(python), "-m", "cnnzoo", "fit", "--config", config, "--runs", folder]
+        command += ["--trainer.accelerator", "cpu"]
         command += ["--trainer.callbacks+=stopwatch.Stopwatch", "--trainer.callbacks.path", str(path)]
         command += ["--trainer.callbacks.warm_up", str(warm_up), *options]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True)

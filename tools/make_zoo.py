@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import ContractError
 from cnnzoo.contract.zoo_folder import ZooFolder
@@ -50,14 +49,10 @@ def is_up_to_date(zoo: ZooFolder, name: str, recipe: dict[str, Any]) -> bool:
     """Return whether the newest version of a model was made by this recipe."""
     newest = zoo.newest(name)
     try:
-        return newest is not None and _holds(_made_by(read_card(zoo.file(newest))), recipe)
+        card = read_card(zoo.file(newest)) if newest else None
     except ContractError:
         return False
-
-
-def _made_by(card: ModelCard) -> dict[str, Any]:
-    """Return the settings that a card names. The license has a field of its own."""
-    return {**card.config, "license": card.license}
+    return card is not None and _holds({**card.config, "license": card.license}, recipe)
 
 
 def _holds(config: Any, recipe: Any) -> bool:

@@ -1,12 +1,14 @@
 """Write the generated parts of README.md and docs/: `make tables`. With --check, fail if one is stale.
 
 - README.md: the recipes, from the first lines of configs/; the models, from the cards of the shipped files.
+- docs/architecture.md: the files of each room, from the first lines of their docstrings.
 - docs/zoo.md and docs/pictures/robustness.png: from the cards.
 - docs/results.md: from docs/results/ (tools/results.py).
 - docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
 """
 
 import argparse
+import ast
 import re
 import subprocess
 import sys
@@ -22,6 +24,11 @@ from cnnzoo.contract.zoo_folder import FILE_NAME
 
 ROOT = Path(__file__).parent.parent
 ZOO = ROOT / "zoo"
+ROOMS = {
+    **{room: f"{room}/*.py" for room in ("contract", "datamodules", "models", "tools")},
+    "serve": "serve/*.py serve/routes/*.py",
+    "commands": "commands/*.py train.py __main__.py",
+}
 HEAD = """# The zoo
 
 The model cards of the models that come with cnnzoo. `make tables` wrote this page from the cards. `cnnzoo card NAME`
@@ -58,24 +65,37 @@ def pages() -> dict[Path, str]:
     found = shipped()
     if not found:
         sys.exit(f"{ZOO} has no models: run `git checkout zoo`")
-    readme = ROOT / "README.md"
-    text = replace_part(readme.read_text(), "recipes", recipes())
+    readme, architecture = ROOT / "README.md", ROOT / "docs/architecture.md"
+    parts = {name: files(folders) for name, folders in ROOMS.items()}
     sections = "\n".join(section(entry) for entry in found)
     return {
-        readme: replace_part(text, "models", overview(found)),
+        readme: replace_parts(readme, {"recipes": recipes(), "models": overview(found)}),
+        architecture: replace_parts(architecture, parts),
         ROOT / "docs/zoo.md": f"{HEAD}\n{overview(found)}\n{sections}\n",
         **results.pages(),
         **speed_page.pages(),
     }
 
 
-def replace_part(text: str, name: str, part: str) -> str:
-    """Replace the lines between a pair of markers. Exits if the pair is missing or not unique."""
-    begin, end = f"<!-- {name}: make tables -->", f"<!-- /{name} -->"
-    parts = re.split(f"({begin}|{end})", text)
-    if parts[1::2] != [begin, end]:
-        sys.exit(f"README.md must have the lines {begin} and {end} once each")
-    return f"{parts[0]}{begin}\n{part}\n{end}{parts[-1]}"
+def replace_parts(page: Path, parts: dict[str, str]) -> str:
+    """Return a page with new lines between each pair of markers. Exits if a pair is missing or not unique."""
+    text = page.read_text()
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}: make tables -->", f"<!-- /{name} -->"
+        found = re.split(f"({begin}|{end})", text)
+        if found[1::2] != [begin, end]:
+            sys.exit(f"{page.name} must have the lines {begin} and {end} once each")
+        text = f"{found[0]}{begin}\n{part}\n{end}{found[-1]}"
+    return text
+
+
+def files(patterns: str) -> str:
+    """Return a table of Python files and the first paragraph of their docstrings."""
+    lines = ["| file | what it does |", "| --- | --- |"]
+    for path in (path for pattern in patterns.split() for path in sorted(ROOT.glob(pattern))):
+        paragraph = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+        lines.append(f"| `{path.relative_to(ROOT)}` | {' '.join(paragraph.split())} |")
+    return "\n".join(lines)
 
 
 def shipped() -> list[Entry]:
