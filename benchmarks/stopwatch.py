@@ -38,7 +38,7 @@ class Stopwatch(Callback):
             self.steps += trainer.global_step - step
             self.begun = None
 
-    on_validation_start = on_train_epoch_end
+    on_validation_start = on_train_epoch_end  # type: ignore[assignment]
 
     def on_train_end(self, *_: Any) -> None:
         Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))

@@ -1,7 +1,7 @@
 """Optimizers and learning rate schedules."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 import torch
@@ -10,14 +10,17 @@ from torch.optim import Optimizer
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "linear"]
+SCHEDULES: dict[Schedule, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.5 + 0.5 * math.cos(math.pi * progress),
+    "linear": lambda progress: 1 - progress,
+}
+"""The learning rate's share of its highest value, by the progress 0-1 after the warm-up."""
 
 
 def check_settings(optimizer: str, schedule: str, warmup: float) -> None:
     """Raise ValueError for an unknown optimizer or schedule, or a warm-up that is no share of the steps."""
-    for name, value, choices in (
-        ("optimizer", optimizer, get_args(OptimizerName)),
-        ("schedule", schedule, get_args(Schedule)),
-    ):
+    for name, value, choices in (("optimizer", optimizer, get_args(OptimizerName)), ("schedule", schedule, SCHEDULES)):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
     if not 0 <= warmup < 1:
@@ -51,7 +54,4 @@ def learning_rate_factor(progress: float, schedule: Schedule, warmup: float) -> 
     """Return the learning rate's share of its highest value, at `progress` 0-1 through the training."""
     if progress < warmup:
         return progress / warmup
-    if schedule == "constant":
-        return 1.0
-    fall = (progress - warmup) / (1 - warmup)
-    return 1 - fall if schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * fall)
+    return SCHEDULES[schedule]((progress - warmup) / (1 - warmup))

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cnnzoo.contract.card import PREPARATIONS
 from cnnzoo.contract.images import decode
-from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
+from cnnzoo.datamodules import DATASETS, CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
 from cnnzoo.datamodules.cifar10 import CLASSES, encoding
 
 
@@ -90,6 +91,23 @@ def test_the_test_set_is_not_read_for_training(monkeypatch):
     data.setup("fit")
     data.setup("validate")
     assert read == [True]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_is_uint8_images_with_a_label_each(name: str, tmp_path: Path):
+    """With small files in each dataset's format. A new dataset adds its own here."""
+    write_mnist(tmp_path, 20, 10)
+    for split in ("train", "test"):
+        write_class_folders(tmp_path / "cifar10" / split, CLASSES, 1)
+        write_class_folders(tmp_path / split, ("down", "across"), 1)
+    data = DATASETS[name](data_dir=tmp_path)
+    data.prepare_data()
+    for train in (True, False):
+        images, labels = data.load(train)
+        assert (images.dtype, images.shape) == (torch.uint8, (len(labels), *data.image_shape))
+        assert labels.unique().tolist() == list(range(len(data.classes)))
+    assert data.describe()["name"]
+    assert data.prepare_image in PREPARATIONS
 
 
 def test_batches_are_uint8_and_whole():

@@ -1,12 +1,14 @@
 """Test the optimizer, the schedule and the loss that the networks share."""
 
+from typing import get_args
+
 import pytest
 import torch
 from lightning import Trainer
 
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import DigitsCNN
-from cnnzoo.models.optimization import learning_rate_factor
+from cnnzoo.models.optimization import SCHEDULES, Schedule, learning_rate_factor
 
 
 def quiet(**kwargs) -> Trainer:
@@ -46,6 +48,14 @@ def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
 @pytest.mark.parametrize(("warmup", "expected"), [(0.0, [1.0, 0.5, 0.0]), (0.5, [0.0, 1.0, 0.0])])
 def test_cosine_schedule(warmup: float, expected: list[float]):
     assert [learning_rate_factor(p, "cosine", warmup) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_schedule_starts_at_the_highest_learning_rate():
+    assert tuple(SCHEDULES) == get_args(Schedule)
+    for schedule in SCHEDULES:
+        factors = [learning_rate_factor(step / 10, schedule, warmup=0.2) for step in range(11)]
+        assert factors[:3] == [0.0, 0.5, 1.0], schedule
+        assert all(0 <= factor <= 1 for factor in factors), schedule
 
 
 @pytest.mark.parametrize(
