@@ -60,6 +60,8 @@ def check_place(card: ModelCard, model_id: ModelId) -> None:
 
 
 def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+        raise ContractError("it keeps its weights in another file: export it again, as one file")
     weights = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: _signature(value) for value in graph.input if value.name not in weights}
     if list(inputs) != [INPUT]:

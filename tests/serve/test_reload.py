@@ -1,5 +1,6 @@
 """The zoo folder changes while the service runs."""
 
+import asyncio
 import os
 import shutil
 import threading
@@ -15,6 +16,10 @@ from helpers import error, in_process
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import CARD_KEY
+from cnnzoo.serve.bento_routes import classify
+from cnnzoo.serve.errors import ApiError
+from cnnzoo.serve.model import Sessions
+from cnnzoo.serve.zoo import Zoo
 
 PIXELS = bytes(64)
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "data": [0] * 64}
@@ -147,3 +152,12 @@ def test_more_models_than_may_be_loaded(zoo: Path):
         wrong = client.post("/v2/models/digits_2/infer", content=PIXELS, headers=RAW)
         assert "digits_2 1 cannot be loaded" in error(wrong, 503)
         assert wrong.headers["retry-after"] == "5"
+
+
+def test_classify_answers_503_for_a_model_that_can_no_longer_be_loaded(zoo: Path):
+    place(zoo, 2, zoo / "digits_cnn/1/model.onnx")
+    models = Zoo(zoo, Sessions(max_loaded=1))  # the newest
+    (zoo / "digits_cnn/1/model.onnx").write_bytes(b"not a network")
+    with pytest.raises(ApiError, match="digits_cnn 1 cannot be loaded") as caught:
+        asyncio.run(classify(models, "digits_cnn", np.zeros((1, 1, 8, 8), np.uint8), 1, 3))
+    assert caught.value.status == 503

@@ -1,0 +1,32 @@
+"""Test what a card says about the code that made it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cnnzoo.commands import provenance
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.facts import facts
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True)
+
+
+def test_an_export_from_changed_code_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code = tmp_path / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    code.write_text("as committed")
+    assert provenance.commit() is None
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    clean = provenance.commit()
+    assert clean
+    assert len(clean) == 40
+    code.write_text("changed")
+    assert provenance.commit() == f"{clean}-dirty"
+    card = ModelCard("a", 1, ("b", "c"), (1, 2, 2), training={"commit": f"{clean}-dirty"})
+    assert f"commit {clean[:12]}-dirty" in facts(card, 1)["Trained"]
