@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def verify_models(
     failed = 0
     for path in paths:
         results = verify(path, metrics, parity, data_dir)
-        failed += any(result.error for result in results)
+        failed += any(result.wrong for result in results)
         console.print(_report(path, results), soft_wrap=True)
     missing = [] if models else folder.missing()
     for file in missing:
@@ -64,16 +65,11 @@ class UnlistedError(ContractError):
 
 
 class Result(NamedTuple):
-    """Outcome of one check."""
+    """Outcome of one check: what it found, or in `wrong` the first line of the error."""
 
     check: str
     detail: str = ""
-    error: Exception | None = None
-
-    @property
-    def wrong(self) -> str:
-        """First line of the error, or an empty string."""
-        return (str(self.error).strip() or type(self.error).__name__).splitlines()[0] if self.error else ""
+    wrong: str = ""
 
 
 def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Path | None = None) -> list[Result]:
@@ -84,33 +80,26 @@ def verify(path: Path, metrics: bool = False, parity: bool = False, data_dir: Pa
         parity: compare with the network in torch on the whole test set.
         data_dir: folder of the datasets.
     """
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("contract", lambda: _check_contract(path)),
-        ("ONNX", lambda: _check_onnx(path)),
-    ]
-    if metrics:
-        checks.append(("metrics", lambda: _check_metrics(path, data_dir)))
-    if parity:
-        checks.append(("parity", lambda: _check_parity(path, data_dir)))
-    results = [_result("SHA-256", lambda: _check_sha256(path))]
-    if results[0].error and not isinstance(results[0].error, UnlistedError):
-        return results
-    for name, check in checks:
-        results.append(_result(name, check))
-        if results[-1].error:
-            break
-    return results
-
-
-def _result(name: str, check: Callable[[], str]) -> Result:
-    try:
-        return Result(name, check())
-    except ModuleNotFoundError:  # this installation, not the file, is at fault
-        raise
-    except Exception as error:  # an untrusted file may raise anything in ONNX or in the data
-        if os.environ.get("CNNZOO_DEBUG"):
+    checks: dict[str, Callable[[Path], str]] = {
+        "SHA-256": _check_sha256,
+        "contract": _check_contract,
+        "ONNX": _check_onnx,
+        **({"metrics": partial(_check_metrics, data_dir=data_dir)} if metrics else {}),
+        **({"parity": partial(_check_parity, data_dir=data_dir)} if parity else {}),
+    }
+    results = []
+    for name, check in checks.items():
+        try:
+            results.append(Result(name, check(path)))
+        except ModuleNotFoundError:  # this installation, not the file, is at fault
             raise
-        return Result(name, error=error)
+        except Exception as error:  # an untrusted file may raise anything in ONNX or in the data
+            if os.environ.get("CNNZOO_DEBUG"):
+                raise
+            results.append(Result(name, wrong=(str(error).strip() or type(error).__name__).splitlines()[0]))
+            if not isinstance(error, UnlistedError):
+                break
+    return results
 
 
 def _report(path: Path, results: list[Result]) -> Text:
@@ -120,7 +109,7 @@ def _report(path: Path, results: list[Result]) -> Text:
         title = str(path)
     text = Text(f"{title}\n", style="bold")
     for result in results:
-        mark, style = ("✗", "red") if result.error else ("✓", "green")
+        mark, style = ("✗", "red") if result.wrong else ("✓", "green")
         text.append(f"  {mark} {result.check}: ", style=style).append(f"{result.wrong or result.detail}\n")
     return text
 
