@@ -123,13 +123,6 @@ def _binaries(name: str, args: argparse.Namespace) -> Path:
     return install(requirements, args.cache) if requirements else Path(sys.executable).parent
 
 
-def _versions(binaries: Path) -> dict[str, str]:
-    """Return the versions of the packages that matter for speed."""
-    installed = versions(binaries)
-    wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "starlette", "uvicorn")
-    return {package: installed[package] for package in wanted if package in installed}
-
-
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
@@ -176,7 +169,7 @@ def main() -> None:
         "machine": machine(),
         "model": data.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
-        "versions": {name: _versions(binaries[name]) for name in names},
+        "versions": {name: versions(binaries[name]) for name in names},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],
         "failed": failed,

@@ -1,5 +1,6 @@
 """`cnnzoo fit` in a process of its own, timed by a Lightning callback: any checkout's command line can be measured."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-
-HERE = Path(__file__).parent
 
 
 class Stopwatch(Callback):
@@ -44,6 +43,14 @@ class Stopwatch(Callback):
         Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))
 
 
+class ReturnMemory(Callback):
+    """Callback that undoes `provenance.keep_freed_memory`, with the defaults in malloc.h."""
+
+    def on_fit_start(self, *_: Any) -> None:
+        for parameter, value in ((-4, 65_536), (-1, 128 * 1024)):
+            ctypes.CDLL(None).mallopt(parameter, value)
+
+
 def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable)) -> dict[str, Any]:
     """Run `cnnzoo fit` on the CPU and return seconds and steps after the warm-up.
 
@@ -56,7 +63,9 @@ def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.ex
         command += ["--trainer.accelerator", "cpu"]
         command += ["--trainer.callbacks+=stopwatch.Stopwatch", "--trainer.callbacks.path", str(path)]
         command += ["--trainer.callbacks.warm_up", str(warm_up), *options]
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True
+        )
         if done.returncode or not path.exists():
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
         return json.loads(path.read_text())

@@ -39,22 +39,13 @@ from cnnzoo.models import create_model
 
 
 class Recipe(NamedTuple):
-    """The lecture's recipe for a dataset.
-
-    Args:
-        model: name of the network.
-        data: the datamodule.
-        epoch: images of an epoch.
-        batch: images of a batch.
-        transforms: after `ToTensor`.
-        optimizer: optimizer and learning_rate.
-    """
+    """The lecture's recipe for a dataset."""
 
     model: str
     data: type[ImageDataModule]
-    epoch: int
-    batch: int
-    transforms: list[Any]
+    epoch: int  # images
+    batch: int  # images
+    transforms: list[Any]  # after `ToTensor`
     optimizer: dict[str, Any]
 
 

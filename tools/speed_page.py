@@ -1,12 +1,16 @@
 """docs/speed.md, from the figures that the benchmarks wrote: `make tables`."""
 
 import json
-import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+
+from common import median, number  # noqa: E402
+
 OURS = "cnnzoo"
 TITLES = {
     "tensor": "One image a request, as a binary tensor",
@@ -55,23 +59,10 @@ PRECISION_END = """
 """
 
 
-def median(rounds: Sequence[dict[str, Any]], column: str) -> float | None:
-    """Return the median of a column without its missing values; None if all are missing."""
-    values = [figures[column] for figures in rounds if figures.get(column) is not None]
-    return statistics.median(values) if values else None
-
-
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def number(value: float | None) -> str:
-    """Format a figure with about three digits, or a dash for None."""
-    if value is None:
-        return "–"
-    return f"{value:,.{0 if value == round(value) or value >= 100 else 1 if value >= 10 else 2}f}"
 
 
 def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
