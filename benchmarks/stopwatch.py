@@ -52,20 +52,15 @@ class ReturnMemory(Callback):
 
 
 def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable)) -> dict[str, Any]:
-    """Run `cnnzoo fit` on the CPU and return seconds and steps after the warm-up.
-
-    Args:
-        python: interpreter of an environment with cnnzoo.
-    """
+    """Run `cnnzoo fit` on the CPU, by the interpreter `python`; return seconds and steps after the warm-up."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
         command = [str(python), "-m", "cnnzoo", "fit", "--config", config, "--runs", folder]
         command += ["--trainer.accelerator", "cpu"]
         command += ["--trainer.callbacks+=stopwatch.Stopwatch", "--trainer.callbacks.path", str(path)]
         command += ["--trainer.callbacks.warm_up", str(warm_up), *options]
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True
-        )
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
         if done.returncode or not path.exists():
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
         return json.loads(path.read_text())
