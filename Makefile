@@ -9,7 +9,7 @@ BENCHMARKS ?= training finetune
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo zoo tables serve bento test check bench clean
+.PHONY: help install demo zoo tables serve bento wheel test check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md
 	@cp -r contract serve build/bento/cnnzoo/ && cp -r zoo serve/requirements.txt bentofile.yaml build/bento/
 	$(BIN)/bentoml build build/bento
 
+wheel: install  ## build dist/cnnzoo-….whl, with the models in zoo/
+	$(BIN)/python -m build --wheel
+
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
-	$(BIN)/pytest $(if $(TESTS),-m "$(TESTS)")
+	$(BIN)/pytest -m "$(TESTS)"
 
 check: install  ## check style, types, imports, dependencies, generated pages, and the page's JavaScript
 	$(BIN)/ruff check .

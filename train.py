@@ -167,11 +167,11 @@ def export(
         cli.datamodule,
         cli.config.name,
         ZooFolder(zoo) if zoo else ZooFolder.default(),
-        runs.trained_settings(cli.run, cli.settings),
-        provenance.training_provenance(checkpoint),
-        precision,
-        corruption_images,
-        cli.config.license,
+        config=runs.trained_settings(cli.run, cli.settings),
+        training=provenance.training_provenance(checkpoint),
+        precision=precision,
+        corruption_images=corruption_images,
+        license=cli.config.license,
     )
     print(done.card.summary)
     print(done.gate)

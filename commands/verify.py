@@ -18,7 +18,7 @@ from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder
 from ..serve.session import Session
 from . import console, say
-from .listing import find, open_zoo
+from .cards import find, open_zoo
 
 TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
 

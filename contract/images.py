@@ -86,7 +86,8 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
 
     Args:
         prepare: the card's field. "photo": crop and resize. "mnist" and "digits": find the handwriting and frame it
-            as that dataset does. An image that has the network's size and a dark border is framed already.
+            as that dataset does. An image of the network's size with a dark border counts as framed: it is not
+            changed.
     """
     if prepare == "photo":
         return fit(image, shape)

@@ -16,7 +16,10 @@ from .batches import Batches, BatchLoader, ImageDataset
 
 
 class ImageDataModule(LightningDataModule):
-    """Base class of the datasets. A subclass defines `classes`, `image_shape`, `load` and `describe`.
+    """Base class of the datasets.
+
+    A subclass defines `classes`, `image_shape`, `load` and `describe`, and for the model card `intended_use`,
+    `limitations`, and `prepare_image` if images need other preparation than a photo (contract/images.py).
 
     Args:
         data_dir: folder of the datasets; by default the environment variable CNNZOO_DATA, else data/.
@@ -28,7 +31,6 @@ class ImageDataModule(LightningDataModule):
         seed: of the validation split, the order of the batches and the augmentation.
     """
 
-    # The card's fields. contract/images.py prepares an image that is sent to the service.
     prepare_image: Preparation = "photo"
     intended_use = "Images like those that it was trained on."
     limitations = "It answers with one of its classes for any image, also for one that shows none of them."
@@ -136,7 +138,7 @@ class ImageDataModule(LightningDataModule):
         if trainer is None or not trainer.training:
             return batch
         images, labels = batch
-        # Lightning does not prefetch from a loader with a length, so the last batch given is this one.
+        # This batch is the last one that the loader yielded: Lightning does not prefetch from a loader with a length.
         loader = trainer.train_dataloader
         assert isinstance(loader, BatchLoader)
         key = (self.seed, trainer.current_epoch, loader.batches.given - 1)

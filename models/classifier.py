@@ -33,7 +33,7 @@ class ImageClassifier(LightningModule):
         momentum: of SGD; Nesterov's form if above 0.
         weight_decay: of kernels (convolution and dense weights), never of biases. With plain SGD, the L2 penalty
             λ·Σw² of Keras' kernel regularizer is a weight decay of 2λ.
-        schedule: constant; or the learning rate falls to 0, along half a cosine or a line (linear).
+        schedule: constant, or a fall to 0: linear, or cosine (half a period).
         warmup: share of all steps in which the learning rate first rises from 0.
         label_smoothing: of the training loss.
         compile: train through torch.compile; the first step waits for the compiler.
@@ -177,8 +177,8 @@ class ImageClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _factor_at(self, step: int) -> float:
-        # At step 0, estimated_stepping_batches would set up the loader before its position is restored from a
-        # checkpoint, and the position would be lost.
+        # Not at step 0: estimated_stepping_batches sets up the loader, and a checkpoint's position in the epoch is
+        # restored only later. It would be lost.
         progress = step / self.trainer.estimated_stepping_batches if step else 0.0
         return learning_rate_factor(progress, self.schedule, self.warmup)
 

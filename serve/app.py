@@ -93,6 +93,6 @@ async def _sample_gauges(app: Starlette) -> None:
     while True:
         queued: dict[str, int] = {}
         for model in app.state.zoo.models:
-            queued[model.card.name] = queued.get(model.card.name, 0) + model.infer.queued
+            queued[model.card.name] = queued.get(model.card.name, 0) + model.batcher.queued
         app.state.metrics.sample(queued)
         await asyncio.sleep(SAMPLE_SECONDS)

@@ -58,7 +58,8 @@ class Batcher:
     async def __call__(self, images: np.ndarray) -> Outputs:
         """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
 
-        Raises QueueFull, and what `run` raises for these images alone. A cancelled call leaves the queue.
+        Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. A
+        cancelled call leaves the queue.
         """
         if self.queued + len(images) > self._max_queue:
             raise QueueFull
@@ -82,7 +83,8 @@ class Batcher:
             images = [item.images for item in batch]
             loop = asyncio.get_running_loop()
             running = self._executor.submit(self._run_batch, images)
-            # A busy loop takes milliseconds for an iteration: run_in_executor would need two to start the next batch.
+            # Not run_in_executor, which takes two iterations of the event loop until the next batch can start. A busy
+            # loop needs milliseconds for each.
             running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, batch, done))
             self._busy = True
 

@@ -54,7 +54,7 @@ class BodyLimit:
             return message
 
         async def guarded(message: Message) -> None:
-            if not refusal:  # an app that caught the refusal must not answer in its place
+            if not refusal:  # drop the answer of an app that caught the exception, such as BentoML
                 await send(message)
 
         self._requests += 1

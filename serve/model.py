@@ -60,9 +60,9 @@ class Model:
         if expected not in (None, self.sha256):
             raise ContractError(f"its SHA-256 is {self.sha256}, {SUMS} says {expected}: it is damaged or was changed")
         self._sessions = sessions
-        self.detached: Session | None = None  # keeps the session of a removed file for requests in flight
+        self.detached: Session | None = None  # the session of a removed file, for requests in flight
         observe = partial(sessions.observe, self.card.name)
-        self.infer = Batcher(self.run, sessions.max_batch, sessions.max_queue, sessions.executor, observe)
+        self.batcher = Batcher(self.run, sessions.max_batch, sessions.max_queue, sessions.executor, observe)
 
     def unchanged(self) -> bool:
         """Return True if the file on disk is the one that was read."""

@@ -21,7 +21,7 @@ from helpers import CHROMIUM, png, serve
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from cnnzoo.commands.listing import entries
+from cnnzoo.commands.cards import entries
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8

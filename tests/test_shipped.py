@@ -14,8 +14,8 @@ from helpers import png, serve
 from PIL import Image, ImageOps
 
 from cnnzoo.commands import verify
+from cnnzoo.commands.cards import Entry
 from cnnzoo.commands.export import MAX_ACCURACY_DROP
-from cnnzoo.commands.listing import Entry
 from cnnzoo.commands.measure import measure
 from cnnzoo.contract.card import Preparation
 from cnnzoo.contract.checksums import read_checksums

@@ -8,6 +8,7 @@ version: remove the older one and its line in SHA256SUMS from git.
 import hashlib
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def is_up_to_date(zoo: ZooFolder, name: str, recipe: dict[str, Any]) -> bool:
         card = read_card(zoo.file(newest)) if newest else None
     except ContractError:
         return False
-    return card is not None and _holds({**card.config, "license": card.license}, recipe)
+    return card is not None and _holds({**asdict(card), **card.config}, recipe)
 
 
 def _holds(config: Any, recipe: Any) -> bool:

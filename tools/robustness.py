@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 from PIL import Image
 
-from cnnzoo.commands.listing import Entry
+from cnnzoo.commands.cards import Entry
 from cnnzoo.contract.files import atomic_write
 
 PLOT = Path(__file__).parent.parent / "docs/pictures/robustness.png"

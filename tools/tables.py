@@ -18,7 +18,7 @@ import results
 import robustness
 import speed_page
 
-from cnnzoo.commands.listing import Entry, entries
+from cnnzoo.commands.cards import Entry, entries
 from cnnzoo.contract.facts import class_accuracies, counted, facts, interval, megabytes, percent, worst_confusions
 from cnnzoo.contract.zoo_folder import FILE_NAME
 

@@ -14,9 +14,9 @@ async def compute(model: Model, images: np.ndarray) -> Outputs:
     Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded.
     """
     try:
-        return await model.infer(images)
+        return await model.batcher(images)
     except QueueFull:
-        message = f"{model.infer.queued} images wait for {model.card.name} already: try again in a second"
+        message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None
     except ContractError as error:
         message = f"{model.card.name} {model.card.version} cannot be loaded: {error}"

@@ -13,12 +13,12 @@ from ..model import Model
 from ..session import provider
 from .lookup import model_of
 
-# Long fields of the card, which the list leaves out. A new field of the card is in both.
+# Fields that only the whole card has. All other fields are in the list, too.
 CARD_ONLY = frozenset({
     "temperature", "confusion_matrix", "reliability", "robustness", "training", "command", "config", "seed", "commit",
     "libraries",
 })  # fmt: skip
-INPUT_FIELDS = frozenset({"input_shape", "prepare"})  # both answers have them in `input`
+INPUT_FIELDS = frozenset({"input_shape", "prepare"})  # list and card have them within `input`
 
 
 async def list_models(request: Request) -> JSONResponse:

@@ -22,7 +22,7 @@ from .compute import compute
 from .lookup import model_of
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
-AT_ONCE = 16  # images that are decoded before it is looked whether the request was cancelled
+AT_ONCE = 16  # images to decode between two checks for cancellation
 
 
 async def predict(request: Request) -> JSONResponse:
