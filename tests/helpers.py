@@ -1,6 +1,7 @@
 """The service in this process or as one of its own, images as files, and the one form of errors."""
 
 import contextlib
+import http.server
 import io
 import os
 import shutil
@@ -8,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +107,17 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+@contextlib.contextmanager
+def web_server(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a plain web server in a thread. Yield its URL."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def server_processes(client: httpx.Client) -> list[psutil.Process]:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import CHROMIUM, png, serve
+from helpers import CHROMIUM, png, serve, web_server
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -97,10 +96,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (tmp_path / "site/index.html").write_text("<!doctype html><title>elsewhere</title>")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
     handler.func.extensions_map[".mjs"] = "text/javascript"  # type: ignore[attr-defined]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with web_server(handler) as url:
+        yield url
 
 
 @pytest.mark.browser

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
-from helpers import change_one_byte, done, refused, serve
+from helpers import change_one_byte, done, refused, serve, web_server
 
 from cnnzoo.commands import get
 
@@ -49,12 +48,8 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
     """The zoo folder on a plain web server: its address, and the handler's class."""
     handler = type("Handler", (Ranges,), {"asked": []})
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=str(copied / "zoo"))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
+    with web_server(functools.partial(handler, directory=str(copied / "zoo"))) as url:
+        yield url, handler
 
 
 @pytest.mark.parametrize("kind", ["service", "web", "folder"])
@@ -121,12 +116,8 @@ def test_get_does_not_replace_another_file(web: tuple, copied: Path, tmp_path: P
 
 def test_get_from_what_is_no_source(tmp_path: Path):
     assert "has no SHA256SUMS" in refused("get", "digits_cnn", "--from", str(tmp_path), cwd=tmp_path)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    text = refused("get", "digits_cnn", "--from", f"http://127.0.0.1:{server.server_port}", cwd=tmp_path)
-    server.shutdown()
+    with web_server(functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))) as url:
+        text = refused("get", "digits_cnn", "--from", url, cwd=tmp_path)
     assert "neither a service of cnnzoo nor a zoo folder" in text
 
 

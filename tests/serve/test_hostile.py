@@ -5,17 +5,16 @@ import json
 import pickle
 import socket
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from helpers import error, png, serve
+from helpers import error, png, serve, web_server
 from PIL import Image, PngImagePlugin
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -305,10 +304,8 @@ def test_no_address_is_fetched(served: httpx.Client):
             self.send_response(200)
             self.end_headers()
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/secret.png"
+    with web_server(Handler) as address:
+        url = f"{address}/secret.png"
         for path in (PREDICT, "/classify", INFER):
             for kind in ("multipart/form-data; boundary=b", "application/json", "text/plain", "image/png"):
                 form = f'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{url}\r\n--b--\r\n'
@@ -319,7 +316,4 @@ def test_no_address_is_fetched(served: httpx.Client):
         assert served.post(PREDICT, data=data).status_code == 415
         assert served.get("/models", params={"url": url}, headers={"Referer": url}).status_code == 200
         time.sleep(0.3)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert asked == []

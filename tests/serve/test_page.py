@@ -469,6 +469,7 @@ def test_with_a_finger_on_a_phone(visit: Visit):
 
 def test_with_the_keyboard_alone(visit: Visit):
     with visit() as page:
+        page.on("filechooser", lambda _: None)  # from here on: to intercept the dialog takes Chromium a moment
         expect(page.locator(".answered")).to_have_count(3)
 
         def focused(selector: str) -> bool:
