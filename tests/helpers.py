@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
@@ -107,6 +108,22 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+@contextlib.contextmanager
+def listening(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """The app over `zoo` in a thread, on a free loopback port, for clients that need a socket."""
+    config = uvicorn.Config(create_app(read_settings(zoo=zoo, **settings)), log_level="critical", ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import CHROMIUM, png, serve, web_server
+from helpers import CHROMIUM, listening, png, web_server
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -105,7 +105,7 @@ def test_onnxruntime_web_answers_the_same(site: str, trained: Path, digits):
     """In Chromium, on a page of another origin, which fetches the model from the service."""
     (snippet,) = snippets("docs/anywhere.md", "js")
     pixels = digits[0].numpy()
-    with serve(trained / "zoo", CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
+    with listening(trained / "zoo", origins=site) as client, sync_playwright() as playwright:
         expected = client.post(
             "/v2/models/digits_cnn/infer", content=pixels.tobytes(), headers={"Inference-Header-Content-Length": "0"}
         )
@@ -149,7 +149,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
     }
     found = {entry.card.name: entry for entry in entries(shipped)}
     asked = {name: images[entry.card.input_shape] for name, entry in found.items()}
-    with serve(shipped, CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
+    with listening(shipped, origins=site) as client, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(site)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tables
 import torch
-from helpers import png, serve
+from helpers import in_process, png
 from PIL import Image, ImageOps
 
 from cnnzoo.commands import verify
@@ -93,7 +93,7 @@ def test_each_classifies_as_many_test_images_correctly_as_its_card_says(entry: E
 
 @pytest.fixture(scope="module")
 def service(shipped: Path) -> Iterator[httpx.Client]:
-    with serve(shipped) as client:
+    with in_process(shipped) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import CLI, Cli, Finished, Here
-from helpers import png, serve
+from helpers import in_process, png, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
@@ -362,7 +362,7 @@ trainer: {max_epochs: 5}
         done = here(command, "--config", "fruit.yaml", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs/fruit/version_0/metrics.json").read_text())["accuracy"] > 0.9
-    with serve(tmp_path / "zoo") as client:
+    with in_process(tmp_path / "zoo") as client:
         assert client.get("/models").json()["models"][0]["classes"] == ["lemon", "lime", "plum"]
         for name, colour in colours.items():
             picture = png(np.full((70, 50, 3), colour, np.uint8), "JPEG")

@@ -15,7 +15,7 @@ import make_zoo
 import onnx
 import pytest
 import yaml
-from helpers import change_one_byte, command, done, refused, serve
+from helpers import change_one_byte, command, done, in_process, refused
 
 from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands.cli import SHIPPED
@@ -110,7 +110,7 @@ def test_one_changed_byte_is_refused_by_verify(copied: Path):
 
 def test_one_changed_byte_is_refused_by_the_service(copied: Path):
     change_one_byte(copied / "zoo" / PLACE)
-    with serve(copied / "zoo") as client:
+    with in_process(copied / "zoo") as client:
         answer = client.get("/models").json()
         assert [model["version"] for model in answer["models"]] == [1]
         assert "SHA256SUMS says" in answer["refused"][PLACE]
@@ -221,7 +221,7 @@ def test_a_card_that_cannot_be_shown_is_none(copied: Path):
         assert "its card" in refused("verify", "digits_cnn@2", cwd=copied)
         assert "1 model" in done("list", cwd=copied)
     said_otherwise(path, metrics={}, summary="", training={}, dataset={"name": "x[/y]"})
-    with serve(copied / "zoo") as client:
+    with in_process(copied / "zoo") as client:
         answer = client.get("/models")
         assert answer.status_code == 200
         assert [model["dataset"].get("name") for model in answer.json()["models"]] == ["x[/y]", "digits"]

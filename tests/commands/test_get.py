@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import http.server
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
-from helpers import change_one_byte, done, refused, serve, web_server
+from helpers import change_one_byte, done, listening, refused, web_server
 
 from cnnzoo.commands import get
 
@@ -57,7 +56,7 @@ def test_one_changed_byte_is_refused_by_get(copied: Path, web: tuple, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     if kind == "service":
-        with serve(copied / "zoo", CNNZOO_RESCAN="0") as client:
+        with listening(copied / "zoo", rescan=0) as client:
             change_one_byte(copied / "zoo" / PLACE)  # after the service has looked at it
             text = refused("get", "digits_cnn", "--from", str(client.base_url), cwd=other)
             assert "503" in text
@@ -91,7 +90,8 @@ def test_get_from_any_web_server_takes_the_newest_and_nothing_twice(web: tuple, 
     assert "has no model pets" in refused("get", "pets", "--from", address, cwd=other)
 
 
-def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path):
+def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(get.time, "sleep", lambda seconds: None)  # between two tries
     address, handler = web
     other = tmp_path / "other"
     other.mkdir()
@@ -143,16 +143,16 @@ def test_get_notes_a_file_that_was_not_listed(copied: Path, tmp_path: Path):
     assert "1 file verified" in done("verify", cwd=other)
 
 
-def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path):
+def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     address, handler = web
     handler.do_GET = lambda self: (self.asked.append(str(self.headers.get("Authorization"))), self.send_error(404))
-    key = {**os.environ, "CNNZOO_API_KEY": "secret"}
-    words = [*COMMAND, "get", "digits_cnn@1", "--from"]
-    assert subprocess.run([*words, address], cwd=tmp_path, env=key, capture_output=True).returncode == 1
+    monkeypatch.setenv("CNNZOO_API_KEY", "secret")
+    refused("get", "digits_cnn@1", "--from", address, cwd=tmp_path)
     assert set(handler.asked) == {"None"}
-    with serve(trained / "zoo", CNNZOO_API_KEY="secret") as client:
+    with listening(trained / "zoo", api_key="secret") as client:
         url = str(client.base_url)
-        assert subprocess.run([*words, url], cwd=tmp_path, env=key).returncode == 0
+        done("get", "digits_cnn@1", "--from", url, cwd=tmp_path)
+        monkeypatch.delenv("CNNZOO_API_KEY")
         assert "asks for a key" in refused("get", "digits_cnn@2", "--from", url, cwd=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The web page in a real browser, over a real service."""
+"""The web page in a real browser."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers import CHROMIUM, png, serve
+from helpers import CHROMIUM, listening, png
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -53,7 +53,7 @@ def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cifar10 = {"name": "CIFAR-10", "variant": "JPEG q75"}
     card = ModelCard("cifar10_cnn", 1, PHOTOS, (3, 32, 32), dataset=cifar10, metrics={"accuracy": 0.8, "n": 10_000})
     write(to_onnx(create_model("cifar10_cnn")), card, zoo)
-    with serve(zoo) as client:
+    with listening(zoo) as client:
         yield client
 
 
@@ -272,7 +272,7 @@ def test_every_example_can_be_clicked(visit: Visit):
 
 
 def test_the_models_that_come_along_know_a_drawn_digit_and_a_photo(visit: Visit, shipped: Path):
-    with serve(shipped) as own, visit(at=own) as page:
+    with listening(shipped) as own, visit(at=own) as page:
         for digit in "37":
             draw(page, HAND[digit])
             for model in ("digits_cnn", "mnist_cnn", "mnist_speednet"):
@@ -392,7 +392,7 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
 def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
     shutil.copytree(trained / "zoo", tmp_path / "zoo")
     key = "a-very-secret-key"
-    with serve(tmp_path / "zoo", CNNZOO_API_KEY=key) as locked:
+    with listening(tmp_path / "zoo", api_key=key) as locked:
         assert locked.get("/models").status_code == 401
         with visit(locked, errors="status of 401") as page:
             dialog = page.get_by_role("dialog", name="API key needed")
