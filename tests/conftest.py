@@ -15,7 +15,7 @@ import httpx
 import pytest
 import tables
 import torch
-from helpers import CHROMIUM, Finished, command, in_process, serve
+from helpers import CHROMIUM, Finished, command, done, in_process, serve
 
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
@@ -80,17 +80,13 @@ def here() -> Here:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
     folder = tmp_path_factory.mktemp("trained")
-    cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
-    for words in (
-        ("test", "--config", "digits"),
-        ("export", "--config", "digits"),
-        ("export", "--config", "runs/digits_cnn/version_0"),
-    ):
-        done = here(*words, cwd=folder)
-        assert done.returncode == 0, done.stderr
+    done("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
+    done("test", "--config", "digits", cwd=folder)
+    for config in ("digits", "runs/digits_cnn/version_0"):
+        done("export", "--config", config, cwd=folder)
     return folder
 
 

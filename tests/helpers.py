@@ -1,6 +1,7 @@
 """The service in this process or as one of its own, images as files, and the one form of errors."""
 
 import contextlib
+import functools
 import http.server
 import io
 import os
@@ -18,13 +19,17 @@ from typing import Any, NamedTuple
 import anyio.from_thread
 import httpx
 import numpy as np
+import onnx
 import psutil
 import pytest
+import torch
 import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
 import cnnzoo.__main__
+from cnnzoo.models import ImageClassifier, create_model
+from cnnzoo.models.export import to_onnx
 from cnnzoo.serve.app import create_app
 from cnnzoo.serve.settings import read_settings
 
@@ -185,6 +190,21 @@ def refused(*words: str, cwd: Path) -> str:
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     return finished.stdout + finished.stderr
+
+
+@functools.cache
+def exported(name: str) -> tuple[ImageClassifier, onnx.ModelProto]:
+    """An untrained network of a name, and its ONNX file. They are shared: tests must not change them."""
+    torch.manual_seed(0)
+    model = create_model(name)
+    return model, to_onnx(model)
+
+
+def copy_of_export(name: str) -> onnx.ModelProto:
+    """A copy of the ONNX file of an untrained network."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported(name)[1])
+    return proto
 
 
 def change_one_byte(path: Path) -> None:

@@ -16,13 +16,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import CHROMIUM, listening, png, web_server
+from helpers import CHROMIUM, exported, listening, png, web_server
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from cnnzoo.commands.listing import entries
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8
 
 ROOT = Path(__file__).parent.parent
@@ -177,8 +175,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
 def test_files_keep_to_onnx_itself(name: str):
     """Operators of the standard alone, at opset 18, the oldest that has all of them in this form: nothing of
     ONNX Runtime's own, so that every other runtime can read it."""
-    model = create_model(name)
-    full = to_onnx(model)
+    model, full = exported(name)
     images = torch.randint(0, 256, (64, *model.input_shape), dtype=torch.uint8)
     for proto in (full, to_int8(full, images), to_fp16(full)):
         onnx.checker.check_model(proto, full_check=True)

@@ -9,6 +9,7 @@ import onnx.numpy_helper
 import onnxruntime as ort
 import pytest
 import torch
+from helpers import copy_of_export, exported
 
 import cnnzoo.models
 from cnnzoo.contract.card import ModelCard
@@ -33,20 +34,13 @@ CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
 @pytest.fixture(scope="module")
 def digits_model() -> ImageClassifier:
     """Return an untrained network. Tests must not change it."""
-    torch.manual_seed(0)
-    return create_model("digits_cnn")
-
-
-@pytest.fixture(scope="module")
-def exported(digits_model: ImageClassifier) -> bytes:
-    """Export it once for all tests: an export takes a second."""
-    return to_onnx(digits_model).SerializeToString()
+    return exported("digits_cnn")[0]
 
 
 @pytest.fixture
-def proto(exported: bytes) -> onnx.ModelProto:
+def proto() -> onnx.ModelProto:
     """Return a copy of its ONNX file."""
-    return onnx.load_model_from_string(exported)
+    return copy_of_export("digits_cnn")
 
 
 @pytest.fixture
@@ -56,9 +50,7 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn"])
 def test_any_batch_size_gives_torchs_probabilities(name: str):
-    torch.manual_seed(0)
-    model = create_model(name)
-    proto = to_onnx(model)
+    model, proto = exported(name)
     session = ort.InferenceSession(proto.SerializeToString())
     for n in (1, 2, 7):
         images = torch.randint(0, 256, (n, *model.input_shape), dtype=torch.uint8)
@@ -72,7 +64,7 @@ def test_any_batch_size_gives_torchs_probabilities(name: str):
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_speednet"])
 def test_a_file_says_nothing_of_the_machine_it_was_made_on(name: str):
-    content = to_onnx(create_model(name)).SerializeToString()
+    content = exported(name)[1].SerializeToString()
     for words in (str(Path(cnnzoo.models.__file__).parent), str(Path(torch.__file__).parent), "pkg."):
         assert words.encode() not in content
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+from helpers import copy_of_export, exported
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model, list_models
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models import list_models
+from cnnzoo.models.export import write
 
 # ONNX types that the ONNX Runtime backend maps to Triton's; others cannot be served.
 TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE",
@@ -21,10 +22,9 @@ TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32"
 
 @pytest.fixture(scope="module", params=list_models())
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = create_model(request.param)
-    classes = tuple(map(str, range(10)))
-    card = ModelCard(request.param, 1, classes, model.input_shape)  # type: ignore[arg-type]
-    return write(to_onnx(model), card, tmp_path_factory.mktemp("zoo"))
+    shape = exported(request.param)[0].input_shape
+    card = ModelCard(request.param, 1, tuple(map(str, range(10))), shape)  # type: ignore[arg-type]
+    return write(copy_of_export(request.param), card, tmp_path_factory.mktemp("zoo"))
 
 
 def test_the_layout_is_model_version_file(path: Path):

@@ -17,11 +17,10 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import free_port, serve, server_processes, started
+from helpers import copy_of_export, free_port, serve, server_processes, started
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +34,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     folder = tmp_path_factory.mktemp("busy") / "zoo"
     shutil.copytree(trained / "zoo", folder)
     card = ModelCard("mnist_cnn", 1, tuple("0123456789"), (1, 28, 28), "mnist")
-    write(to_onnx(create_model("mnist_cnn")), card, folder)
+    write(copy_of_export("mnist_cnn"), card, folder)
     return folder
 
 

@@ -15,13 +15,12 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers import CHROMIUM, listening, png
+from helpers import CHROMIUM, copy_of_export, listening, png
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.browser
 
@@ -49,10 +48,10 @@ def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A trained digits network in two versions, and untrained ones of MNIST's and CIFAR-10's size."""
     zoo = tmp_path_factory.mktemp("page") / "zoo"
     shutil.copytree(trained / "zoo", zoo)
-    write(to_onnx(create_model("mnist_cnn")), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
+    write(copy_of_export("mnist_cnn"), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
     cifar10 = {"name": "CIFAR-10", "variant": "JPEG q75"}
     card = ModelCard("cifar10_cnn", 1, PHOTOS, (3, 32, 32), dataset=cifar10, metrics={"accuracy": 0.8, "n": 10_000})
-    write(to_onnx(create_model("cifar10_cnn")), card, zoo)
+    write(copy_of_export("cifar10_cnn"), card, zoo)
     with listening(zoo) as client:
         yield client
 

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,19 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
+from helpers import copy_of_export
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 from cnnzoo.serve.model import Model, Sessions
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
 
 
-@cache
-def exported() -> onnx.ModelProto:
-    """An untrained network, without a card."""
-    return to_onnx(create_model("digits_cnn"))
-
-
 def network() -> onnx.ModelProto:
-    """A copy of it, to add a card to."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(exported())
-    return proto
+    """An untrained network, without a card."""
+    return copy_of_export("digits_cnn")
 
 
 @pytest.fixture(scope="module")
