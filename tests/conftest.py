@@ -16,6 +16,7 @@ import pytest
 import tables
 import torch
 from helpers import CHROMIUM, Finished, command, done, in_process, serve
+from playwright.sync_api import Browser, sync_playwright
 
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
@@ -121,6 +122,15 @@ def served(trained: Path) -> Iterator[httpx.Client]:
     """The same as a process: for sockets, BentoML's paths, and clients that others wrote."""
     with serve(trained / "zoo") as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. While Playwright runs, no test in the same thread can start an event loop of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import CHROMIUM, exported, listening, png, web_server
+from helpers import exported, listening, png, web_server
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from cnnzoo.commands.listing import entries
 from cnnzoo.models.variants import to_fp16, to_int8
@@ -99,24 +99,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.browser
-def test_onnxruntime_web_answers_the_same(site: str, trained: Path, digits):
+def test_onnxruntime_web_answers_the_same(site: str, browser: Browser, trained: Path, digits):
     """In Chromium, on a page of another origin, which fetches the model from the service."""
     (snippet,) = snippets("docs/anywhere.md", "js")
     pixels = digits[0].numpy()
-    with listening(trained / "zoo", origins=site) as client, sync_playwright() as playwright:
+    with listening(trained / "zoo", origins=site) as client, browser.new_page() as page:
         expected = client.post(
             "/v2/models/digits_cnn/infer", content=pixels.tobytes(), headers={"Inference-Header-Content-Length": "0"}
         )
         outputs = np.frombuffer(expected.content[int(expected.headers["inference-header-content-length"]) :], "<f4")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
         page.goto(site)
         code = snippet.replace("http://127.0.0.1:3000", str(client.base_url).rstrip("/"))
         page.evaluate("list => { window.pixels = new Uint8Array(list) }", pixels.ravel().tolist())
         page.add_script_tag(type="module", content=f"{code}\nwindow.answers = Array.from(probabilities.data);")
         page.wait_for_function("window.answers", timeout=60_000)
         answers = np.array(page.evaluate("window.answers"), np.float32).reshape(-1, 10)
-        browser.close()
     probabilities = outputs.reshape(2, -1, 10)[1]
     np.testing.assert_allclose(answers, probabilities, atol=1e-4)
     assert (answers.argmax(1) == probabilities.argmax(1)).all()
@@ -136,7 +133,7 @@ window.answers = answers;
 
 
 @pytest.mark.browser
-def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digits):
+def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, shipped: Path, digits):
     """Every file, those in int8 too, as in Python."""
     photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]
     small = digits[0][:8].numpy()
@@ -147,9 +144,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
     }
     found = {entry.card.name: entry for entry in entries(shipped)}
     asked = {name: images[entry.card.input_shape] for name, entry in found.items()}
-    with listening(shipped, origins=site) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
+    with listening(shipped, origins=site) as client, browser.new_page() as page:
         page.goto(site)
         page.evaluate(
             "([service, asked]) => Object.assign(window, { service, asked })",
@@ -161,7 +156,6 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
         page.add_script_tag(type="module", content=EVERY)
         page.wait_for_function("window.answers", timeout=120_000)
         answers = page.evaluate("window.answers")
-        browser.close()
     assert answers.keys() == found.keys()
     for name, entry in found.items():
         (expected,) = onnxruntime.InferenceSession(entry.path).run(["logits"], {"images": asked[name]})

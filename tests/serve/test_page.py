@@ -15,9 +15,9 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers import CHROMIUM, copy_of_export, listening, png
+from helpers import copy_of_export, listening, png
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.models.export import write
@@ -54,14 +54,6 @@ def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     write(copy_of_export("cifar10_cnn"), card, zoo)
     with listening(zoo) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 Visit = Callable[..., contextlib.AbstractContextManager[Page]]
@@ -104,8 +96,8 @@ def prediction(page: Page, model: str) -> Any:
     return page.locator(".prediction", has=page.get_by_role("heading", name=model, exact=True))
 
 
-def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
-    """With the mouse, as a hand would: pressed, moved and let go."""
+def draw(page: Page, strokes: list[list[tuple[int, int]]], steps: int = 2) -> None:
+    """Draw with the mouse. `steps` is the number of moves between two corners."""
     pad = page.locator(".pad")
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
@@ -115,7 +107,7 @@ def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            page.mouse.move(*point, steps=6)
+            page.mouse.move(*point, steps=steps)
         page.mouse.up()
 
 
@@ -196,13 +188,13 @@ window.fetch = async (path, options) => {
 
 def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: Visit, tmp_path: Path):
     with visit(script=SLOW) as page:
-        draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]])
+        draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]], steps=8)  # more than a hundred moves
         page.keyboard.press("Escape")
         draw(page, HAND["7"])
         expect(page.get_by_role("status")).to_contain_text("digits_cnn: 7")
         flights = page.evaluate("({...flights, last: Object.values(flights.last).map((b) => [...new Uint8Array(b)])})")
         assert flights["most"] == 1
-        assert flights["sent"] < 40  # of more than a hundred moves
+        assert flights["sent"] < 40
         with page.expect_download() as download:
             page.locator("#draw").get_by_role("button", name="Save image").click()
         drawing = list(download.value.path().read_bytes())
