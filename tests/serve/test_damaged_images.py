@@ -27,7 +27,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=damaged(), kind=st.sampled_from(TYPES))
 def test_a_damaged_image_alone(client: httpx.Client, data: bytes, kind: str):
     response = client.post(PREDICT, content=data, headers={"Content-Type": kind})
@@ -36,7 +36,7 @@ def test_a_damaged_image_alone(client: httpx.Client, data: bytes, kind: str):
         error(response, response.status_code)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(damaged(), min_size=1, max_size=8))
 def test_damaged_images_in_a_form(client: httpx.Client, contents: list[bytes]):
     """A whole image among them is answered."""
