@@ -1,4 +1,4 @@
-"""docs/anywhere.md and README's snippets, run as they stand; and what other runtimes ask of a file."""
+"""Run the snippets of docs/anywhere.md and README.md, and test that other runtimes can read the files."""
 
 import functools
 import http.server
@@ -32,7 +32,7 @@ def snippets(page: str, language: str) -> list[str]:
 
 
 def last_line(code: str, folder: Path) -> str:
-    """What a program prints at its end, in a Python that has no cnnzoo in sight."""
+    """Run a program outside the repository, and return the last line that it prints."""
     lines = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}
     )
@@ -78,7 +78,7 @@ def test_back_into_torch(downloaded: Path, digits, monkeypatch):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """onnxruntime-web on a web server of its own; its address."""
+    """Serve onnxruntime-web from a web server. Yield its URL."""
     tmp_path = tmp_path_factory.mktemp("web")
     npm = shutil.which("npm")
     if npm is None:
@@ -100,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.browser
 def test_onnxruntime_web_answers_the_same(site: str, browser: Browser, trained: Path, digits):
-    """In Chromium, on a page of another origin, which fetches the model from the service."""
+    """A page of another origin fetches the model from the service, and runs it in Chromium."""
     (snippet,) = snippets("docs/anywhere.md", "js")
     pixels = digits[0].numpy()
     with listening(trained / "zoo", origins=site) as client, browser.new_page() as page:
@@ -134,7 +134,7 @@ window.answers = answers;
 
 @pytest.mark.browser
 def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, shipped: Path, digits):
-    """Every file, those in int8 too, as in Python."""
+    """Compare every shipped file, int8 too, with ONNX Runtime in Python."""
     photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]
     small = digits[0][:8].numpy()
     images = {
@@ -167,8 +167,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, s
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn", "mnist_speednet", "cifar10_speednet"])
 def test_files_keep_to_onnx_itself(name: str):
-    """Operators of the standard alone, at opset 18, the oldest that has all of them in this form: nothing of
-    ONNX Runtime's own, so that every other runtime can read it."""
+    """Files use standard operators of opset 18 alone, so that runtimes other than ONNX Runtime can read them."""
     model, full = exported(name)
     images = torch.randint(0, 256, (64, *model.input_shape), dtype=torch.uint8)
     for proto in (full, to_int8(full, images), to_fp16(full)):

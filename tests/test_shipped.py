@@ -1,4 +1,4 @@
-"""Tests of the shipped models: intact, calibrated, as accurate as their cards say, loadable, and served."""
+"""Test the shipped models: intact, calibrated, as accurate as their cards say, loadable, and served."""
 
 import json
 import re

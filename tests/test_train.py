@@ -1,4 +1,4 @@
-"""The command line, as a process of its own."""
+"""Test the commands around training: fit, test, export, predict, preview, summary."""
 
 import csv
 import json
@@ -242,7 +242,7 @@ def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: P
 
 
 def test_names_are_never_markup_or_mathematics(here: Here, tmp_path: Path):
-    """Brackets mean something to Rich and dollars to matplotlib."""
+    """Rich interprets brackets, and matplotlib interprets dollar signs."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for label, name in enumerate(("a[/b]", "$x_{$", "犬")):
@@ -379,7 +379,7 @@ trainer: {max_epochs: 5}
 @pytest.mark.data
 @pytest.mark.slow
 def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path):
-    """One epoch of the lecture's recipe; the first 1,000 test images over HTTP get the classes torch gives."""
+    """Train for one epoch. The service gives the first 1,000 test images the same classes as torch."""
     from cnnzoo.datamodules import MNISTDataModule
     from cnnzoo.models import MNISTCNN
 
@@ -403,7 +403,7 @@ def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path
 
 
 def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_path: Path, monkeypatch, caplog, digits):
-    """A few pictures of two classes, from the weights of a network of ten: all but the last layer are taken."""
+    """Fine-tune a network of ten classes for two classes. All layers but the last keep their weights."""
     monkeypatch.setenv("CNNZOO_ZOO", str(trained / "zoo"))
     for image, label in list(zip(*digits, strict=True))[:120]:
         path = tmp_path / "few/train" / ("odd" if label % 2 else "even") / f"{len(list(tmp_path.rglob('*.png')))}.png"
@@ -497,7 +497,7 @@ def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Pat
 
 
 def test_a_run_belongs_to_its_recipe(here: Here, tmp_path: Path, digits):
-    """Two recipes with one name: each command takes the run of the recipe that it is given."""
+    """Two recipes have the same name. Each command uses the run of its own recipe."""
     for recipe in ("digits", "digits_lecture"):
         done = here("fit", "--config", recipe, "--trainer.max_epochs", "1", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

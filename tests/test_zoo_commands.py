@@ -1,4 +1,4 @@
-"""`cnnzoo list`, `card` and `verify`, over real files and a real service."""
+"""Test `cnnzoo list`, `card` and `verify` on real files."""
 
 import hashlib
 import importlib
@@ -87,7 +87,7 @@ def test_verify_repeats_what_the_card_says(trained: Path):
 
 
 def test_verify_finds_another_accuracy(copied: Path):
-    """A card that says more than is true, in a file whose SHA-256 is listed all the same."""
+    """The card claims a higher accuracy, in a file whose SHA-256 is correct."""
     path = copied / "zoo" / PLACE
     shutil.rmtree(copied / "zoo/digits_cnn/1")
     said = json.loads(done("card", "digits_cnn", "--json", cwd=copied))["metrics"]["accuracy"]
@@ -176,7 +176,7 @@ def test_upper_case_and_no_last_newline_are_sha256sums_too(copied: Path):
 
 
 def said_otherwise(path: Path, **changes: object) -> None:
-    """The file with another card, listed as it then is."""
+    """Change a file's card, and update its checksum."""
     proto = onnx.load(path)
     entry = next(e for e in proto.metadata_props if e.key == CARD_KEY)
     entry.value = json.dumps(json.loads(entry.value) | changes)

@@ -22,7 +22,7 @@ PLACE = "digits_cnn/2/model.onnx"
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):
-    """Python's file server, which knows no ranges, and one that breaks off after `limit` bytes if it has one."""
+    """Python's file server, without ranges. With a `limit`, it knows ranges and breaks off after `limit` bytes."""
 
     limit: int | None = None
     asked: list[str]
@@ -45,7 +45,7 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
-    """The zoo folder on a plain web server: its address, and the handler's class."""
+    """Serve the zoo folder from a plain web server. Yield its URL and its handler class."""
     handler = type("Handler", (Ranges,), {"asked": []})
     with web_server(functools.partial(handler, directory=str(copied / "zoo"))) as url:
         yield url, handler
@@ -200,7 +200,7 @@ def test_a_failed_get_keeps_an_empty_zoo_folder(copied: Path, tmp_path: Path):
 
 
 def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A lock file that is deleted and made again would be two locks, held by two processes at the same time."""
+    """If the lock file were deleted and made again, two processes could hold the lock at the same time."""
     locks: list[Path] = []
 
     class Recorded(FileLock):

@@ -1,4 +1,4 @@
-"""Corruptions: each does to pixels what it says, and no more."""
+"""Test what each corruption does to pixels."""
 
 import io
 

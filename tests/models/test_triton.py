@@ -1,4 +1,4 @@
-"""The zoo folder is a Triton model repository: held against Triton's documented rules.
+"""Test the zoo folder against the documented rules of a Triton model repository.
 
 docs/user_guide/model_repository.md and model_configuration.md ("Auto-Generated Model Configuration") of
 github.com/triton-inference-server/server, and the ONNX Runtime backend's README.
@@ -35,7 +35,7 @@ def test_the_layout_is_model_version_file(path: Path):
 
 
 def test_the_configuration_completes_itself(path: Path):
-    """Batching is completed where the first dimension of every input and output is dynamic, the others fixed."""
+    """Triton adds batching if the first dimension of every input and output is dynamic, and no other is."""
     graph = onnx.load(path).graph
     weights = {i.name for i in graph.initializer}
     for value in [*(i for i in graph.input if i.name not in weights), *graph.output]:

@@ -1,4 +1,4 @@
-"""Hostile requests. After each, the service answers as before."""
+"""Test hostile requests. After each test, the service still answers."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def seven(size: int = 64) -> Image.Image:
-    """A dark seven on white paper."""
+    """Draw a dark seven on white paper."""
     page = np.full((size, size), 255, np.uint8)
     page[size // 8 : size // 4, size // 4 : -size // 4] = 0
     for y in range(size // 4, size - size // 8):
@@ -100,7 +100,7 @@ def _with_text() -> PngImagePlugin.PngInfo:
 
 
 def interlaced() -> bytes:
-    """One pixel, in Adam7's seven passes, which Pillow cannot write."""
+    """Return an interlaced PNG of one pixel. Pillow cannot write interlaced files."""
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
@@ -153,7 +153,7 @@ def test_a_bomb_is_not_lit(client: httpx.Client, width: int, height: int):
 
 
 def raw(client: httpx.Client, request: bytes, wait: float = 20) -> bytes:
-    """What the service answers to the very bytes, until it closes or says nothing for a while."""
+    """Send bytes as they are. Return the answer until the service closes or is silent for `wait` seconds."""
     with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=wait) as connection:
         connection.sendall(request)
         answer = b""
@@ -167,7 +167,7 @@ def raw(client: httpx.Client, request: bytes, wait: float = 20) -> bytes:
 
 @pytest.mark.slow
 def test_a_slow_body_is_given_up(trained: Path):
-    """One byte at a time would take for ever; others are answered meanwhile."""
+    """A client sends one byte at a time. Others are answered meanwhile."""
     with serve(trained / "zoo", CNNZOO_TIMEOUT="2") as own:
         port = own.base_url.port or 0
         with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
@@ -249,7 +249,7 @@ def test_json_of_every_bad_kind_is_400(served: httpx.Client, body: bytes):
 
 
 def test_a_long_boundary_is_cheap(served: httpx.Client):
-    """CVE-2024-9056: dashes behind a boundary, each looked at over and over."""
+    """CVE-2024-9056: a parser that rescans the dashes behind a boundary takes quadratic time."""
     start = time.monotonic()
     for boundary in ("x" * 60_000, "x"):
         body = f"--{boundary}".encode() + b"-" * 8_000_000 + b"\r\n"
@@ -263,7 +263,7 @@ def test_a_long_boundary_is_cheap(served: httpx.Client):
 
 
 class Trap:
-    """Unpickled, it makes a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -295,7 +295,7 @@ def test_a_pickle_is_never_loaded(served: httpx.Client, tmp_path: Path):
 
 
 def test_no_address_is_fetched(served: httpx.Client):
-    """CVE-2025-54381: an address where a picture or an array is expected."""
+    """CVE-2025-54381: a URL in place of an image or an array."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

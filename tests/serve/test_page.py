@@ -1,4 +1,4 @@
-"""The web page in a real browser."""
+"""Test the web page in a real browser."""
 
 import contextlib
 import hashlib
@@ -45,7 +45,7 @@ HAND = {
 
 @pytest.fixture(scope="module")
 def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A trained digits network in two versions, and untrained ones of MNIST's and CIFAR-10's size."""
+    """Serve a trained digits network in two versions, and untrained networks for MNIST and CIFAR-10."""
     zoo = tmp_path_factory.mktemp("page") / "zoo"
     shutil.copytree(trained / "zoo", zoo)
     write(copy_of_export("mnist_cnn"), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
@@ -61,14 +61,14 @@ Visit = Callable[..., contextlib.AbstractContextManager[Page]]
 
 @pytest.fixture
 def visit(browser: Browser, service: httpx.Client) -> Visit:
-    """Opens the page; in the end nothing was asked of another address, and the console has no error."""
+    """Open the page. At the end, check that it sent no request elsewhere and that the console has no error."""
 
     @contextlib.contextmanager
     def visit(
         at: httpx.Client = service, errors: str = "", script: str = "", listing: str = "", **options: Any
     ) -> Iterator[Page]:
-        """`errors`: a pattern of those that the browser is to log. `script` runs before the page's own.
-        `listing`: what `/models` answers, in place of the service's own."""
+        """`errors`: pattern of the console errors to expect. `script`: runs before the page's own scripts.
+        `listing`: replaces the answer of `/models`."""
         context = browser.new_context(**{**DESKTOP, **options})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
@@ -210,7 +210,7 @@ def test_what_was_cleared_gets_no_late_answer(visit: Visit):
 
 
 def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Path):
-    """Chosen, dropped and pasted; as PNG, as JPEG, and as what the browser has to convert."""
+    """Choose a PNG, drop a JPEG and paste a WebP, which the browser has to convert."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
     contents = [png(pixels[0]), png(pixels[1], "JPEG"), png(pixels[2], "WEBP")]
     give = """([bytes, type, kind]) => {
@@ -330,7 +330,7 @@ def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
 
 
 def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
-    """With a file name that a shell has to be told of."""
+    """The file's name has characters that a shell needs quoted."""
     photo = tmp_path / "it's $HOME.png"
     photo.write_bytes(png(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)))
     with visit() as page:
@@ -413,7 +413,7 @@ def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path,
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core finds that keeps people out."""
+    """Return the serious and critical accessibility violations that axe-core finds."""
     found = Axe().run(page).response
     assert found["passes"] or found["violations"]
     return [
@@ -449,7 +449,7 @@ def test_nothing_keeps_people_out(visit: Visit, scheme: str, device: dict, tmp_p
 
 
 def test_with_a_finger_on_a_phone(visit: Visit):
-    """The page stays where it is, and the answer is in sight while the finger draws."""
+    """Drawing with a finger does not scroll the page, and the answer stays in view."""
     with visit(**PHONE) as page:
         expect(page.locator(".answered")).to_have_count(3)
         box = page.locator(".pad").bounding_box()

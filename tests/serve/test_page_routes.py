@@ -1,4 +1,4 @@
-"""The files of the web page over HTTP, and the network inputs that it shows."""
+"""Test the files of the web page over HTTP, and the network inputs that it shows."""
 
 import base64
 import http.client

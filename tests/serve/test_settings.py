@@ -1,4 +1,4 @@
-"""The settings: their variables, their effect, and the errors of wrong ones."""
+"""Test the settings: their variables, their effects, and the errors of wrong values."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ORIGIN = "https://zoo.example"
 
 @pytest.fixture(scope="module")
 def guarded(trained: Path) -> Iterator[httpx.Client]:
-    """An app with a key, an origin, small limits and a log."""
+    """Return a client of an app with a key, origins, small limits and a log."""
     with in_process(
         trained / "zoo",
         api_key="open-sesame",
@@ -37,7 +37,7 @@ def guarded(trained: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def two_workers(trained: Path) -> Iterator[httpx.Client]:
-    """A service of two processes, with a key."""
+    """Start a service of two worker processes with a key."""
     with serve(trained / "zoo", CNNZOO_API_KEY="open-sesame", CNNZOO_WORKERS="2") as client:
         yield client
 
@@ -76,7 +76,7 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str
 
 @pytest.mark.parametrize("module", ["cnnzoo.serve", "cnnzoo.serve.service"])
 def test_a_wrong_value_ends_the_start(module: str):
-    """Both through the command and where BentoML imports the service."""
+    """Test both entry points: the command, and BentoML's import of the service."""
     command = [sys.executable, "-m", "cnnzoo.serve"] if module == "cnnzoo.serve" else [
         sys.executable, "-c", f"import {module}",
     ]  # fmt: skip
