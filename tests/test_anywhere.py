@@ -170,6 +170,7 @@ def test_files_keep_to_onnx_itself(name: str):
     """Files use standard operators of opset 18 alone, so that runtimes other than ONNX Runtime can read them."""
     model, full = exported(name)
     images = torch.randint(0, 256, (64, *model.input_shape), dtype=torch.uint8)
+    assert {o.domain for o in full.opset_import} == {""}
     for proto in (full, to_int8(full, images), to_fp16(full)):
         onnx.checker.check_model(proto, full_check=True)
         assert {
@@ -178,3 +179,4 @@ def test_files_keep_to_onnx_itself(name: str):
         for node in proto.graph.node:
             assert node.domain in ("", "ai.onnx"), node.op_type
             assert onnx.defs.has(node.op_type)
+        assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)

@@ -67,11 +67,6 @@ def test_each_is_good_enough_and_says_how_it_was_made(entry: Entry):
         assert "CIFAR-10 (JPEG q75)" in card.summary
 
 
-def test_the_tables_are_the_cards():
-    for path, text in tables.pages().items():
-        assert path.read_text() == text, "make tables"
-
-
 @of_each_network
 def test_each_comes_back_into_torch(entry: Entry):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, *entry.card.input_shape), np.uint8))

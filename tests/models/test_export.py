@@ -14,7 +14,6 @@ from helpers import copy_of_export, exported
 import cnnzoo.models
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import ContractError
-from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import ImageClassifier, create_model
 from cnnzoo.models.export import (
     OnnxFile,
@@ -94,23 +93,6 @@ def test_the_gate_stops_nan(proto, images: torch.Tensor):
         last.CopyFrom(onnx.numpy_helper.from_array(bias.numpy(), last.name))
     with pytest.raises(ParityError):
         check_parity(OnnxFile(proto).answers(images), torch_answers(model, images))
-
-
-def test_versions_count_up_and_nothing_is_overwritten(tmp_path, proto):
-    assert ZooFolder(tmp_path).next_version("digits_cnn") == 1
-    path = write(proto, CARD, tmp_path)
-    assert path == tmp_path / "digits_cnn" / "1" / "model.onnx"
-    assert ZooFolder(tmp_path).next_version("digits_cnn") == 2
-    with pytest.raises(FileExistsError):
-        write(proto, CARD, tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"digits_cnn", "SHA256SUMS"}  # no unfinished folder is left
-
-
-def test_nothing_is_written_that_could_not_be_noted(tmp_path, proto):
-    (tmp_path / "SHA256SUMS").write_text("# my sums\n")
-    with pytest.raises(ContractError, match="line 1 of SHA256SUMS"):
-        write(proto, CARD, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["SHA256SUMS"]
 
 
 def test_the_card_inside_is_the_card(tmp_path, proto):

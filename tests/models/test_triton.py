@@ -44,10 +44,3 @@ def test_the_configuration_completes_itself(path: Path):
         batch, *rest = tensor.shape.dim
         assert batch.dim_param
         assert all(d.dim_value > 0 for d in rest)
-
-
-def test_nothing_in_it_needs_more_than_onnx_runtime(path: Path):
-    proto = onnx.load(path)
-    assert {i.domain for i in proto.opset_import} == {""}
-    assert {node.domain for node in proto.graph.node} <= {""}
-    assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
