@@ -203,6 +203,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+    warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # data.val_fraction is 0
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")  # of a resumed run
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     hints = ("Tip:", "available: False", "used: False", "Loading `train_dataloader`")

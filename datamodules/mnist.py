@@ -62,7 +62,8 @@ def _mapped(path: Path) -> Tensor:
 
     Raises ValueError for a truncated file or another format.
     """
-    start = path.open("rb").read(16)
+    with path.open("rb") as file:
+        start = file.read(16)
     shape = [int.from_bytes(start[at : at + 4]) for at in range(4, 4 + 4 * start[3], 4)] if len(start) > 3 else []
     header = 4 + 4 * len(shape)
     if start[:3] != b"\0\0\x08" or path.stat().st_size != header + math.prod(shape):

@@ -1,4 +1,4 @@
-"""What the tests share: the command line as a process, a small exported zoo, and a running service."""
+"""Shared fixtures: the command line, a small exported zoo, and running services."""
 
 import os
 import shutil
@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before torch is loaded: so small networks gain nothing from threads, which wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import httpx
 import pytest
 import tables
 import torch
-from helpers import CHROMIUM, Finished, command, in_process, serve
+from helpers import CHROMIUM, Finished, command, done, in_process, serve
+from playwright.sync_api import Browser, sync_playwright
 
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
@@ -38,14 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Decoded datasets of these tests stay out of the user's cache."""
+    """Keep decoded datasets of the tests out of the user's cache."""
     os.environ["CNNZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The real MNIST and CIFAR-10; only for tests marked `data`."""
+    """Return the folder of the real MNIST and CIFAR-10. Only tests marked `data` have it."""
     assert DATA is not None
     return Path(DATA)
 
@@ -55,7 +59,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def cli() -> Cli:
-    """Runs the command line in a folder: cli("fit", "--config", "digits", cwd=folder)."""
+    """Run the command line as a process: cli("fit", "--config", "digits", cwd=folder)."""
 
     def run(*words: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -72,35 +76,31 @@ Here = Callable[..., Finished]
 
 @pytest.fixture(scope="session")
 def here() -> Here:
-    """The same command line in this process, which saves the seconds that torch takes to load."""
+    """Run the command line in this process, where torch is loaded already."""
     return command
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, cli: Cli, here: Here) -> Path:
-    """A folder with a digits run in runs/digits_cnn/version_0, tested, and exported twice into zoo/."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a trained and tested run, runs/digits_cnn/version_0, that is exported twice into zoo/."""
     folder = tmp_path_factory.mktemp("trained")
-    cli("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
-    for words in (
-        ("test", "--config", "digits"),
-        ("export", "--config", "digits"),
-        ("export", "--config", "runs/digits_cnn/version_0"),
-    ):
-        done = here(*words, cwd=folder)
-        assert done.returncode == 0, done.stderr
+    done("fit", "--config", "digits", "--trainer.max_epochs", "8", cwd=folder)
+    done("test", "--config", "digits", cwd=folder)
+    for config in ("digits", "runs/digits_cnn/version_0"):
+        done("export", "--config", config, cwd=folder)
     return folder
 
 
 @pytest.fixture
 def copied(tmp_path: Path, trained: Path) -> Path:
-    """A folder with a zoo/ of its own: digits_cnn, versions 1 and 2."""
+    """Return a folder with a copy of that zoo/, which a test may change: digits_cnn, versions 1 and 2."""
     shutil.copytree(trained / "zoo", tmp_path / "zoo")
     return tmp_path
 
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zoo of the models that come along, and of nothing that was exported beside them."""
+    """Return a zoo with copies of the shipped models, without other files of the repository's zoo/."""
     zoo = tmp_path_factory.mktemp("shipped") / "zoo"
     for entry in tables.shipped():
         path = zoo / entry.path.relative_to(SHIPPED)
@@ -112,21 +112,30 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def client(trained: Path) -> Iterator[httpx.Client]:
-    """The app over the zoo of `trained`, in this process and without BentoML."""
+    """Return a client of the app over the zoo of `trained`, in this process and without BentoML."""
     with in_process(trained / "zoo") as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def served(trained: Path) -> Iterator[httpx.Client]:
-    """The same as a process: for sockets, BentoML's paths, and clients that others wrote."""
+    """Return a client of the service as a process: for sockets, BentoML's routes and third-party clients."""
     with serve(trained / "zoo") as client:
         yield client
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start headless Chromium. While Playwright runs, no other event loop can start in the same thread."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """The held-out digits of seed 0: uint8 [360, 1, 8, 8] and labels."""
+    """Return the held-out digits of seed 0: uint8 [360, 1, 8, 8] and labels."""
     from cnnzoo.datamodules import DigitsDataModule
 
     return DigitsDataModule().load(train=False)

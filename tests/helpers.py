@@ -1,6 +1,8 @@
-"""The service in this process or as one of its own, images as files, and the one form of errors."""
+"""Helpers: the service in this process or in its own, commands, images as files, and error responses."""
 
 import contextlib
+import functools
+import http.server
 import io
 import os
 import shutil
@@ -8,20 +10,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio.from_thread
 import httpx
 import numpy as np
+import onnx
 import psutil
 import pytest
+import torch
+import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
 import cnnzoo.__main__
+from cnnzoo.models import ImageClassifier, create_model
+from cnnzoo.models.export import to_onnx
 from cnnzoo.serve.app import create_app
 from cnnzoo.serve.settings import read_settings
 
@@ -59,7 +67,7 @@ class InProcess(httpx.BaseTransport):
 
 @contextlib.contextmanager
 def in_process(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
-    """A client of the app over `zoo` in this process: in_process(zoo, max_body=10_000)."""
+    """Yield a client of the app over `zoo` in this process: in_process(zoo, max_body=10_000)."""
     app = create_app(read_settings(zoo=zoo, **settings))
     with (
         anyio.from_thread.start_blocking_portal("asyncio") as portal,
@@ -76,7 +84,7 @@ def free_port() -> int:
 
 
 def started(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Waits until the service answers."""
+    """Wait until the service answers."""
     for _ in range(600):
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
@@ -88,7 +96,7 @@ def started(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path)
 
 @contextlib.contextmanager
 def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
-    """The real service over `zoo`, as a process of its own on a free loopback port."""
+    """Start the service over `zoo` as a process, on a free loopback port. Yield a client."""
     port = free_port()
     log = zoo.parent / f"serve-{port}.log"
     with log.open("w") as out:
@@ -107,8 +115,35 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
         process.wait(30)
 
 
+@contextlib.contextmanager
+def listening(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """Run the app over `zoo` in a thread, on a free loopback port. Yield a client."""
+    config = uvicorn.Config(create_app(read_settings(zoo=zoo, **settings)), log_level="critical", ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
+@contextlib.contextmanager
+def web_server(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a plain web server in a thread. Yield its URL."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
 def server_processes(client: httpx.Client) -> list[psutil.Process]:
-    """The processes that listen on the client's port: BentoML's supervisor and its workers."""
+    """Return the processes that listen on the client's port: BentoML's supervisor and its workers."""
     port = client.base_url.port
     listening = {
         c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
@@ -157,22 +192,37 @@ def refused(*words: str, cwd: Path) -> str:
     return finished.stdout + finished.stderr
 
 
+@functools.cache
+def exported(name: str) -> tuple[ImageClassifier, onnx.ModelProto]:
+    """Return an untrained network and its ONNX file. Tests share them and must not change them."""
+    torch.manual_seed(0)
+    model = create_model(name)
+    return model, to_onnx(model)
+
+
+def copy_of_export(name: str) -> onnx.ModelProto:
+    """Return a copy of an untrained network's ONNX file."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported(name)[1])
+    return proto
+
+
 def change_one_byte(path: Path) -> None:
-    """In the middle of the weights: the card and the graph stay readable."""
+    """Change a byte in the middle of the weights, so that the card and the graph stay readable."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    """uint8 [H, W] or [H, W, 3] as the content of an image file."""
+    """Encode uint8 [H, W] or [H, W, 3] as an image file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
 
 
 def error(response: httpx.Response, status: int) -> str:
-    """The message of an error answer, which has the one form."""
+    """Check the status and the form of an error response, and return its message."""
     assert response.status_code == status, response.text
     body = response.json()
     assert set(body) == {"error", "code", "request_id"}

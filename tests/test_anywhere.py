@@ -1,4 +1,4 @@
-"""docs/anywhere.md and README's snippets, run as they stand; and what other runtimes ask of a file."""
+"""Run the snippets of docs/anywhere.md and README.md, and test that other runtimes can read the files."""
 
 import functools
 import http.server
@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +16,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import CHROMIUM, png, serve
+from helpers import exported, listening, png, web_server
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from cnnzoo.commands.cards import entries
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +32,7 @@ def snippets(page: str, language: str) -> list[str]:
 
 
 def last_line(code: str, folder: Path) -> str:
-    """What a program prints at its end, in a Python that has no cnnzoo in sight."""
+    """Run a program outside the repository, and return the last line that it prints."""
     lines = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}
     )
@@ -81,7 +78,7 @@ def test_back_into_torch(downloaded: Path, digits, monkeypatch):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """onnxruntime-web on a web server of its own; its address."""
+    """Serve onnxruntime-web from a web server. Yield its URL."""
     tmp_path = tmp_path_factory.mktemp("web")
     npm = shutil.which("npm")
     if npm is None:
@@ -97,31 +94,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (tmp_path / "site/index.html").write_text("<!doctype html><title>elsewhere</title>")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
     handler.func.extensions_map[".mjs"] = "text/javascript"  # type: ignore[attr-defined]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with web_server(handler) as url:
+        yield url
 
 
 @pytest.mark.browser
-def test_onnxruntime_web_answers_the_same(site: str, trained: Path, digits):
-    """In Chromium, on a page of another origin, which fetches the model from the service."""
+def test_onnxruntime_web_answers_the_same(site: str, browser: Browser, trained: Path, digits):
+    """A page of another origin fetches the model from the service, and runs it in Chromium."""
     (snippet,) = snippets("docs/anywhere.md", "js")
     pixels = digits[0].numpy()
-    with serve(trained / "zoo", CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
+    with listening(trained / "zoo", origins=site) as client, browser.new_page() as page:
         expected = client.post(
             "/v2/models/digits_cnn/infer", content=pixels.tobytes(), headers={"Inference-Header-Content-Length": "0"}
         )
         outputs = np.frombuffer(expected.content[int(expected.headers["inference-header-content-length"]) :], "<f4")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
         page.goto(site)
         code = snippet.replace("http://127.0.0.1:3000", str(client.base_url).rstrip("/"))
         page.evaluate("list => { window.pixels = new Uint8Array(list) }", pixels.ravel().tolist())
         page.add_script_tag(type="module", content=f"{code}\nwindow.answers = Array.from(probabilities.data);")
         page.wait_for_function("window.answers", timeout=60_000)
         answers = np.array(page.evaluate("window.answers"), np.float32).reshape(-1, 10)
-        browser.close()
     probabilities = outputs.reshape(2, -1, 10)[1]
     np.testing.assert_allclose(answers, probabilities, atol=1e-4)
     assert (answers.argmax(1) == probabilities.argmax(1)).all()
@@ -141,8 +133,8 @@ window.answers = answers;
 
 
 @pytest.mark.browser
-def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digits):
-    """Every file, those in int8 too, as in Python."""
+def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, shipped: Path, digits):
+    """Compare every shipped file, int8 too, with ONNX Runtime in Python."""
     photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]
     small = digits[0][:8].numpy()
     images = {
@@ -152,9 +144,7 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
     }
     found = {entry.card.name: entry for entry in entries(shipped)}
     asked = {name: images[entry.card.input_shape] for name, entry in found.items()}
-    with serve(shipped, CNNZOO_ORIGINS=site) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
+    with listening(shipped, origins=site) as client, browser.new_page() as page:
         page.goto(site)
         page.evaluate(
             "([service, asked]) => Object.assign(window, { service, asked })",
@@ -166,7 +156,6 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
         page.add_script_tag(type="module", content=EVERY)
         page.wait_for_function("window.answers", timeout=120_000)
         answers = page.evaluate("window.answers")
-        browser.close()
     assert answers.keys() == found.keys()
     for name, entry in found.items():
         (expected,) = onnxruntime.InferenceSession(entry.path).run(["logits"], {"images": asked[name]})
@@ -178,11 +167,10 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, shipped: Path, digi
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn", "mnist_speednet", "cifar10_speednet"])
 def test_files_keep_to_onnx_itself(name: str):
-    """Operators of the standard alone, at opset 18, the oldest that has all of them in this form: nothing of
-    ONNX Runtime's own, so that every other runtime can read it."""
-    model = create_model(name)
-    full = to_onnx(model)
+    """Files use standard operators of opset 18 alone, so that runtimes other than ONNX Runtime can read them."""
+    model, full = exported(name)
     images = torch.randint(0, 256, (64, *model.input_shape), dtype=torch.uint8)
+    assert {o.domain for o in full.opset_import} == {""}
     for proto in (full, to_int8(full, images), to_fp16(full)):
         onnx.checker.check_model(proto, full_check=True)
         assert {
@@ -191,3 +179,4 @@ def test_files_keep_to_onnx_itself(name: str):
         for node in proto.graph.node:
             assert node.domain in ("", "ai.onnx"), node.op_type
             assert onnx.defs.has(node.op_type)
+        assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)

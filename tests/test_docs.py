@@ -1,4 +1,4 @@
-"""Tests of the documents: examples run, generated pages are not stale, links resolve."""
+"""Test the documents: examples run, generated pages are not stale, links resolve."""
 
 import doctest
 import re
@@ -50,7 +50,8 @@ def test_links_resolve(document: Path):
 
 
 def test_no_generated_page_is_stale():
-    """README.md's and docs/architecture.md's tables, docs/zoo.md with its plot, docs/results.md and docs/speed.md."""
+    """Compare the tables of README.md and docs/architecture.md, and docs/zoo.md, results.md and speed.md with their
+    sources."""
     for path, text in tables.pages().items():
         assert path.read_text() == text, f"{path.name} is stale: run make tables"
     assert not robustness.is_stale(tables.shipped())

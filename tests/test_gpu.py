@@ -1,4 +1,4 @@
-"""Training on a GPU: the recipes of the CPU, in bf16 and compiled as well."""
+"""Test training on a GPU, also in bf16 and compiled."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_it_learns_the_digits_and_the_checkpoint_is_as_from_the_cpu(cli: Cli, tm
 
 
 def test_two_runs_on_one_gpu_see_the_same_batches(cli: Cli, tmp_path: Path):
-    """Order and augmentation are a function of the seed there too; kernels may round differently."""
+    """Order and augmentation depend on the seed alone. Kernels may round differently."""
     for name in ("a", "b"):
         words = ["--config", "digits", "--name", name, "--trainer.max_epochs", "3", "--data.augmentation.shift", "1"]
         cli("fit", *words, *ON_GPU, cwd=tmp_path)

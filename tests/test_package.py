@@ -1,4 +1,4 @@
-"""What leaves the repository: the wheel, and the Bento. Each in an environment of its own."""
+"""Test the wheel and the Bento, each in a virtual environment of its own."""
 
 import ast
 import contextlib
@@ -36,7 +36,7 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A venv with the built wheel; its dependencies are lent from this one's site-packages."""
+    """Install the built wheel into a venv that borrows its dependencies from this one."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     run("git", "clone", "--quiet", ROOT, source, cwd=folder)
@@ -72,12 +72,13 @@ def test_the_wheel_trains_and_exports_without_the_repository(installed: Path, tm
 
 @pytest.mark.slow
 def test_the_wheel_brings_the_pretrained_models(installed: Path, tmp_path: Path, digits):
-    """In an empty folder, without the repository: every model, from the same file, to torch."""
+    """Load every shipped model from the wheel into torch, in an empty folder."""
     names = sorted(path.name for path in (ROOT / "zoo").iterdir() if path.is_dir())
     assert {"digits_cnn", "mnist_cnn", "mnist_speednet", "cifar10_cnn", "cifar10_speednet"} <= set(names)
     listed = run(installed / "venv/bin/cnnzoo", "list", cwd=tmp_path)
     assert all(name in listed for name in names)
-    assert "All" in run(installed / "venv/bin/cnnzoo", "verify", cwd=tmp_path)
+    files = list((ROOT / "zoo").glob("*/*/model.onnx"))
+    assert f"{len(files)} files verified" in run(installed / "venv/bin/cnnzoo", "verify", cwd=tmp_path)
     code = (
         "import numpy, torch; from cnnzoo.models import create_model, list_models\n"
         "models = {name: create_model(name, pretrained=True) for name in list_models()}\n"
@@ -170,7 +171,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) ->
 
 @pytest.fixture(scope="module")
 def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a built Bento."""
+    """Build a Bento, and return its folder."""
     folder = tmp_path_factory.mktemp("bento")
     source = folder / "source"
     for room in ("contract", "serve"):  # as `make bento` lays them out
@@ -184,8 +185,7 @@ def built(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the Bento, started as its container starts it, from a venv that holds its own requirements and
-    no more."""
+    """Start the Bento as its container does, from a venv with nothing but its requirements. Yield its URL."""
     folder = tmp_path_factory.mktemp("container")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv/bin/python"
@@ -212,7 +212,7 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 @pytest.mark.slow
 def test_the_light_environment_serves_lists_gets_and_verifies(tmp_path: Path, shipped: Path):
-    """A venv of serve/requirements.txt alone, with cnnzoo as `make serve` installs it."""
+    """Install serve/requirements.txt alone, and cnnzoo as `make serve` does."""
     venv.create(tmp_path / "venv", with_pip=True)
     python, command = tmp_path / "venv/bin/python", tmp_path / "venv/bin/cnnzoo"
     run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "serve/requirements.txt", cwd=tmp_path)
@@ -259,7 +259,7 @@ def test_the_bento_answers_without_torch(bento: str, digits):
 
 
 def test_the_containers_dockerfile_holds_together(built: Path):
-    """As far as it can be told without a Docker engine; the test above goes through its entry point."""
+    """Check it without a Docker engine. The slow test of the Bento runs its entry point."""
     text = (built / "env/docker/Dockerfile").read_text().replace("\\\n", " ")
     steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
     arguments = {word: [rest for name, rest in steps if name == word] for word in ("FROM", "COPY", "USER", "EXPOSE")}

@@ -1,4 +1,4 @@
-"""Two processes and one reach the same weights and count the same images."""
+"""Test that several processes reach the weights of one, and count the same images."""
 
 import json
 import os
@@ -20,7 +20,7 @@ RUN = Path("runs/digits_cnn/version_0")
 
 @pytest.fixture(scope="module")
 def runs(cli: Cli, here: Here, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The same recipe, with augmentation and without dropout, on one and on two processes."""
+    """Train one recipe, with augmentation and without dropout, on one and on two processes."""
     one, two = (tmp_path_factory.mktemp(f"devices{n}") for n in (1, 2))
     fit = ["fit", "--config", "digits", "--trainer.max_epochs", "3", "--trainer.accelerator", "cpu",
            "--data.augmentation.shift", "1", "--data.augmentation.flip", "true"]  # fmt: skip

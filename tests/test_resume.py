@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is, bit for bit, the run that was not."""
+"""Test that a run that was killed and resumed equals an unbroken run, bit for bit."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""The grid search: complete, resumable after a kill, and not stopped by a point that fails."""
+"""Test the grid search: complete, resumable after a kill, and not stopped by a failing point."""
 
 import csv
 import itertools
@@ -256,7 +256,7 @@ def test_a_point_that_was_taken_and_lost_is_run_again(tmp_path: Path):
 
 @pytest.mark.slow
 def test_two_machines_share_a_grid(cli: Cli, tmp_path: Path):
-    """As two processes that know of each other only by the storage's address."""
+    """Two processes share nothing but the URL of the storage."""
     config = write_config(tmp_path, 20, {**RATE, "values": [0.001 * k for k in range(1, 9)]})
     database = tmp_path / "shared.db"
     command = [*CLI, "sweep", "--config", config, "--workers", "1", "--storage", f"sqlite:///{database}", "--output"]

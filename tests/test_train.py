@@ -1,4 +1,4 @@
-"""The command line, as a process of its own."""
+"""Test the commands around training: fit, test, export, predict, preview, summary."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import CLI, Cli, Finished, Here
-from helpers import png, serve
+from helpers import in_process, png, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
@@ -184,29 +184,26 @@ def mistake(done: Finished | subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def test_no_data(cli: Cli, tmp_path: Path):
-    start = time.monotonic()
-    done = cli("fit", "--config", "mnist", cwd=tmp_path, check=False, CNNZOO_DATA="nothing", http_proxy="http://127.0.0.1:9",
-               https_proxy="http://127.0.0.1:9")  # fmt: skip
-    message = mistake(done)
+def test_no_data(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_internet(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_internet)
+    monkeypatch.setenv("CNNZOO_DATA", "nothing")
+    message = mistake(here("fit", "--config", "mnist", cwd=tmp_path))
     assert f"MNIST is not in {tmp_path / 'nothing'}" in message
     assert "Expected there: MNIST/raw/" in message
-    assert time.monotonic() - start < 60
     assert not list(tmp_path.glob("runs/*/*"))
 
 
 def test_an_unknown_class(here: Here, tmp_path: Path):
-    message = mistake(here("fit", "--config", "digits", "--model", "ResNet9000", cwd=tmp_path))
-    assert "ResNet9000" in message
     (tmp_path / "mine.yaml").write_text("model: {class_path: Nonsense}\ndata: {class_path: DigitsDataModule}\n")
     assert "Nonsense" in mistake(here("fit", "--config", "mine.yaml", cwd=tmp_path))
 
 
-def test_an_unknown_config_or_argument(here: Here, tmp_path: Path):
+def test_an_unknown_config(here: Here, tmp_path: Path):
     message = mistake(here("fit", "--config", "digitz", cwd=tmp_path))
     assert "no config digitz: give a YAML file, a run folder, or one of cifar10, " in message
-    message = mistake(here("fit", "--config", "digits", "--model.learning_rat", "1", cwd=tmp_path))
-    assert "learning_rat" in message
 
 
 def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Path):
@@ -241,7 +238,7 @@ def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: P
 
 
 def test_names_are_never_markup_or_mathematics(here: Here, tmp_path: Path):
-    """Brackets mean something to Rich and dollars to matplotlib."""
+    """Rich interprets brackets, and matplotlib interprets dollar signs."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for label, name in enumerate(("a[/b]", "$x_{$", "犬")):
@@ -362,7 +359,7 @@ trainer: {max_epochs: 5}
         done = here(command, "--config", "fruit.yaml", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs/fruit/version_0/metrics.json").read_text())["accuracy"] > 0.9
-    with serve(tmp_path / "zoo") as client:
+    with in_process(tmp_path / "zoo") as client:
         assert client.get("/models").json()["models"][0]["classes"] == ["lemon", "lime", "plum"]
         for name, colour in colours.items():
             picture = png(np.full((70, 50, 3), colour, np.uint8), "JPEG")
@@ -378,7 +375,7 @@ trainer: {max_epochs: 5}
 @pytest.mark.data
 @pytest.mark.slow
 def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path):
-    """One epoch of the lecture's recipe; the first 1,000 test images over HTTP get the classes torch gives."""
+    """Train for one epoch. The service gives the first 1,000 test images the same classes as torch."""
     from cnnzoo.datamodules import MNISTDataModule
     from cnnzoo.models import MNISTCNN
 
@@ -402,7 +399,7 @@ def test_real_mnist_from_config_to_http(data_dir: Path, cli: Cli, tmp_path: Path
 
 
 def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_path: Path, monkeypatch, caplog, digits):
-    """A few pictures of two classes, from the weights of a network of ten: all but the last layer are taken."""
+    """Fine-tune a network of ten classes for two classes. All layers but the last keep their weights."""
     monkeypatch.setenv("CNNZOO_ZOO", str(trained / "zoo"))
     for image, label in list(zip(*digits, strict=True))[:120]:
         path = tmp_path / "few/train" / ("odd" if label % 2 else "even") / f"{len(list(tmp_path.rglob('*.png')))}.png"
@@ -496,7 +493,7 @@ def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Pat
 
 
 def test_a_run_belongs_to_its_recipe(here: Here, tmp_path: Path, digits):
-    """Two recipes with one name: each command takes the run of the recipe that it is given."""
+    """Two recipes have the same name. Each command uses the run of its own recipe."""
     for recipe in ("digits", "digits_lecture"):
         done = here("fit", "--config", recipe, "--trainer.max_epochs", "1", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -22,7 +22,10 @@ def tables(found: list[Entry]) -> dict[str, dict[str, list[float]]]:
 
 def is_stale(found: list[Entry]) -> bool:
     """Return whether the plot is missing or was drawn from other figures. Its PNG Description holds them as JSON."""
-    return not PLOT.is_file() or Image.open(PLOT).info.get("Description") != json.dumps(tables(found))
+    if not PLOT.is_file():
+        return True
+    with Image.open(PLOT) as image:
+        return image.info.get("Description") != json.dumps(tables(found))
 
 
 def draw(found: list[Entry]) -> None:

@@ -3,11 +3,9 @@
 import contextlib
 import functools
 import http.server
-import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
-from helpers import change_one_byte, done, refused, serve
+from helpers import change_one_byte, done, listening, refused, web_server
 
 from cnnzoo.commands import get
 
@@ -24,7 +22,7 @@ PLACE = "digits_cnn/2/model.onnx"
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):
-    """Python's file server, which knows no ranges, and one that breaks off after `limit` bytes if it has one."""
+    """Python's file server, without ranges. With a `limit`, it knows ranges and breaks off after `limit` bytes."""
 
     limit: int | None = None
     asked: list[str]
@@ -47,14 +45,10 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(copied: Path) -> Iterator[tuple[str, type[Ranges]]]:
-    """The zoo folder on a plain web server: its address, and the handler's class."""
+    """Serve the zoo folder from a plain web server. Yield its URL and its handler class."""
     handler = type("Handler", (Ranges,), {"asked": []})
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=str(copied / "zoo"))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
+    with web_server(functools.partial(handler, directory=str(copied / "zoo"))) as url:
+        yield url, handler
 
 
 @pytest.mark.parametrize("kind", ["service", "web", "folder"])
@@ -62,7 +56,7 @@ def test_one_changed_byte_is_refused_by_get(copied: Path, web: tuple, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     if kind == "service":
-        with serve(copied / "zoo", CNNZOO_RESCAN="0") as client:
+        with listening(copied / "zoo", rescan=0) as client:
             change_one_byte(copied / "zoo" / PLACE)  # after the service has looked at it
             text = refused("get", "digits_cnn", "--from", str(client.base_url), cwd=other)
             assert "503" in text
@@ -96,7 +90,8 @@ def test_get_from_any_web_server_takes_the_newest_and_nothing_twice(web: tuple, 
     assert "has no model pets" in refused("get", "pets", "--from", address, cwd=other)
 
 
-def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path):
+def test_get_goes_on_where_it_was_broken_off(web: tuple, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(get.time, "sleep", lambda seconds: None)  # between two tries
     address, handler = web
     other = tmp_path / "other"
     other.mkdir()
@@ -121,12 +116,8 @@ def test_get_does_not_replace_another_file(web: tuple, copied: Path, tmp_path: P
 
 def test_get_from_what_is_no_source(tmp_path: Path):
     assert "has no SHA256SUMS" in refused("get", "digits_cnn", "--from", str(tmp_path), cwd=tmp_path)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    text = refused("get", "digits_cnn", "--from", f"http://127.0.0.1:{server.server_port}", cwd=tmp_path)
-    server.shutdown()
+    with web_server(functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))) as url:
+        text = refused("get", "digits_cnn", "--from", url, cwd=tmp_path)
     assert "neither a service of cnnzoo nor a zoo folder" in text
 
 
@@ -152,16 +143,16 @@ def test_get_notes_a_file_that_was_not_listed(copied: Path, tmp_path: Path):
     assert "1 file verified" in done("verify", cwd=other)
 
 
-def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path):
+def test_the_key_goes_to_who_asks_for_it(web: tuple, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     address, handler = web
     handler.do_GET = lambda self: (self.asked.append(str(self.headers.get("Authorization"))), self.send_error(404))
-    key = {**os.environ, "CNNZOO_API_KEY": "secret"}
-    words = [*COMMAND, "get", "digits_cnn@1", "--from"]
-    assert subprocess.run([*words, address], cwd=tmp_path, env=key, capture_output=True).returncode == 1
+    monkeypatch.setenv("CNNZOO_API_KEY", "secret")
+    refused("get", "digits_cnn@1", "--from", address, cwd=tmp_path)
     assert set(handler.asked) == {"None"}
-    with serve(trained / "zoo", CNNZOO_API_KEY="secret") as client:
+    with listening(trained / "zoo", api_key="secret") as client:
         url = str(client.base_url)
-        assert subprocess.run([*words, url], cwd=tmp_path, env=key).returncode == 0
+        done("get", "digits_cnn@1", "--from", url, cwd=tmp_path)
+        monkeypatch.delenv("CNNZOO_API_KEY")
         assert "asks for a key" in refused("get", "digits_cnn@2", "--from", url, cwd=tmp_path)
 
 
@@ -209,7 +200,7 @@ def test_a_failed_get_keeps_an_empty_zoo_folder(copied: Path, tmp_path: Path):
 
 
 def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A lock file that is deleted and made again would be two locks, held by two processes at the same time."""
+    """If the lock file were deleted and made again, two processes could hold the lock at the same time."""
     locks: list[Path] = []
 
     class Recorded(FileLock):

@@ -1,4 +1,4 @@
-"""The card: what is accepted, and how what is not is refused."""
+"""Test which model cards are accepted, and the errors of the others."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_entries_of_a_later_minor_release_are_passed_over():
 
 
 def test_schema_1_is_read_with_its_fields_renamed():
-    """Files of release 0.1 are out there: license, limitations and precision had other names."""
+    """Files of release 0.1 have other names for license, limitations and precision."""
     old = {**GOOD, "schema": 1, "dataset": {"name": "x", "licence": "CC0"}}
     for name in ("license", "limitations", "precision"):
         del old[name]

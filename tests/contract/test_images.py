@@ -1,4 +1,4 @@
-"""From the bytes of a picture to a network's input."""
+"""Test the path from the bytes of an image to a network's input."""
 
 import io
 
@@ -41,7 +41,7 @@ def test_exif_orientation_is_obeyed():
 
 
 def test_resizing_is_antialiased():
-    """A fine checkerboard becomes grey, not a pattern of what happened to be hit."""
+    """A fine checkerboard becomes an even grey, not a moiré pattern."""
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
     small = fit(Image.fromarray(board), (1, 32, 32))
     assert np.abs(small.astype(int) - 127).max() < 12
@@ -169,7 +169,7 @@ def test_framed_pictures_of_the_networks_size_are_left_alone(digits):
 
 @pytest.mark.data
 def test_mnist_images_come_through_their_own_framing_almost_unchanged(data_dir):
-    """Enlarged, inverted and put anywhere on a page, a digit comes back where MNIST had it."""
+    """Enlarge a digit, invert it and paste it anywhere on a page: framing returns MNIST's own image."""
     from cnnzoo.datamodules import MNISTDataModule
 
     digits = MNISTDataModule(data_dir).load(train=True)[0][:300, 0].numpy()
@@ -194,7 +194,7 @@ def test_the_ink_is_cropped_to_its_extent():
 
 @pytest.mark.parametrize("size", [(20, 60_000), (60_000, 20), (50, 20_000), (5000, 5000)])
 def test_no_shape_of_page_costs_much(size: tuple[int, int]):
-    """A few kilobytes of PNG may not make the framing allocate gigabytes."""
+    """A PNG of a few kilobytes must not make the framing allocate gigabytes."""
     import tracemalloc
 
     page = Image.new("L", size, 255)

@@ -1,4 +1,4 @@
-"""The zoo folder: names, versions, atomic additions and checksums, on real files."""
+"""Test the zoo folder's names, versions, atomic additions and checksums on real files."""
 
 import hashlib
 import os

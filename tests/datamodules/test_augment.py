@@ -74,7 +74,7 @@ def test_a_negative_shift_is_an_error():
 
 
 def test_turning_and_zooming_are_what_scipy_makes_of_them():
-    """One image at a time, by scipy's own interpolation, from the angle and factor that were drawn."""
+    """Compare each image with scipy's interpolation, for the same random angle and factor."""
     out = Augmentation(rotate=20, zoom=0.2, shift=1.5, flip=True, fill="black")(IMAGES, (3, 1, 4), 0, 1)
     rng = np.random.default_rng((3, 1, 4))
     flipped = rng.random(16) < 0.5

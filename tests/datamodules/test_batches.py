@@ -1,4 +1,4 @@
-"""Order and sharding: what must hold for any size, batch and number of devices."""
+"""Test order and sharding for any dataset size, batch size and number of devices."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ def dataset(n: int) -> ImageDataset:
 
 
 def epoch(n: int, batch: int, shuffle: bool, world: int, seed: int = 0, epoch: int = 0) -> list[list[np.ndarray]]:
-    """The batches of every rank."""
+    """Return the batches of every rank."""
     out = []
     for rank in range(world):
         batches = Batches(dataset(n), batch, shuffle, seed, rank, world)

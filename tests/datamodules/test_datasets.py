@@ -1,4 +1,4 @@
-"""The datasets: values, splits, caches, and what is said when there is no data."""
+"""Test the datasets' values, splits and caches, and the errors of missing data."""
 
 import gzip
 import shutil
@@ -20,7 +20,7 @@ from cnnzoo.datamodules.cifar10 import CLASSES, encoding
 
 
 def write_mnist(folder: Path, train: int, test: int) -> None:
-    """Small files in MNIST's own IDX format, as torchvision lays them out."""
+    """Write small files in MNIST's IDX format, in torchvision's layout."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def write_mnist(folder: Path, train: int, test: int) -> None:
 
 
 def write_class_folders(folder: Path, classes: tuple[str, ...], per_class: int, suffix: str = ".png", **save) -> None:
-    """Images whose colour tells the class, in folders of their own."""
+    """Write a folder per class, of images whose colour tells the class."""
     rng = np.random.default_rng(len(folder.name))
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)

@@ -8,7 +8,7 @@ from cnnzoo.models.metrics import classification_metrics, confusions, wilson
 
 
 def drawn(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and labels drawn from their softmax: perfectly calibrated."""
+    """Return logits, and labels drawn from their softmax: perfectly calibrated."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(n, 5, generator=generator)
     return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]

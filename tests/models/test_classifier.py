@@ -7,7 +7,8 @@ import torch
 from lightning import Trainer
 
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import DigitsCNN
+from cnnzoo.models import DigitsCNN, create_model
+from cnnzoo.models.compatibility import check_checkpoint
 from cnnzoo.models.optimization import SCHEDULES, Schedule, learning_rate_factor
 
 
@@ -82,3 +83,13 @@ def test_data_of_another_shape_or_other_classes_is_an_error_before_training():
         quiet(max_epochs=1).fit(DigitsCNN(input_shape=(1, 16, 16)), DigitsDataModule())
     with pytest.raises(ValueError, match="has 3 outputs, DigitsDataModule has 10 classes"):
         quiet(max_epochs=1).fit(DigitsCNN(num_classes=3), DigitsDataModule())
+
+
+def test_a_checkpoint_is_checked_without_a_trainer():
+    model = create_model("digits_cnn")
+    checkpoint = {"network": "DigitsCNN", "hyper_parameters": {}, "state_dict": model.state_dict()}
+    check_checkpoint(model, checkpoint)
+    checkpoint["train_sums"] = torch.zeros(3)
+    model.on_load_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match="the checkpoint's DigitsCNN differs in size"):
+        check_checkpoint(create_model("digits_cnn", hidden=3), checkpoint)

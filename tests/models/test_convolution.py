@@ -1,4 +1,4 @@
-"""Convolution is what the lecture says it is, shown on torch's own operations."""
+"""Test the lecture's statements about convolution against torch's operations."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ coefficients = st.lists(st.integers(-9, 9), min_size=1, max_size=6)
 
 
 def flipped_cross_correlation(x: list[int], w: list[int]) -> np.ndarray:
-    """torch's conv1d (a cross-correlation) with the kernel flipped and m - 1 zeros on both sides."""
+    """Convolve with torch's conv1d (a cross-correlation): flip the kernel, and pad with m - 1 zeros on both sides."""
     signal = torch.tensor(x, dtype=torch.float64)[None, None]
     kernel = torch.tensor(w, dtype=torch.float64).flip(0)[None, None]
     return F.conv1d(signal, kernel, padding=len(w) - 1)[0, 0].numpy()

@@ -1,4 +1,4 @@
-"""The lecture's networks, and the arguments it invites one to vary."""
+"""Test the lecture's networks and their arguments."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_parameters_are_the_lectures(name: str, parameters: int, shape: tuple[in
 
 
 def test_mnist_is_the_lectures_pytorch_network_in_every_number():
-    """The lecture's forward written out with this network's weights."""
+    """Compare with the lecture's forward pass, written out, for the same weights."""
     torch.manual_seed(0)
     model = MNISTCNN().eval()
     w = dict(model.network.state_dict())

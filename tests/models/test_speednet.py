@@ -155,8 +155,11 @@ def test_training_leaves_the_whitening_and_the_norms_scales_alone():
 
 def test_fitting_without_training_images_says_what_is_missing():
     loader = torch.utils.data.DataLoader([(images(1)[0], 0)])
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+    )
     with pytest.raises(ValueError, match="fit it with an ImageDataModule"):
-        Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False).fit(SpeedNet(**TINY), loader)
+        trainer.fit(SpeedNet(**TINY), loader, loader)
 
 
 def test_too_many_groups_for_the_image():

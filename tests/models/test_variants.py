@@ -73,7 +73,7 @@ def test_int8_takes_its_ranges_from_as_few_images_as_there_are(network: tuple):
 
 
 def test_int8_weights_do_not_overflow_where_products_are_summed_in_16_bits(network: tuple):
-    """As on x86 without VNNI: two products of an activation (0-255) and a weight, added up."""
+    """x86 without VNNI adds two products of an activation (0-255) and a weight."""
     proto, images = network
     smaller = to_int8(proto, images[:64])
     weights = [w for tensor in smaller.graph.initializer if (w := onnx.numpy_helper.to_array(tensor)).dtype == np.int8]

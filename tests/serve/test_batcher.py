@@ -1,4 +1,4 @@
-"""Micro-batching: each request gets its own answer, whichever requests share its batch."""
+"""Test that each request gets its own answer, whichever requests share its batch."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ def anyio_backend() -> str:
 
 
 class Network:
-    """Stands for one: its answers tell which images they are of, and it keeps what it was given."""
+    """Fake network: its outputs equal its inputs, and it records the sizes of its batches."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""Clients of the service: NVIDIA's client for Triton, unmodified, and this project's own."""
+"""Test the service with NVIDIA's Triton client, unmodified, and with this project's client."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ MODEL = "digits_cnn"
 
 @pytest.fixture(scope="module")
 def expected(served: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and probabilities of the held-out digits, from the downloaded file."""
+    """Return logits and probabilities of the held-out digits, computed from the downloaded file."""
     session = ort.InferenceSession(served.get(f"/models/{MODEL}.onnx").content)
     logits, probabilities = session.run(["logits", "probabilities"], {"images": digits[0].numpy()})
     return logits, probabilities
@@ -80,7 +80,7 @@ def test_triton_asks_for_classes(server: triton.InferenceServerClient, digits, e
 
 
 def test_triton_sends_raw_pixels(served: httpx.Client, digits, expected):
-    """`InferenceServerClient` cannot send these, but its protocol has them."""
+    """Send raw pixels, which Triton's protocol allows but `InferenceServerClient` cannot send."""
     pixels = digits[0][:3].numpy().tobytes()
     answer = served.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
     length = int(answer.headers["Inference-Header-Content-Length"])
@@ -166,7 +166,7 @@ def test_infer_arrays(own: Client, digits, expected):
 
 @pytest.mark.parametrize("had", [0, 1000, None])
 def test_download_a_model_or_the_rest_of_it(own: Client, served: httpx.Client, tmp_path: Path, had: int | None):
-    """From the start, after an interruption, and after an interruption at the very end."""
+    """Download from the start, from byte 1,000, and when all bytes are there already."""
     whole = served.get(f"/models/{MODEL}.onnx")
     path = tmp_path / "new/model.onnx"
     if had != 0:

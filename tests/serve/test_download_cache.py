@@ -1,4 +1,4 @@
-"""Downloads in a cache: a changed file must never be served from an old copy."""
+"""Test the cache headers of downloads: a cache must ask before it serves a copy."""
 
 import shutil
 from pathlib import Path

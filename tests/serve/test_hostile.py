@@ -1,21 +1,20 @@
-"""Hostile requests. After each, the service answers as before."""
+"""Test hostile requests. After each test, the service still answers."""
 
 import io
 import json
 import pickle
 import socket
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from helpers import error, png, serve
+from helpers import error, png, serve, web_server
 from PIL import Image, PngImagePlugin
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -40,7 +39,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def seven(size: int = 64) -> Image.Image:
-    """A dark seven on white paper."""
+    """Draw a dark seven on white paper."""
     page = np.full((size, size), 255, np.uint8)
     page[size // 8 : size // 4, size // 4 : -size // 4] = 0
     for y in range(size // 4, size - size // 8):
@@ -101,7 +100,7 @@ def _with_text() -> PngImagePlugin.PngInfo:
 
 
 def interlaced() -> bytes:
-    """One pixel, in Adam7's seven passes, which Pillow cannot write."""
+    """Return an interlaced PNG of one pixel. Pillow cannot write interlaced files."""
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
@@ -154,7 +153,7 @@ def test_a_bomb_is_not_lit(client: httpx.Client, width: int, height: int):
 
 
 def raw(client: httpx.Client, request: bytes, wait: float = 20) -> bytes:
-    """What the service answers to the very bytes, until it closes or says nothing for a while."""
+    """Send bytes as they are. Return the answer until the service closes or is silent for `wait` seconds."""
     with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=wait) as connection:
         connection.sendall(request)
         answer = b""
@@ -168,7 +167,7 @@ def raw(client: httpx.Client, request: bytes, wait: float = 20) -> bytes:
 
 @pytest.mark.slow
 def test_a_slow_body_is_given_up(trained: Path):
-    """One byte at a time would take for ever; others are answered meanwhile."""
+    """A client sends one byte at a time. Others are answered meanwhile."""
     with serve(trained / "zoo", CNNZOO_TIMEOUT="2") as own:
         port = own.base_url.port or 0
         with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
@@ -194,9 +193,9 @@ def _lines(headers: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"NONSENSE\r\n\r\n",
-        b"GET /models HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 200_000 + b"\r\n\r\n",
+        b"GET /models HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 200_000 + b"\r\nConnection: close\r\n\r\n",
         b"GET " + b"/a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST " + INFER.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         b"POST " + INFER.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
@@ -250,7 +249,7 @@ def test_json_of_every_bad_kind_is_400(served: httpx.Client, body: bytes):
 
 
 def test_a_long_boundary_is_cheap(served: httpx.Client):
-    """CVE-2024-9056: dashes behind a boundary, each looked at over and over."""
+    """CVE-2024-9056: a parser that rescans the dashes behind a boundary takes quadratic time."""
     start = time.monotonic()
     for boundary in ("x" * 60_000, "x"):
         body = f"--{boundary}".encode() + b"-" * 8_000_000 + b"\r\n"
@@ -264,7 +263,7 @@ def test_a_long_boundary_is_cheap(served: httpx.Client):
 
 
 class Trap:
-    """Unpickled, it makes a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -296,7 +295,7 @@ def test_a_pickle_is_never_loaded(served: httpx.Client, tmp_path: Path):
 
 
 def test_no_address_is_fetched(served: httpx.Client):
-    """CVE-2025-54381: an address where a picture or an array is expected."""
+    """CVE-2025-54381: a URL in place of an image or an array."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -305,10 +304,8 @@ def test_no_address_is_fetched(served: httpx.Client):
             self.send_response(200)
             self.end_headers()
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/secret.png"
+    with web_server(Handler) as address:
+        url = f"{address}/secret.png"
         for path in (PREDICT, "/classify", INFER):
             for kind in ("multipart/form-data; boundary=b", "application/json", "text/plain", "image/png"):
                 form = f'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{url}\r\n--b--\r\n'
@@ -319,7 +316,4 @@ def test_no_address_is_fetched(served: httpx.Client):
         assert served.post(PREDICT, data=data).status_code == 415
         assert served.get("/models", params={"url": url}, headers={"Referer": url}).status_code == 200
         time.sleep(0.3)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert asked == []

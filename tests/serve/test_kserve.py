@@ -1,4 +1,4 @@
-"""KServe's own Python client, as it is, in an environment of its own: its requirements are not this project's."""
+"""Test the service with KServe's Python client, unmodified, in a virtual environment of its own."""
 
 import json
 import subprocess

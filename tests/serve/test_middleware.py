@@ -1,4 +1,4 @@
-"""The middleware around any application: errors in one form, limits on bodies and time."""
+"""Test the middleware around a small app: error format, body limits and deadlines."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ async def test_a_body_up_to_the_limit_is_read_and_none_beyond():
 
 
 async def test_one_more_than_may_be_is_the_one_that_is_refused():
-    """Not one that was there before it, whose body comes in pieces."""
+    """An earlier request whose body still arrives in pieces is not refused."""
     app = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), 1000, 1000, requests=1)
     go_on = anyio.Event()
     answer = None

@@ -1,4 +1,4 @@
-"""The OpenAPI description: valid, equal to the routes and limits in the code, and kept by the service."""
+"""Test the OpenAPI description: it is valid, equals the code's routes and limits, and the service keeps to it."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -155,7 +155,7 @@ def test_the_service_keeps_to_it(case: schemathesis.Case, served: httpx.Client):
 
 @pytest.mark.slow
 def test_its_memory_is_flat_afterwards(served: httpx.Client):
-    """Runs after the requests above, and sends as many once more."""
+    """Measure memory after the requests of the test above, and again after 4,000 more."""
     before = sum(p.memory_info().rss for p in server_processes(served))
     for _ in range(2000):
         served.post("/v2/models/digits_cnn/infer", content=b"\0" * 64, headers={"Inference-Header-Content-Length": "0"})

@@ -1,4 +1,4 @@
-"""More than the service can do; shut down while at it; killed while at it."""
+"""Test the service under overload, at shutdown under load, and after its worker is killed."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,10 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import free_port, serve, server_processes, started
+from helpers import copy_of_export, free_port, serve, server_processes, started
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +34,13 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     folder = tmp_path_factory.mktemp("busy") / "zoo"
     shutil.copytree(trained / "zoo", folder)
     card = ModelCard("mnist_cnn", 1, tuple("0123456789"), (1, 28, 28), "mnist")
-    write(to_onnx(create_model("mnist_cnn")), card, folder)
+    write(copy_of_export("mnist_cnn"), card, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def asked(zoo: Path) -> list[tuple[bytes, np.ndarray]]:
-    """A few requests, and the probabilities that onnxruntime gives alone."""
+    """Return a few requests, and the probabilities that ONNX Runtime gives without the service."""
     session = ort.InferenceSession(zoo / "mnist_cnn/1/model.onnx")
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 256, (IMAGES, 1, 28, 28), dtype=np.uint8) for _ in range(4)]
@@ -54,7 +53,7 @@ def right(response: httpx.Response, expected: np.ndarray) -> bool:
 
 
 def test_ten_times_what_it_can_do(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):
-    """Requests keep coming at ten times the rate it can answer, whether it answers or not."""
+    """Send requests at ten times the rate that it can answer, without waiting for answers."""
     with serve(zoo, CNNZOO_MAX_QUEUE="2048") as client:
         start = time.monotonic()
         for body, expected in asked * 5:
@@ -76,7 +75,7 @@ def test_ten_times_what_it_can_do(zoo: Path, asked: list[tuple[bytes, np.ndarray
 async def _flood(
     url: httpx.URL, asked: list[tuple[bytes, np.ndarray]], rate: float, seconds: float
 ) -> list[tuple[int, float, bool]]:
-    """(status, seconds, whether the answer is right or the refusal says when to come back) of each request."""
+    """Return (status, seconds, fine) of each request. Fine: a correct answer, or a refusal with Retry-After."""
     outcomes: list[tuple[int, float, bool]] = []
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
@@ -98,7 +97,7 @@ async def _flood(
 
 
 def test_every_answer_is_right_whoever_asks_at_once(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):
-    """64 clients, two networks, different images in requests of different sizes."""
+    """64 clients send different images to two networks, in requests of different sizes."""
     digits = ort.InferenceSession(zoo / "digits_cnn/2/model.onnx")
     mnist = ort.InferenceSession(zoo / "mnist_cnn/1/model.onnx")
 
@@ -123,7 +122,7 @@ def test_every_answer_is_right_whoever_asks_at_once(zoo: Path, asked: list[tuple
 
 @contextlib.contextmanager
 def service(zoo: Path, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client, Path]]:
-    """Its process too, and its log."""
+    """Start the service with a JSON log. Yield its process, a client and the path of its log."""
     port = free_port()
     log = zoo.parent / f"log-{port}"
     with log.open("w") as out:
@@ -142,7 +141,7 @@ def service(zoo: Path, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], ht
 
 
 def test_sigterm_under_load_loses_nothing(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):
-    """Each request that the service began is answered in full and right; then it ends with 0."""
+    """Each request that the service began gets a full and correct answer. Then the service exits with 0."""
     answered: dict[str, bool] = {}
 
     async def load(url: httpx.URL, process: subprocess.Popen[bytes]) -> None:
@@ -188,7 +187,7 @@ def test_a_killed_worker_is_replaced(zoo: Path, asked: list[tuple[bytes, np.ndar
 
 
 def test_in_a_container_a_killed_worker_ends_the_service(zoo: Path):
-    """BentoML leaves starting it anew to the container's supervisor; for that it must end, and not with 0."""
+    """In a container, BentoML does not restart a worker. The service must exit with an error for the supervisor."""
     with service(zoo, BENTOML_CONTAINERIZED="1") as (process, client, log):
         (worker,) = (p for p in server_processes(client) if p.pid != process.pid)
         worker.kill()

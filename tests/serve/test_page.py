@@ -1,4 +1,4 @@
-"""The web page in a real browser, over a real service."""
+"""Test the web page in a real browser."""
 
 import contextlib
 import hashlib
@@ -15,13 +15,12 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers import CHROMIUM, png, serve
+from helpers import copy_of_export, listening, png
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.browser
 
@@ -46,23 +45,15 @@ HAND = {
 
 @pytest.fixture(scope="module")
 def service(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A trained digits network in two versions, and untrained ones of MNIST's and CIFAR-10's size."""
+    """Serve a trained digits network in two versions, and untrained networks for MNIST and CIFAR-10."""
     zoo = tmp_path_factory.mktemp("page") / "zoo"
     shutil.copytree(trained / "zoo", zoo)
-    write(to_onnx(create_model("mnist_cnn")), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
+    write(copy_of_export("mnist_cnn"), ModelCard("mnist_cnn", 1, DIGITS, (1, 28, 28), "mnist"), zoo)
     cifar10 = {"name": "CIFAR-10", "variant": "JPEG q75"}
     card = ModelCard("cifar10_cnn", 1, PHOTOS, (3, 32, 32), dataset=cifar10, metrics={"accuracy": 0.8, "n": 10_000})
-    write(to_onnx(create_model("cifar10_cnn")), card, zoo)
-    with serve(zoo) as client:
+    write(copy_of_export("cifar10_cnn"), card, zoo)
+    with listening(zoo) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 Visit = Callable[..., contextlib.AbstractContextManager[Page]]
@@ -70,14 +61,14 @@ Visit = Callable[..., contextlib.AbstractContextManager[Page]]
 
 @pytest.fixture
 def visit(browser: Browser, service: httpx.Client) -> Visit:
-    """Opens the page; in the end nothing was asked of another address, and the console has no error."""
+    """Open the page. At the end, check that it sent no request elsewhere and that the console has no error."""
 
     @contextlib.contextmanager
     def visit(
         at: httpx.Client = service, errors: str = "", script: str = "", listing: str = "", **options: Any
     ) -> Iterator[Page]:
-        """`errors`: a pattern of those that the browser is to log. `script` runs before the page's own.
-        `listing`: what `/models` answers, in place of the service's own."""
+        """`errors`: pattern of the console errors to expect. `script`: runs before the page's own scripts.
+        `listing`: replaces the answer of `/models`."""
         context = browser.new_context(**{**DESKTOP, **options})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
@@ -105,8 +96,8 @@ def prediction(page: Page, model: str) -> Any:
     return page.locator(".prediction", has=page.get_by_role("heading", name=model, exact=True))
 
 
-def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
-    """With the mouse, as a hand would: pressed, moved and let go."""
+def draw(page: Page, strokes: list[list[tuple[int, int]]], steps: int = 2) -> None:
+    """Draw with the mouse. `steps` is the number of moves between two corners."""
     pad = page.locator(".pad")
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
@@ -116,7 +107,7 @@ def draw(page: Page, strokes: list[list[tuple[int, int]]]) -> None:
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            page.mouse.move(*point, steps=6)
+            page.mouse.move(*point, steps=steps)
         page.mouse.up()
 
 
@@ -197,13 +188,13 @@ window.fetch = async (path, options) => {
 
 def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: Visit, tmp_path: Path):
     with visit(script=SLOW) as page:
-        draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]])
+        draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]], steps=8)  # more than a hundred moves
         page.keyboard.press("Escape")
         draw(page, HAND["7"])
         expect(page.get_by_role("status")).to_contain_text("digits_cnn: 7")
         flights = page.evaluate("({...flights, last: Object.values(flights.last).map((b) => [...new Uint8Array(b)])})")
         assert flights["most"] == 1
-        assert flights["sent"] < 40  # of more than a hundred moves
+        assert flights["sent"] < 40
         with page.expect_download() as download:
             page.locator("#draw").get_by_role("button", name="Save image").click()
         drawing = list(download.value.path().read_bytes())
@@ -219,7 +210,7 @@ def test_what_was_cleared_gets_no_late_answer(visit: Visit):
 
 
 def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Path):
-    """Chosen, dropped and pasted; as PNG, as JPEG, and as what the browser has to convert."""
+    """Choose a PNG, drop a JPEG and paste a WebP, which the browser has to convert."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
     contents = [png(pixels[0]), png(pixels[1], "JPEG"), png(pixels[2], "WEBP")]
     give = """([bytes, type, kind]) => {
@@ -272,7 +263,7 @@ def test_every_example_can_be_clicked(visit: Visit):
 
 
 def test_the_models_that_come_along_know_a_drawn_digit_and_a_photo(visit: Visit, shipped: Path):
-    with serve(shipped) as own, visit(at=own) as page:
+    with listening(shipped) as own, visit(at=own) as page:
         for digit in "37":
             draw(page, HAND[digit])
             for model in ("digits_cnn", "mnist_cnn", "mnist_speednet"):
@@ -339,7 +330,7 @@ def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
 
 
 def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
-    """With a file name that a shell has to be told of."""
+    """The file's name has characters that a shell needs quoted."""
     photo = tmp_path / "it's $HOME.png"
     photo.write_bytes(png(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)))
     with visit() as page:
@@ -392,7 +383,7 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
 def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
     shutil.copytree(trained / "zoo", tmp_path / "zoo")
     key = "a-very-secret-key"
-    with serve(tmp_path / "zoo", CNNZOO_API_KEY=key) as locked:
+    with listening(tmp_path / "zoo", api_key=key) as locked:
         assert locked.get("/models").status_code == 401
         with visit(locked, errors="status of 401") as page:
             dialog = page.get_by_role("dialog", name="API key needed")
@@ -422,7 +413,7 @@ def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path,
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core finds that keeps people out."""
+    """Return the serious and critical accessibility violations that axe-core finds."""
     found = Axe().run(page).response
     assert found["passes"] or found["violations"]
     return [
@@ -433,8 +424,15 @@ def serious(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("device", "scheme"),
+    [
+        pytest.param(DESKTOP, "light", id="desktop-light"),
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(DESKTOP, "dark", id="desktop-dark", marks=pytest.mark.slow),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_keeps_people_out(visit: Visit, scheme: str, device: dict, tmp_path: Path):
     fake = tmp_path / "holiday.png"
     fake.write_text("hello")
@@ -451,7 +449,7 @@ def test_nothing_keeps_people_out(visit: Visit, scheme: str, device: dict, tmp_p
 
 
 def test_with_a_finger_on_a_phone(visit: Visit):
-    """The page stays where it is, and the answer is in sight while the finger draws."""
+    """Drawing with a finger does not scroll the page, and the answer stays in view."""
     with visit(**PHONE) as page:
         expect(page.locator(".answered")).to_have_count(3)
         box = page.locator(".pad").bounding_box()
@@ -469,6 +467,7 @@ def test_with_a_finger_on_a_phone(visit: Visit):
 
 def test_with_the_keyboard_alone(visit: Visit):
     with visit() as page:
+        page.on("filechooser", lambda _: None)  # from here on: to intercept the dialog takes Chromium a moment
         expect(page.locator(".answered")).to_have_count(3)
 
         def focused(selector: str) -> bool:

@@ -1,4 +1,4 @@
-"""The files of the web page over HTTP, and the network inputs that it shows."""
+"""Test the files of the web page over HTTP, and the network inputs that it shows."""
 
 import base64
 import http.client
@@ -115,7 +115,8 @@ def test_the_example_photos_are_those_that_the_page_offers():
     names = re.findall(r'"(\w+)"', (FOLDER / "photo.js").read_text().partition("EXAMPLES = [")[2].partition("]")[0])
     assert {f"examples/{name}.png" for name in names} == {name for name in FILES if name.startswith("examples/")}
     for name in names:
-        assert Image.open(FOLDER / f"examples/{name}.png").size == (32, 32)
+        with Image.open(FOLDER / f"examples/{name}.png") as image:
+            assert image.size == (32, 32)
 
 
 def test_a_closed_card_shows_facts_that_a_model_card_has():

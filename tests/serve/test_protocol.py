@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over the running service."""
+"""Test the Open Inference Protocol over HTTP."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The zoo folder changes while the service runs."""
+"""Test changes of the zoo folder while the service runs."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ RAW = {"Inference-Header-Content-Length": "0"}
 
 @pytest.fixture
 def zoo(tmp_path: Path, trained: Path) -> Path:
-    """One model, version 1."""
+    """Return a zoo with version 1 of one model."""
     shutil.copytree(trained / "zoo/digits_cnn/1", tmp_path / "zoo/digits_cnn/1")
     return tmp_path / "zoo"
 
@@ -40,7 +40,7 @@ def running(zoo: Path) -> Iterator[httpx.Client]:
 
 
 def place(zoo: Path, version: int, source: Path, name: str = "digits_cnn", spoil: Callable | None = None) -> Path:
-    """The model in `source` as another version, put there in one step as `cnnzoo export` does."""
+    """Add the model in `source` as another version, with an atomic rename like `cnnzoo export`."""
     proto = onnx.load(source)
     for entry in proto.metadata_props:
         if entry.key == CARD_KEY:
@@ -68,7 +68,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_versions_come_and_go_without_a_dropped_request(running: httpx.Client, zoo: Path):
-    """Four clients ask all the time; every answer is right for the version that it names."""
+    """Four clients send requests throughout. No request fails."""
     answers: list[tuple[int, str]] = []
     stop = threading.Event()
 
@@ -135,7 +135,7 @@ def test_a_changed_file_is_taken_in_if_it_is_good(running: httpx.Client, zoo: Pa
 
 
 def test_more_models_than_may_be_loaded(zoo: Path):
-    """All are served, and a bad file is refused before a request asks for it."""
+    """All are served. A bad file is refused before a request needs it."""
     first = zoo / "digits_cnn/1/model.onnx"
     for n in range(2, 8):
         place(zoo, 1, first, name=f"digits_{n}")

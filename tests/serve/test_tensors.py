@@ -1,4 +1,4 @@
-"""The protocol's bytes: binary tensors, raw pixels, classification; and whatever a stranger may send."""
+"""Test the protocol's bytes: binary tensors, raw pixels, classification, and arbitrary input."""
 
 import json
 import struct
@@ -136,7 +136,7 @@ headers = st.none() | st.sampled_from(["0", "1", "64", "200"]) | st.text(max_siz
 
 
 def harmless(body: bytes, header_length: str | None) -> None:
-    """Either a call for this network or a refusal that is the client's fault; never anything else."""
+    """Check that a body is read as a call for this network or refused with 400."""
     call = refused = None
     try:
         call = read(body, header_length, CARD)
@@ -165,7 +165,7 @@ def test_any_bytes(body: bytes, header_length: str | None):
 @settings(max_examples=1000, deadline=None)
 @given(st.data())
 def test_anything_that_resembles_a_call(data: st.DataObject):
-    """A right call, of which some parts are something else."""
+    """Draw a valid call, and replace some of its parts."""
 
     def maybe(right: object) -> object:
         return data.draw(st.just(right) | st.just(right) | st.just(right) | json_values)

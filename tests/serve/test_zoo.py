@@ -1,11 +1,10 @@
-"""The models of a zoo folder: which are served, which are refused and why."""
+"""Test which files of a zoo folder are served, which are refused, and why."""
 
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,19 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
+from helpers import copy_of_export
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import write
 from cnnzoo.serve.model import Model, Sessions
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
 
 
-@cache
-def exported() -> onnx.ModelProto:
-    """An untrained network, without a card."""
-    return to_onnx(create_model("digits_cnn"))
-
-
 def network() -> onnx.ModelProto:
-    """A copy of it, to add a card to."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(exported())
-    return proto
+    """Return an untrained network without a card."""
+    return copy_of_export("digits_cnn")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +40,13 @@ def place(zoo: Path, name: str, version: str = "1") -> Path:
 
 @pytest.fixture
 def zoo(tmp_path: Path, good: Path) -> Path:
-    """A folder with one good file."""
+    """Return a folder with one good file."""
     shutil.copy(good, place(tmp_path, "digits_cnn"))
     return tmp_path
 
 
 def refusal(folder: Path, path: str) -> str:
-    """Why the file at `path` is not served, while the good one is."""
+    """Return why the file at `path` is refused. Check that the good one is served."""
     zoo = Zoo(folder)
     assert [m.card.name for m in zoo.models] == ["digits_cnn"]
     return zoo.refused[path]
@@ -110,7 +101,7 @@ def test_a_graph_with_other_inputs_is_refused(zoo: Path):
 
 
 def test_external_data_is_refused(zoo: Path):
-    """A file may not make the service read another one."""
+    """A file must not make the service read another file."""
     proto = network()
     path = place(zoo, "external")
     entry = onnx.StringStringEntryProto(
@@ -211,7 +202,7 @@ def test_a_request_in_flight_keeps_the_session_of_a_removed_file(zoo: Path):
 
 
 def test_an_unexpected_error_refuses_one_file(zoo: Path, monkeypatch: pytest.MonkeyPatch):
-    """Also in the first scan; a later scan tries a changed file again."""
+    """This holds in the first scan too. A later scan tries the file again after a change."""
     write(network(), ModelCard(**{**CARD.__dict__, "name": "odd"}), zoo)
 
     def no_memory(self: Model) -> Any:
