@@ -8,9 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before torch is loaded: so small networks gain nothing from threads, which wait for each other on a busy machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import httpx
 import pytest
 import tables
@@ -23,6 +20,9 @@ from cnnzoo.contract.zoo_folder import SHIPPED
 
 DATA = os.environ.get("CNNZOO_DATA")
 CLI = [sys.executable, "-m", "cnnzoo.train"]
+
+# Small networks gain nothing from threads, and on a busy machine the threads wait for each other.
+torch.set_num_threads(1)
 
 # A shell's background job ignores SIGINT, and so does all that it starts; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
