@@ -191,9 +191,11 @@ def test_no_data(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr("socket.getaddrinfo", no_internet)
     monkeypatch.setenv("CNNZOO_DATA", "nothing")
+    start = time.monotonic()
     message = mistake(here("fit", "--config", "mnist", cwd=tmp_path))
     assert f"MNIST is not in {tmp_path / 'nothing'}" in message
     assert "Expected there: MNIST/raw/" in message
+    assert time.monotonic() - start < 60
     assert not list(tmp_path.glob("runs/*/*"))
 
 

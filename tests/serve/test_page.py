@@ -186,6 +186,7 @@ window.fetch = async (path, options) => {
 """
 
 
+@pytest.mark.slow
 def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: Visit, tmp_path: Path):
     with visit(script=SLOW) as page:
         draw(page, [*HAND["4"], *HAND["7"], *HAND["0"]], steps=8)  # more than a hundred moves

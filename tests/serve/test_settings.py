@@ -159,6 +159,7 @@ def test_limits_are_as_set(guarded: httpx.Client):
     assert "at most 10,000" in error(guarded.post(PREDICT, content=picture, headers=headers), 413)
 
 
+@pytest.mark.slow
 def test_metrics_count_by_route_and_model_over_all_workers(two_workers: httpx.Client, trained: Path):
     content = png(np.zeros((8, 8), np.uint8))
 
