@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 from helpers import error, png
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -27,28 +27,36 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=damaged(), kind=st.sampled_from(TYPES))
-def test_a_damaged_image_alone(client: httpx.Client, data: bytes, kind: str):
-    response = client.post(PREDICT, content=data, headers={"Content-Type": kind})
-    if response.status_code != 200:
-        assert response.status_code in (413, 422), response.text
-        error(response, response.status_code)
+@pytest.mark.parametrize("examples", [500, pytest.param(5000, marks=pytest.mark.slow)])
+def test_a_damaged_image_alone(client: httpx.Client, examples: int):
+    @settings(max_examples=examples, deadline=None)
+    @given(data=damaged(), kind=st.sampled_from(TYPES))
+    def check(data: bytes, kind: str) -> None:
+        response = client.post(PREDICT, content=data, headers={"Content-Type": kind})
+        if response.status_code != 200:
+            assert response.status_code in (413, 422), response.text
+            error(response, response.status_code)
+
+    check()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(contents=st.lists(damaged(), min_size=1, max_size=8))
-def test_damaged_images_in_a_form(client: httpx.Client, contents: list[bytes]):
+@pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_images_in_a_form(client: httpx.Client, examples: int):
     """The undamaged image among them is classified."""
-    files = [("file", ("damaged", content)) for content in contents] + [("file", ("whole", WHOLE[0]))]
-    response = client.post(PREDICT, files=files)
-    assert response.status_code == 200, response.text
-    *others, whole = response.json()["predictions"]
-    assert len(whole["classes"]) == 3
-    for prediction in others:
-        assert len(prediction.get("classes", ())) == 3 or prediction["code"] in (
-            "undecodable_image", "picture_too_large",
-        )  # fmt: skip
+
+    @settings(max_examples=examples, deadline=None)
+    @given(contents=st.lists(damaged(), min_size=1, max_size=8))
+    def check(contents: list[bytes]) -> None:
+        files = [("file", ("damaged", content)) for content in contents] + [("file", ("whole", WHOLE[0]))]
+        response = client.post(PREDICT, files=files)
+        assert response.status_code == 200, response.text
+        *others, whole = response.json()["predictions"]
+        assert len(whole["classes"]) == 3
+        for prediction in others:
+            failed = prediction.get("code") in ("undecodable_image", "picture_too_large")
+            assert failed or len(prediction["classes"]) == 3
+
+    check()
 
 
 @pytest.mark.parametrize("kind", TYPES)
