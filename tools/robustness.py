@@ -42,10 +42,8 @@ def draw(found: list[Entry]) -> None:
         ax.set_title(corruption, fontsize=10)
         ax.set_ylim(0, 1.02)
         ax.grid(alpha=0.3)
-    for ax in panels[-COLUMNS:]:
-        ax.set_xlabel("severity")
-    for ax in panels[::COLUMNS]:
-        ax.set_ylabel("accuracy")
+    figure.supxlabel("severity", fontsize=10)
+    figure.supylabel("accuracy", fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(models), fontsize=9)
     with atomic_write(PLOT) as temporary:
         figure.savefig(temporary, dpi=120, format="png", metadata={"Description": json.dumps(models)})
