@@ -13,7 +13,8 @@ import yaml
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
-# Settings that change no training step: a run may be resumed, tested or exported with another value.
+# Arguments of the network and the data that change no training step: a run may be resumed, tested or exported with
+# another value. Of the other settings only seed_everything and pretrained are compared.
 RESUMABLE = ("compile", "views", "data_dir", "eval_batch_size")
 # Settings of the trainer that say how long a run trains.
 LENGTH = ("max_epochs", "max_steps", "max_time", "limit_train_batches")

@@ -26,7 +26,7 @@ class UndecodableImage(ValueError):
 
 
 class ImageTooLarge(UndecodableImage):
-    """An image with more pixels than the limit."""
+    """An image with more pixels than the limit, or with a side that is too long."""
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

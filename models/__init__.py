@@ -2,7 +2,7 @@
 
 >>> from cnnzoo.models import create_model, list_models
 >>> list_models()
-['cifar10_cnn', 'cifar10_speednet', 'digits_cnn', 'mnist_cnn', 'mnist_speednet']
+['cifar10_cnn', ...
 >>> create_model("mnist_cnn", dropout=0.25)
 
 To add one: write its class, import it here, and add it to `NETWORKS`.

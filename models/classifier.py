@@ -66,7 +66,7 @@ class ImageClassifier(LightningModule):
         self.network: nn.Sequential = network.to(memory_format=torch.channels_last)
         self.input_shape = tuple(input_shape)
         self.num_classes = num_classes
-        # Not in checkpoints: these are arguments or, the temperature, fitted at export.
+        # Not in checkpoints: mean and std are arguments, and the temperature is fitted at export.
         self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
         self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
         self.register_buffer("temperature", torch.ones(()), persistent=False)
@@ -177,8 +177,8 @@ class ImageClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _factor_at(self, step: int) -> float:
-        # Not at step 0: estimated_stepping_batches sets up the loader, and a checkpoint's position in the epoch is
-        # restored only later. It would be lost.
+        # estimated_stepping_batches creates the loader. At step 0 that is before a checkpoint's position in the epoch
+        # is restored, and the position would be lost.
         progress = step / self.trainer.estimated_stepping_batches if step else 0.0
         return learning_rate_factor(progress, self.schedule, self.warmup)
 

@@ -100,8 +100,8 @@ def test_the_greatest_top_k_is_that_of_the_code(client: httpx.Client):
     assert [response.json()["code"] for response in statuses] == ["undecodable_image", "top_k"]
 
 
-def test_every_post_can_answer_415():
-    """A compressed body is refused everywhere."""
+def test_every_post_can_answer_413_and_415():
+    """Every POST refuses a body that is too large or compressed."""
     for path, operations in DESCRIPTION["paths"].items():
         if "post" in operations:
             assert {"413", "415"} <= operations["post"]["responses"].keys(), path
