@@ -154,7 +154,7 @@ class ZooCLI(LightningCLI):
         self.checkpoint, self.run = found, runs.run_of(found)
         if self.run and resumes:
             runs.check_resumable(self.run, self.settings, found)
-        elif self.run and self.command.__name__ != "predict":  # which uses no image of the dataset
+        elif self.run and self.command.__name__ != "predict":  # predict uses no image of the dataset
             runs.check_same_split(self.run, self.settings)
         rank_zero_only(print)(f"Checkpoint  {os.path.relpath(found)}")
 

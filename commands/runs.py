@@ -99,8 +99,9 @@ def differences(run: Path, settings: Settings) -> Differences:
     theirs, ours = _flat(read_config(run)), _flat(settings)
     differing = {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())}
     differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
-    classes = [part for part in ("model", "data") if part in differing]  # then their arguments cannot be compared
-    return {key: pair for key, pair in differing.items() if key in classes or key.partition(".")[0] not in classes}
+    # If a class differs, only that is reported: the arguments of another class mean something else.
+    others = [part for part in ("model", "data") if part in differing]
+    return {key: pair for key, pair in differing.items() if key in others or key.partition(".")[0] not in others}
 
 
 def describe(differing: Differences) -> str:
@@ -169,7 +170,10 @@ def read_config(run: Path) -> Settings:
 
 
 def trained_settings(run: Path | None, settings: Settings) -> Settings:
-    """Return the settings that a network was trained with: its run's, but RESUMABLE ones of the model as given."""
+    """Return the settings of a run, with the RESUMABLE arguments of the model from `settings`.
+
+    Without a run, return `settings`.
+    """
     if run is None:
         return settings
     trained, given = copy.deepcopy(read_config(run)), settings["model"].get("init_args", {})

@@ -73,7 +73,10 @@ def dense(volume: Volume, neurons: int, bias: bool = True) -> Layer:
 
 
 def layer(module: nn.Module, volume: Volume) -> Layer:
-    """Return the layer that `module` is for an input `volume`. Raises TypeError for an unknown kind of module."""
+    """Return output, parameters and multiply-adds of `module` for an input `volume`.
+
+    Raises TypeError for an unknown kind of module.
+    """
     match module:
         case nn.Conv2d():
             padding = _same_padding(module) if module.padding == "same" else _pair(module.padding)

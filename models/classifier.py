@@ -119,7 +119,7 @@ class ImageClassifier(LightningModule):
         # Dropout is a function of (seed, epoch, batch), as the data is.
         key = np.random.SeedSequence((self._seed, self.current_epoch, batch_idx, self.global_rank))
         seed = int(key.generate_state(1)[0])
-        if self.device.type == "cpu":  # torch.manual_seed also queues a call with a stack trace for each other device
+        if self.device.type == "cpu":  # torch.manual_seed is slow: it records a stack trace for each other device type
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
@@ -177,8 +177,8 @@ class ImageClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _factor_at(self, step: int) -> float:
-        # estimated_stepping_batches creates the loader. At step 0 that is before a checkpoint's position in the epoch
-        # is restored, and the position would be lost.
+        # Reading estimated_stepping_batches creates the loader. It is not read at step 0: Lightning has not yet
+        # restored a checkpoint's position in the epoch then, and the loader would start at 0.
         progress = step / self.trainer.estimated_stepping_batches if step else 0.0
         return learning_rate_factor(progress, self.schedule, self.warmup)
 

@@ -15,8 +15,8 @@ class BodyLimit:
     as the bytes received exceed the limit. A request that is one too many, or whose body does not fit into the `held`
     bytes for all bodies, is refused with 503 at once. So requests in flight have bounded memory and time.
 
-    Starlette's RequestBodyLimitMiddleware knows no limit for all requests together, and an app that catches the
-    exception of a streamed body, as BentoML does, answers 500.
+    Starlette's RequestBodyLimitMiddleware has no limit for all requests together. It raises its exception inside the
+    app, where BentoML catches it and answers 500.
     """
 
     def __init__(self, app: ASGIApp, limit: int, held: int, requests: int) -> None:

@@ -47,7 +47,8 @@ class ServeSettings(BaseSettings):
         MAX_PIXELS, description=f"pixels in an image, checked before it is decoded; at most {PILLOW_MAX_PIXELS:,}"
     )
     max_queue: Annotated[int, Field(ge=MAX_IMAGES)] = Field(
-        4096, description="images in the queue of a model; beyond: 429. At least the 1,024 of one request"
+        4096,
+        description="images in the queue of a model; beyond: 429. It must be at least 1,024, the most in a request",
     )
     max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="images in a batch")
     max_loaded: Annotated[int, Field(ge=1)] = Field(

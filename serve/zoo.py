@@ -111,7 +111,7 @@ class Zoo:
 
 
 def _newest_first(models: list[Model]) -> list[Model]:
-    """Sort by the rank of the version within its name, then by name."""
+    """Return the newest version of every model first, then every second-newest, and so on; each group by name."""
     ids = [ModelId(model.card.name, model.card.version) for model in models]
     ranks = {id: sum(other.name == id.name and other.version > id.version for other in ids) for id in ids}
     return sorted(models, key=lambda model: (ranks[ModelId(model.card.name, model.card.version)], model.card.name))
