@@ -8,7 +8,7 @@ What BentoML has of its own is switched off where it gets in the way:
 - metrics: they have a series for every path that a client asked for.
 - tracing: nobody reads the traces, and one takes as long as a small model.
 - access log: `Observe` writes one, with the route and the model.
-- timeout: BentoML's 504 has another form than ours, and cannot be switched off. It is set to a second after `Deadline`'s.
+- timeout: BentoML's 504 has another form than ours, and cannot be switched off. `Deadline` answers a second earlier.
 - its effect on the garbage collector: `_calm_garbage_collector`.
 - pages and content types: bento_routes.py.
 """

@@ -48,7 +48,7 @@ class ServeSettings(BaseSettings):
     )
     max_queue: Annotated[int, Field(ge=MAX_IMAGES)] = Field(
         4096,
-        description="images in the queue of a model; beyond: 429. It must be at least 1,024, the most in a request",
+        description="images in the queue of a model; beyond: 429. At least 1,024, the most in one request",
     )
     max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="images in a batch")
     max_loaded: Annotated[int, Field(ge=1)] = Field(
