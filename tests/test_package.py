@@ -195,12 +195,12 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = (folder / "log").open("w")
     container = {"BENTO_PATH": str(built), "BENTOML_HOME": str(folder), "CNNZOO_PORT": str(port), **QUIET}
-    process = subprocess.Popen(
-        ["bash", built / "env/docker/entrypoint.sh"], cwd=built, stdout=log, stderr=subprocess.STDOUT,
-        env={**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["bash", built / "env/docker/entrypoint.sh"], cwd=built, stdout=log, stderr=subprocess.STDOUT,
+            env={**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"},
+        )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(process, url, folder / "log")
