@@ -4,9 +4,10 @@ There is no timer: an idle model starts at once.
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -52,6 +53,7 @@ class Batcher:
         self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
         self._waiting: deque[Item] = deque()
+        self._lock = threading.Lock()  # of the queue
         self._busy = False
         self.queued = 0  # images
 
@@ -61,59 +63,69 @@ class Batcher:
         Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. A
         cancelled call leaves the queue.
         """
-        if self.queued + len(images) > self._max_queue:
-            raise QueueFull
         item = Item(images, asyncio.get_running_loop().create_future())
-        self._waiting.append(item)
-        self.queued += len(images)
+        with self._lock:
+            if self.queued + len(images) > self._max_queue:
+                raise QueueFull
+            self._waiting.append(item)
+            self.queued += len(images)
         if not self._busy:
             self._start()
         try:
             return await item.outputs
         except asyncio.CancelledError:
-            if item in self._waiting:
-                self._waiting.remove(item)
-                self.queued -= len(images)
+            with self._lock:
+                if item in self._waiting:
+                    self._waiting.remove(item)
+                    self.queued -= len(images)
             raise
 
     def _start(self) -> None:
         """Run the next batch on a thread, if there is one."""
-        self._busy = False
-        if batch := self._take():
-            images = [item.images for item in batch]
-            loop = asyncio.get_running_loop()
-            running = self._executor.submit(self._run_batch, images)
-            # Not run_in_executor, which takes two iterations of the event loop until the next batch can start. A busy
-            # loop needs milliseconds for each.
-            running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, batch, done))
-            self._busy = True
+        batch = self._take()
+        self._busy = bool(batch)
+        if batch:
+            self._executor.submit(self._work, batch, asyncio.get_running_loop())
 
-    def _finish(self, batch: list[Item], done: "Future[list[Outputs | Exception]]") -> None:
-        """Give each request its outputs, and start the next batch. No exception may leave the model busy."""
-        error = done.exception()
-        results = [error] * len(batch) if error else done.result()
+    def _take(self, least: int = 1) -> list[Item]:
+        """Remove the next batch from the queue; none if fewer images than `least` wait."""
+        batch: list[Item] = []
+        size = 0
+        with self._lock:
+            if self.queued < least:
+                return batch
+            while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].images)
+            self.queued -= size
+        return batch
+
+    def _work(self, batch: list[Item], loop: asyncio.AbstractEventLoop) -> None:
+        """Compute a batch on a thread, and then the next one as long as a whole one waits.
+
+        A loop that is busy with new requests would take long to start it. No exception may leave the model busy.
+        """
+        while batch:
+            try:
+                self._observe(sum(len(item.images) for item in batch))
+                results = self._compute([item.images for item in batch])
+            except Exception as error:
+                results = [error] * len(batch)
+            following = self._take(self._max_batch)
+            loop.call_soon_threadsafe(self._finish, batch, results, not following)
+            batch = following
+
+    def _finish(self, batch: list[Item], results: list[Outputs | Exception], idle: bool) -> None:
+        """Give each request its outputs, and start the next batch if the thread is idle."""
         for item, result in zip(batch, results, strict=True):
             if item.outputs.done():  # the request was cancelled
                 continue
-            if isinstance(result, BaseException):
+            if isinstance(result, Exception):
                 item.outputs.set_exception(result)
             else:
                 item.outputs.set_result(result)
-        self._start()
-
-    def _take(self) -> list[Item]:
-        """Remove the next batch from the queue."""
-        batch: list[Item] = []
-        size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
-            batch.append(self._waiting.popleft())
-            size += len(batch[-1].images)
-        self.queued -= size
-        return batch
-
-    def _run_batch(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
-        self._observe(sum(len(part) for part in parts))
-        return self._compute(parts)
+        if idle:
+            self._start()
 
     def _compute(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
         """Return the outputs of each part. If the batch fails, each part is tried alone."""

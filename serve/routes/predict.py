@@ -22,6 +22,8 @@ from .compute import compute
 from .lookup import model_of
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+SMALL_FILE, SMALL_IMAGE = 2**14, 2**14  # bytes and pixels of a PNG that is decoded on the event loop
 AT_ONCE = 16  # images to decode between two checks for cancellation
 
 
@@ -41,7 +43,11 @@ async def predict(request: Request) -> JSONResponse:
     inputs: list[np.ndarray | ApiError] = []
     for first in range(0, len(files), AT_ONCE):
         contents = [content for _, content in files[first : first + AT_ONCE]]
-        inputs += await in_thread(_inputs, contents, model.card.input_shape, prepare, limits.max_pixels)
+        arguments = contents, model.card.input_shape, prepare, limits.max_pixels
+        if len(files) == 1 and is_small(contents[0]):
+            inputs = _inputs(*arguments)
+        else:
+            inputs += await in_thread(_inputs, *arguments)
     decoded = time.perf_counter()
     images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not images and isinstance(inputs[0], ApiError):
@@ -75,6 +81,13 @@ def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[
         [{"label": card.classes[c], "class": int(c), "probability": float(row[c])} for c in best]
         for row, best in zip(probabilities, order, strict=True)
     ]
+
+
+def is_small(data: bytes) -> bool:
+    """Return whether `data` starts as a small PNG: to decode that takes less time than to hand it to a thread."""
+    if len(data) > SMALL_FILE or len(data) < 24 or not data.startswith(PNG_START):
+        return False
+    return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= SMALL_IMAGE
 
 
 def to_data_url(pixels: np.ndarray) -> str:
