@@ -7,6 +7,7 @@ extensions binary tensors and classification.
 import json
 import math
 import struct
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from ..contract.card import ModelCard
 from ..contract.names import HEADER_LENGTH, INPUT, OUTPUTS
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
+
+REPEATED = 4096  # bytes of JSON before a binary tensor that are parsed once: clients send the same before each
 
 
 class Output(NamedTuple):
@@ -45,23 +48,23 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
     if header_length == "0":
         return _raw(body, card.input_shape)
     length = len(body) if header_length is None else _length(header_length, len(body))
-    call, rest = _json(body[:length]), memoryview(body)[length:]
-    tensor = _tensor(call)
-    shape = check_shape(tensor.get("shape"), card.input_shape)
-    size = _parameters(tensor).get("binary_data_size")
-    if size is None:
+    parse = _parse_again if header_length is not None and length <= REPEATED else _parse
+    asked, rest = parse(body[:length], card.input_shape), memoryview(body)[length:]
+    if asked.size is None:
         if len(rest):
             raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
-        images = _json_images(tensor, shape)
+        images = _json_images(asked.tensor, asked.shape)
     else:
-        images = _binary_images(tensor, rest, shape, size)
-    name = call.get("id")
-    return Call(images, _outputs(call), name if isinstance(name, str) else None)
+        images = _binary_images(asked.tensor, rest, asked.shape, asked.size)
+    return Call(images, asked.outputs, asked.id)
 
 
 def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.ndarray) -> tuple[bytes, int | None]:
     """Return the response's body and the header's value: the length of the JSON if tensors follow it, else None."""
     results = dict(zip(OUTPUTS, (logits, probabilities), strict=True))
+    if call.id is None and all(output.binary and not output.classes for output in call.outputs):
+        head = _binary_head(card.name, card.version, logits.shape, call.outputs)
+        return b"".join([head, *(results[output.name].tobytes() for output in call.outputs)]), len(head)
     described, tensors = [], []
     for output in call.outputs:
         values = results[output.name]
@@ -75,11 +78,43 @@ def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.nda
         else:
             entry["data"] = texts if output.classes else values.ravel().tolist()
         described.append(entry)
-    answer: dict[str, Any] = {"model_name": card.name, "model_version": str(card.version), "outputs": described}
-    if call.id is not None:
-        answer["id"] = call.id
-    head = json.dumps(answer).encode("ascii")
+    head = _head(card.name, card.version, described, call.id)
     return (b"".join([head, *tensors]), len(head)) if tensors else (head, None)
+
+
+@lru_cache(1024)
+def _binary_head(name: str, version: int, shape: tuple[int, ...], outputs: tuple[Output, ...]) -> bytes:
+    """Return the JSON before binary tensors of `shape`. Clients ask for the same again and again."""
+    parameters = {"binary_data_size": 4 * math.prod(shape)}
+    tensor = {"datatype": "FP32", "shape": list(shape), "parameters": parameters}
+    return _head(name, version, [{"name": output.name, **tensor} for output in outputs], None)
+
+
+def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None) -> bytes:
+    answer: dict[str, Any] = {"model_name": name, "model_version": str(version), "outputs": outputs}
+    return json.dumps(answer if id is None else {**answer, "id": id}).encode("ascii")
+
+
+class _Asked(NamedTuple):
+    """What the JSON of a request says: its one tensor, the tensor's shape and binary size, the outputs, the id."""
+
+    tensor: dict[str, Any]
+    shape: list[int]
+    size: Any
+    outputs: tuple[Output, ...]
+    id: str | None
+
+
+def _parse(text: bytes, image: tuple[int, int, int]) -> _Asked:
+    call = _json(text)
+    tensor = _tensor(call)
+    shape = check_shape(tensor.get("shape"), image)
+    name = call.get("id")
+    size = _parameters(tensor).get("binary_data_size")
+    return _Asked(tensor, shape, size, _outputs(call), name if isinstance(name, str) else None)
+
+
+_parse_again = lru_cache(1024)(_parse)
 
 
 def _json(text: bytes) -> Any:

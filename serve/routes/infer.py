@@ -1,6 +1,5 @@
 """POST /v2/models/{m}/infer: tensors in, tensors out."""
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -11,6 +10,7 @@ from ..threads import in_thread
 from .compute import compute
 from .lookup import model_of
 
+HEADER = HEADER_LENGTH.lower().encode()
 SMALL = 2**16  # bytes of a body that is parsed on the event loop: a thread would take longer
 
 
@@ -22,7 +22,7 @@ class Infer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         model = model_of(scope)
-        header_length = Headers(scope=scope).get(HEADER_LENGTH)
+        header_length = next((value.decode("latin-1") for key, value in scope["headers"] if key == HEADER), None)
         body = await _body(receive)
         if len(body) <= SMALL:
             call = read(body, header_length, model.card)
@@ -35,7 +35,7 @@ class Infer:
             headers.append((b"content-type", b"application/json"))
         else:
             headers.append((b"content-type", b"application/octet-stream"))
-            headers.append((HEADER_LENGTH.lower().encode(), b"%d" % length))
+            headers.append((HEADER, b"%d" % length))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
