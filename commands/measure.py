@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..contract.card import Number, Robustness
 from ..datamodules import ImageDataModule
-from ..datamodules.augment import Fill
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
+from ..datamodules.warp import Fill
 from ..models import ImageClassifier
 from ..models.calibration import fit_temperature, reliability
 from ..models.export import Answers, OnnxFile, torch_logits

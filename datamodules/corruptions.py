@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .augment import Fill, warp
+from .warp import Fill, warp
 
 _GOLDEN = 0.618034  # its multiples, without their whole part, are spread evenly over 0-1
 _SIGNS = np.array([1, -1])
