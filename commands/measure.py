@@ -1,5 +1,6 @@
 """Measurements that calibrate a network and fill the card of an exported file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from ..contract.card import Number, Robustness
 from ..datamodules import ImageDataModule
-from ..datamodules.augment import Fill
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
+from ..datamodules.warp import Fill
 from ..models import ImageClassifier
 from ..models.calibration import fit_temperature, reliability
 from ..models.export import Answers, OnnxFile, torch_logits
@@ -43,8 +44,15 @@ def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def robustness(file: OnnxFile, data: ImageDataModule, count: int) -> Robustness | None:
-    """Return the accuracy under each corruption on `count` test images, evenly spaced, or None for a count of 0."""
+def robustness(
+    file: OnnxFile, data: ImageDataModule, count: int, kinds: Sequence[str] = tuple(CORRUPTIONS)
+) -> Robustness | None:
+    """Return the accuracy under each kind of corruption on `count` test images, evenly spaced.
+
+    Returns None for a count of 0. Raises ValueError for a negative count or an unknown kind.
+    """
+    if unknown := set(kinds) - CORRUPTIONS.keys():
+        raise ValueError(f"no corruption is called {', '.join(sorted(unknown))}: there are {', '.join(CORRUPTIONS)}")
     if count < 0:
         raise ValueError(f"corruption_images is {count}: expected a number of images from 0 up")
     if not count:
@@ -53,8 +61,8 @@ def robustness(file: OnnxFile, data: ImageDataModule, count: int) -> Robustness 
     chosen = torch.linspace(0, len(labels) - 1, min(count, len(labels))).long()
     images, labels = images[chosen], labels[chosen]
     fill: Fill = "mirror" if data.prepare_image == "photo" else "black"
-    table: dict[str, list[Number]] = {name: [] for name in CORRUPTIONS}
-    for name, severity in track([(name, severity) for name in CORRUPTIONS for severity in SEVERITIES], "Corruptions"):
+    table: dict[str, list[Number]] = {name: [] for name in kinds}
+    for name, severity in track([(name, severity) for name in kinds for severity in SEVERITIES], "Corruptions"):
         correct = 0
         for start in range(0, len(labels), CHUNK):
             chunk = slice(start, start + CHUNK)

@@ -156,9 +156,9 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
         wrong.append("temperature")
     if card.robustness:
         stated = card.robustness["accuracy"]
-        found = robustness(file, data, card.robustness["images"])
+        found = robustness(file, data, card.robustness["images"], list(stated))
         rows = found["accuracy"] if found else stated
-        wrong += [f"robustness to {name}" for name, row in rows.items() if row != stated.get(name)]
+        wrong += [f"robustness to {name}" for name, row in rows.items() if row != stated[name]]
     if wrong:
         differ = "differs" if len(wrong) == 1 else "differ"
         raise ContractError(f"measured again, {', '.join(wrong)} {differ} from the card")

@@ -5,10 +5,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Fill = Literal["mirror", "black"]
+from .augmix import augmix
+from .pixels import add_noise, inside, jitter
+from .warp import Fill, warp
 
 
 @dataclass
@@ -22,6 +23,11 @@ class Augmentation:
         rotate: turn by up to this many degrees in either direction.
         zoom: magnify or shrink by up to this share (0.1: 90% to 110%).
         cutout: cover a random square of this many pixels with the image's mean color (arXiv 1708.04552).
+        brightness: add up to this share of white, or subtract it.
+        contrast: stretch or shrink the distance to the image's mean by up to this share.
+        augmix: severity 1-10 of AugMix (arXiv 1912.02781), on half of the images; 0 for none.
+        noise: add Gaussian noise to half of the images, with a sigma of up to this share of white.
+        noise_patch: side in pixels of the square with the noise (arXiv 1906.02611); 0 for the whole image.
         fill: the pixels that a move uncovers: the image's mirrored edge, or black.
     """
 
@@ -30,6 +36,11 @@ class Augmentation:
     rotate: float = 0
     zoom: float = 0
     cutout: int = 0
+    brightness: float = 0
+    contrast: float = 0
+    augmix: float = 0
+    noise: float = 0
+    noise_patch: int = 0
     fill: Fill = "mirror"
 
     def __post_init__(self) -> None:
@@ -38,6 +49,11 @@ class Augmentation:
             "rotate": (0 <= self.rotate <= 180, "degrees from 0 to 180"),
             "zoom": (0 <= self.zoom < 1, "a share from 0 up to but not including 1"),
             "cutout": (self.cutout >= 0, "a number of pixels from 0 up"),
+            "brightness": (0 <= self.brightness <= 1, "a share from 0 to 1"),
+            "contrast": (0 <= self.contrast <= 1, "a share from 0 to 1"),
+            "augmix": (0 <= self.augmix <= 10, "a severity from 0 to 10"),
+            "noise": (0 <= self.noise <= 1, "a share of white from 0 to 1"),
+            "noise_patch": (self.noise_patch >= 0, "a number of pixels from 0 up"),
             "flip": (self.flip in (False, True, "alternate"), "true, false or alternate"),
             "fill": (self.fill in ("mirror", "black"), "mirror or black"),
         }
@@ -55,12 +71,21 @@ class Augmentation:
             images: uint8 [n, C, H, W].
             key: (seed, epoch, batch), which determines every random number.
         """
-        if not (self.flip or self.shift or self.rotate or self.zoom or self.cutout):
-            return images
         n = len(images) * world_size
         rng = np.random.default_rng(key)
         mine = slice(rank, None, world_size)
-        flipped = self._flipped((rng.random(n) < 0.5)[mine], images, key[1])
+        if self.flip or self.shift or self.rotate or self.zoom or self.cutout:
+            images = self._moved_and_cut(images, rng, n, mine, key[1])
+        if self.augmix:
+            images = augmix(images, rng, n, mine, self.augmix, self.fill)
+        if self.brightness or self.contrast:
+            images = jitter(images, rng.uniform(-1, 1, (2, n))[:, mine], self.brightness, self.contrast)
+        if self.noise:
+            images = add_noise(images, rng, n, mine, self.noise, self.noise_patch)
+        return images
+
+    def _moved_and_cut(self, images: Tensor, rng: np.random.Generator, n: int, mine: slice, epoch: int) -> Tensor:
+        flipped = self._flipped((rng.random(n) < 0.5)[mine], images, epoch)
         if not (self.rotate or self.zoom or self.shift % 1):
             steps = rng.integers(-int(self.shift), int(self.shift), size=(2, n), endpoint=True)[:, mine]
             images = _moved(images, steps, flipped, self.fill)
@@ -85,33 +110,9 @@ def _moved(images: Tensor, moved: np.ndarray, flipped: np.ndarray, fill: Fill) -
     columns = np.where(flipped[:, None], width - 1 - columns, columns)
     out = _gather(images, _mirror(rows, height), _mirror(columns, width))
     if fill == "black":
-        inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
-        out = out * torch.from_numpy(inside[:, None]).to(images.device)
+        within = inside(rows, height)[:, :, None] & inside(columns, width)[:, None, :]
+        out = out * torch.from_numpy(within[:, None]).to(images.device)
     return out
-
-
-def warp(
-    images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
-) -> Tensor:
-    """Move, mirror, turn and magnify each image around its center, with bilinear interpolation.
-
-    Args:
-        images: uint8 [N, C, H, W].
-        moved: pixels down and to the right, [2, N].
-        flipped: bool [N].
-        angle: radians [N].
-        factor: magnification [N].
-    """
-    height, width = images.shape[2:]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-    cos, sin = (np.cos(angle) / factor)[:, None, None], (np.sin(angle) / factor)[:, None, None]
-    columns = (cos * x - sin * y + moved[1, :, None, None]) * np.where(flipped, -1, 1)[:, None, None]
-    rows = sin * x + cos * y + moved[0, :, None, None]
-    grid = np.stack([columns / max(0.5, (width - 1) / 2), rows / max(0.5, (height - 1) / 2)], axis=-1)
-    where = torch.from_numpy(grid.astype(np.float32)).to(images.device)
-    padding = "reflection" if fill == "mirror" else "zeros"
-    out = F.grid_sample(images.float(), where, mode="bilinear", padding_mode=padding, align_corners=True)
-    return out.round().to(torch.uint8)
 
 
 def _cut_out(images: Tensor, position: np.ndarray, size: int) -> Tensor:
@@ -119,7 +120,7 @@ def _cut_out(images: Tensor, position: np.ndarray, size: int) -> Tensor:
     height, width = images.shape[2:]
     top, left = (position * [[max(0, height - size) + 1], [max(0, width - size) + 1]]).astype(int)
     rows, columns = np.arange(height) - top[:, None], np.arange(width) - left[:, None]
-    square = _inside(rows, size)[:, :, None] & _inside(columns, size)[:, None, :]
+    square = inside(rows, size)[:, :, None] & inside(columns, size)[:, None, :]
     mean = images.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
     return torch.where(torch.from_numpy(square[:, None]).to(images.device), mean, images)
 
@@ -140,7 +141,3 @@ def _mirror(index: np.ndarray, extent: int) -> np.ndarray:
     index = np.abs(index) % period
     mirrored: np.ndarray = np.minimum(index, period - index)
     return mirrored
-
-
-def _inside(index: np.ndarray, extent: int) -> np.ndarray:
-    return (index >= 0) & (index < extent)

@@ -8,23 +8,26 @@ image in its data set: noise and directions are functions of an image's index.
 """
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from .augment import Fill, warp
+from .warp import Fill, warp
 
+_GOLDEN = 0.618034  # its multiples, without their whole part, are spread evenly over 0-1
 _SIGNS = np.array([1, -1])
 _DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # down and to the right
 
 
 def noise(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
     """Add Gaussian noise; `sigma` is a share of white."""
-    drawn = [np.random.default_rng(first + i).normal(0, 255 * sigma, image.shape) for i, image in enumerate(images)]
+    drawn = [_rng(first + i).normal(0, 255 * sigma, image.shape) for i, image in enumerate(images)]
     return _pixels(images + torch.from_numpy(np.stack(drawn)))
 
 
@@ -54,6 +57,43 @@ def brightness(images: Tensor, more: float, fill: Fill, first: int) -> Tensor:
     return _pixels(images + 255 * more)
 
 
+def contrast(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
+    """Keep a share of each pixel's distance to its channel's mean in the image."""
+    mean = images.float().mean((2, 3), keepdim=True)
+    return _pixels(mean + share * (images - mean))
+
+
+def fog(images: Tensor, density: float, fill: Fill, first: int) -> Tensor:
+    """Add `density` times a bank of fog, from 0 to white, and scale back to the image's brightest value."""
+    brightest = images.float().amax((1, 2, 3), keepdim=True) / 255
+    banks = torch.stack([_clouds(first + i, image.shape[1:]) for i, image in enumerate(images)])
+    scale = brightest / (brightest + density)
+    return _pixels((images + 255 * density * banks[:, None]) * scale)
+
+
+def pixelate(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
+    """Shrink to a share of the size by averaging areas, and enlarge without interpolation."""
+    size = [max(1, round(share * side)) for side in images.shape[2:]]
+    small = interpolate(images.float(), size, mode="area")
+    return _pixels(interpolate(small, images.shape[2:], mode="nearest"))
+
+
+def salt_and_pepper(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
+    """Set a share of the values to black or to white, half of them each."""
+    drawn = torch.from_numpy(np.stack([_rng(first + i).random(image.shape) for i, image in enumerate(images)]))
+    return images.masked_fill(drawn < share / 2, 0).masked_fill(drawn > 1 - share / 2, 255)
+
+
+def motion_blur(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
+    """Average each image over a straight move of a share of its width, in a direction that depends on its index."""
+    n, length = len(images), share * images.shape[3]
+    angle = np.pi * (_GOLDEN * _numbers(images, first) % 1)
+    direction = np.stack([np.sin(angle), np.cos(angle)])
+    steps = np.linspace(-length / 2, length / 2, 2 * math.ceil(length) + 1)
+    still = np.zeros(n, bool), np.zeros(n), np.ones(n)
+    return _pixels(torch.stack([warp(images, step * direction, *still, fill).float() for step in steps]).mean(0))
+
+
 def rotation(images: Tensor, degrees: float, fill: Fill, first: int) -> Tensor:
     """Turn images with an even index to the left, the others to the right."""
     n = len(images)
@@ -73,6 +113,11 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill, int], Tensor], tuple
     "blur": (blur, (0.4, 0.6, 0.8, 1.0, 1.4)),
     "jpeg": (jpeg, (80, 60, 40, 25, 15)),
     "brightness": (brightness, (0.05, 0.1, 0.15, 0.2, 0.3)),
+    "contrast": (contrast, (0.75, 0.5, 0.4, 0.3, 0.15)),
+    "fog": (fog, (0.2, 0.5, 0.75, 1.0, 1.5)),
+    "pixelate": (pixelate, (0.95, 0.9, 0.85, 0.75, 0.65)),
+    "salt_and_pepper": (salt_and_pepper, (0.01, 0.02, 0.03, 0.05, 0.07)),
+    "motion_blur": (motion_blur, (0.06, 0.1, 0.14, 0.18, 0.25)),
     "rotation": (rotation, (6, 12, 18, 24, 30)),
     "translation": (translation, (0.04, 0.08, 0.12, 0.16, 0.2)),
 }
@@ -83,6 +128,21 @@ def corrupt(images: Tensor, name: str, severity: int, fill: Fill, first: int = 0
     """Apply the corruption `name` at a severity of 1 to 5 to images uint8 [N, C, H, W]."""
     change, amounts = CORRUPTIONS[name]
     return change(images, amounts[severity - 1], fill, first)
+
+
+def _rng(index: int) -> np.random.Generator:
+    """Return the generator of an image's random numbers, by the image's index."""
+    return np.random.default_rng(index)
+
+
+def _clouds(index: int, size: Sequence[int]) -> Tensor:
+    """Return smooth noise [H, W] from 0 to 1: grids of doubling fineness and falling weight, enlarged and added."""
+    rng, total = _rng(index), torch.zeros(*size)
+    for octave in range(1, 6):
+        grid = torch.from_numpy(rng.random((1, 1, 2**octave, 2**octave), np.float32))
+        total += interpolate(grid, size, mode="bilinear", align_corners=True)[0, 0] / 2**octave
+    total -= total.min()
+    return total / total.max().clamp_min(1e-6)
 
 
 def _numbers(images: Tensor, first: int) -> np.ndarray:

@@ -33,6 +33,7 @@ class SpeedNet(ImageClassifier):
         widths: channels of each group; each halves the image. More and wider groups cost time.
         convolutions: of each group. With three, the last two are a residual block (the paper's 96% network).
         whitening_kernel: extent of the patches that the first layer whitens.
+        whitening_epsilon: added to the variances; the larger, the less are directions of low variance amplified.
         views: the views of a test image whose probabilities are averaged: one; flip: also its mirror image; or
             flip_shift: both, also moved by a pixel. Training, and the validation within it, use one.
         head_learning_rate: of the last layer.
@@ -49,6 +50,7 @@ class SpeedNet(ImageClassifier):
         widths: Sequence[int] = (64, 256, 256),
         convolutions: Literal[2, 3] = 2,
         whitening_kernel: int = 2,
+        whitening_epsilon: float = 5e-4,
         views: Views = "one",
         input_shape: tuple[int, int, int] = (3, 32, 32),
         num_classes: int = 10,
@@ -84,6 +86,7 @@ class SpeedNet(ImageClassifier):
             compile=compile,
         )  # fmt: skip
         self.views = views
+        self.whitening_epsilon = whitening_epsilon
         self.head_learning_rate = head_learning_rate
         self.bias_learning_rate = bias_learning_rate
 
@@ -114,7 +117,9 @@ class SpeedNet(ImageClassifier):
         x = (images.float() / 255 - self.mean) / self.std
         patches = F.unfold(x, conv.kernel_size).transpose(1, 2).flatten(0, 1)
         variances, directions = torch.linalg.eigh(torch.cov(patches.T))
-        filters = directions.T.view(-1, *conv.weight.shape[1:]) / (variances + 5e-4).sqrt().view(-1, 1, 1, 1)
+        filters = directions.T.view(-1, *conv.weight.shape[1:]) / (variances + self.whitening_epsilon).sqrt().view(
+            -1, 1, 1, 1
+        )
         conv.weight.copy_(torch.cat([filters, -filters]))
 
     @property

@@ -120,8 +120,67 @@ def test_cutout_blots_out_one_square_anywhere_within():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("rotate", 181), ("zoom", 1), ("cutout", -1), ("flip", "never"), ("fill", "white")]
+    ("name", "value"),
+    [("rotate", 181), ("zoom", 1), ("cutout", -1), ("flip", "never"), ("fill", "white"), ("noise", 2), ("augmix", 11)],
 )
 def test_senseless_arguments_are_named(name: str, value: Any):
     with pytest.raises(ValueError, match=rf"augmentation\.{name} is"):
         Augmentation(**{name: value})
+
+
+PIXELS = [
+    Augmentation(brightness=0.2, contrast=0.4),
+    Augmentation(noise=0.2),
+    Augmentation(noise=0.2, noise_patch=4),
+    Augmentation(augmix=3),
+]
+
+
+@pytest.mark.parametrize("change", PIXELS, ids=["jitter", "noise", "patch", "augmix"])
+def test_changes_of_pixels_are_functions_of_the_key_for_any_number_of_devices(change: Augmentation):
+    whole = change(IMAGES, (0, 0, 0), 0, 1)
+    torch.manual_seed(7)
+    assert torch.equal(change(IMAGES, (0, 0, 0), 0, 1), whole)
+    for key in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        assert not torch.equal(change(IMAGES, key, 0, 1), whole)
+    for world in (2, 4):
+        for rank in range(world):
+            assert torch.equal(change(IMAGES[rank::world], (0, 0, 0), rank, world), whole[rank::world])
+
+
+def test_noise_is_on_half_of_the_images_with_every_sigma_up_to_the_largest():
+    flat = torch.full((2000, 1, 16, 16), 128, dtype=torch.uint8)
+    spread = Augmentation(noise=0.2)(flat, (0, 0, 0), 0, 1).float().std((1, 2, 3))
+    assert (spread == 0).float().mean() == pytest.approx(0.5, abs=0.04)
+    noisy = spread[spread > 0] / 255
+    assert noisy.max() < 0.22
+    assert noisy.mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_patch_of_noise_is_a_square():
+    flat = torch.full((200, 1, 20, 20), 128, dtype=torch.uint8)
+    changed = Augmentation(noise=0.2, noise_patch=6)(flat, (0, 0, 0), 0, 1)[:, 0] != 128
+    for image in changed[changed.any((1, 2))]:
+        rows, columns = torch.nonzero(image.any(1)).flatten(), torch.nonzero(image.any(0)).flatten()
+        assert rows.max() - rows.min() < 6
+        assert columns.max() - columns.min() < 6
+
+
+def test_jitter_changes_mean_and_contrast_within_their_limits():
+    grey = torch.randint(110, 146, (2000, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    after = Augmentation(brightness=0.2, contrast=0.5)(grey, (0, 0, 0), 0, 1).float()
+    moved = (after.mean((1, 2, 3)) - grey.float().mean((1, 2, 3))) / 255
+    factor = after.std((1, 2, 3)) / grey.float().std((1, 2, 3))
+    assert -0.202 < moved.min() < -0.18
+    assert 0.18 < moved.max() < 0.202
+    assert 0.48 < factor.min() < 0.55
+    assert 1.45 < factor.max() < 1.52
+
+
+def test_augmix_changes_half_of_the_images_and_keeps_a_flat_one():
+    many = IMAGES.repeat(50, 1, 1, 1)
+    after = Augmentation(augmix=3)(many, (0, 0, 0), 0, 1)
+    changed = (after != many).any((1, 2, 3)).float().mean()
+    assert 0.4 < changed < 0.6
+    black = torch.zeros(100, 3, 8, 8, dtype=torch.uint8)
+    assert torch.equal(Augmentation(augmix=3)(black, (0, 0, 0), 0, 1), black)

@@ -1,0 +1,45 @@
+"""Affine changes of a batch of images, with bilinear interpolation."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Fill = Literal["mirror", "black"]
+
+
+def warp(
+    images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
+) -> Tensor:
+    """Move, mirror, turn and magnify each image around its center.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        moved: pixels down and to the right, [2, N].
+        flipped: bool [N].
+        angle: radians [N].
+        factor: magnification [N].
+    """
+    cos, sin, sign = np.cos(angle) / factor, np.sin(angle) / factor, np.where(flipped, -1, 1)
+    return affine(images, np.array([[cos, sin], [-sin * sign, cos * sign]]), moved * [np.ones_like(sign), sign], fill)
+
+
+def affine(images: Tensor, matrix: np.ndarray, moved: np.ndarray, fill: Fill) -> Tensor:
+    """Return images whose pixel at (y, x) from the center is the source's at matrix · (y, x) + moved.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        matrix: [2, 2, N].
+        moved: pixels down and to the right, [2, N].
+    """
+    height, width = images.shape[2:]
+    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
+    (a, b), (c, d) = matrix[..., None, None]
+    rows, columns = a * y + b * x + moved[0, :, None, None], c * y + d * x + moved[1, :, None, None]
+    grid = np.stack([columns / max(0.5, (width - 1) / 2), rows / max(0.5, (height - 1) / 2)], axis=-1)
+    where = torch.from_numpy(grid.astype(np.float32)).to(images.device)
+    padding = "reflection" if fill == "mirror" else "zeros"
+    out = F.grid_sample(images.float(), where, mode="bilinear", padding_mode=padding, align_corners=True)
+    return out.round().to(torch.uint8)
