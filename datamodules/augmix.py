@@ -20,10 +20,10 @@ def augmix(images: Tensor, rng: np.random.Generator, n: int, mine: slice, severi
         severity: 0-10, the strongest operation. The paper takes 3.
     """
     chosen = rng.random(n) < 0.5
-    operations = rng.integers(OPERATIONS, size=(CHAINS, DEPTH, n))
-    strength = rng.uniform(0.1, severity, (CHAINS, DEPTH, n)) / 10 * rng.choice([-1, 1], (CHAINS, DEPTH, n))
-    depths = rng.integers(1, DEPTH + 1, (CHAINS, n))
-    weights = rng.dirichlet(np.ones(CHAINS), n).T * rng.beta(1, 1, n)
+    operations: np.ndarray = rng.integers(OPERATIONS, size=(CHAINS, DEPTH, n))
+    strength: np.ndarray = rng.uniform(0.1, severity, (CHAINS, DEPTH, n)) / 10 * rng.choice([-1, 1], (CHAINS, DEPTH, n))
+    depths: np.ndarray = rng.integers(1, DEPTH + 1, (CHAINS, n))
+    weights: np.ndarray = rng.dirichlet(np.ones(CHAINS), n).T * rng.beta(1, 1, n)
     picked = np.flatnonzero(chosen[mine])
     where = torch.from_numpy(picked).to(images.device)
     source = images[where]
