@@ -1,4 +1,4 @@
-"""What `provenance.keep_freed_memory` gains: SpeedNet's steps with and without it, in turn.
+"""Time SpeedNet's steps with and without `provenance.keep_freed_memory`, in turn.
 
 CNNZOO_DATA=<folder> python benchmarks/freed_memory.py
 """

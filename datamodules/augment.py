@@ -51,7 +51,7 @@ class Augmentation:
             "cutout": (self.cutout >= 0, "a number of pixels from 0 up"),
             "brightness": (0 <= self.brightness <= 1, "a share from 0 to 1"),
             "contrast": (0 <= self.contrast <= 1, "a share from 0 to 1"),
-            "augmix": (0 <= self.augmix <= 10, "a severity from 0 to 10"),
+            "augmix": (self.augmix == 0 or 1 <= self.augmix <= 10, "0, or a severity from 1 to 10"),
             "noise": (0 <= self.noise <= 1, "a share of white from 0 to 1"),
             "noise_patch": (self.noise_patch >= 0, "a number of pixels from 0 up"),
             "flip": (self.flip in (False, True, "alternate"), "true, false or alternate"),

@@ -96,7 +96,7 @@ def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None
 
 
 class _Asked(NamedTuple):
-    """What the JSON of a request says: its one tensor, the tensor's shape and binary size, the outputs, the id."""
+    """Parsed JSON of a request: its one tensor, the tensor's shape and binary size, the outputs, the id."""
 
     tensor: dict[str, Any]
     shape: list[int]

@@ -7,6 +7,8 @@ from helpers import error, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnzoo.serve.routes.predict import is_small
+
 PREDICT = "/v1/models/digits_cnn/predict"
 WHOLE = [
     png(np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)),
@@ -57,6 +59,14 @@ def test_damaged_images_in_a_form(client: httpx.Client, examples: int):
             assert failed or len(prediction["classes"]) == 3
 
     check()
+
+
+def test_only_a_small_png_is_decoded_on_the_event_loop():
+    assert is_small(WHOLE[0])
+    assert not is_small(WHOLE[2])  # a JPEG
+    assert not is_small(png(np.zeros((129, 128), np.uint8)))  # few bytes, many pixels
+    assert not is_small(WHOLE[0] + bytes(2**14))
+    assert not any(is_small(WHOLE[0][:n]) for n in range(24))
 
 
 @pytest.mark.parametrize("kind", TYPES)
