@@ -1,6 +1,5 @@
 """`cnnzoo fit` in a process of its own, timed by a Lightning callback: any checkout's command line can be measured."""
 
-import ctypes
 import json
 import os
 import subprocess
@@ -43,19 +42,13 @@ class Stopwatch(Callback):
         Path(self.path).write_text(json.dumps({"seconds": self.seconds, "steps": self.steps}))
 
 
-class ReturnMemory(Callback):
-    """Callback that undoes `provenance.keep_freed_memory`, with the defaults in malloc.h."""
-
-    def on_fit_start(self, *_: Any) -> None:
-        for parameter, value in ((-4, 65_536), (-1, 128 * 1024)):
-            ctypes.CDLL(None).mallopt(parameter, value)
-
-
-def fit(config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable)) -> dict[str, Any]:
-    """Run `cnnzoo fit` on the CPU, by the interpreter `python`; return seconds and steps after the warm-up."""
+def fit(
+    config: str, *options: str, warm_up: int = 0, python: Path = Path(sys.executable), program: Any = ("-m", "cnnzoo")
+) -> dict[str, Any]:
+    """Run `cnnzoo fit` on the CPU, by `program` of `python`; return seconds and steps after the warm-up."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
-        command = [str(python), "-m", "cnnzoo", "fit", "--config", config, "--runs", folder]
+        command = [str(python), *program, "fit", "--config", config, "--runs", folder]
         command += ["--trainer.accelerator", "cpu"]
         command += ["--trainer.callbacks+=stopwatch.Stopwatch", "--trainer.callbacks.path", str(path)]
         command += ["--trainer.callbacks.warm_up", str(warm_up), *options]

@@ -137,8 +137,8 @@ def keep_threads() -> None:
 def keep_freed_memory() -> None:
     """Tell glibc not to return freed memory to the kernel; do nothing on other systems.
 
-    Every step frees and allocates the same hundreds of megabytes. Without this a SpeedNet step takes 1.08 to 1.11
-    of the time, since the memory comes back page by page.
+    Every step frees and allocates the same hundreds of megabytes. Without this a SpeedNet step takes 1.35 of the time
+    (benchmarks/freed_memory.py), since the memory comes back page by page.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
