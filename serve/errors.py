@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,7 +75,7 @@ class ErrorFormat:
                     await send(start)
             elif start["status"] < 400:
                 await send(message)
-            else:  # an error that Starlette or BentoML made
+            else:  # an error that BentoML made
                 body += message.get("body", b"")
                 if not message.get("more_body"):
                     await _send_error(scope, send, start, _parse_error(start["status"], body))
@@ -96,6 +97,9 @@ class ErrorFormat:
 def _to_api_error(exception: Exception) -> ApiError:
     if isinstance(exception, ApiError):
         return exception
+    if isinstance(exception, HTTPException):  # Starlette's, such as 405
+        status = exception.status_code
+        return ApiError(status, _code(status), exception.detail, exception.headers)
     if isinstance(exception, ClientDisconnect):
         return ApiError(400, "client_gone", "the client closed the connection before the body had arrived")
     return ApiError(500, _code(500), "the server failed on this request; its log says why under this request_id")
@@ -113,7 +117,7 @@ async def _send_error(scope: Scope, send: Send, start: Message, content: dict[st
 
 
 def _parse_error(status: int, body: bytes) -> dict[str, str]:
-    """Return message and code of an error response of Starlette (text) or BentoML (JSON)."""
+    """Return message and code of an error response of BentoML, which is JSON or text."""
     if status >= 500 and status not in (503, 504):  # no detail of a failure leaves the server
         error = _to_api_error(RuntimeError())
         return {"error": str(error), "code": _code(status)}
