@@ -15,9 +15,10 @@ from ..contract.zoo_folder import ModelId, ZooFolder
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, with_card
+from ..models.recalibration import refit_familiarity
 from ..models.summary import multiply_adds
 from ..models.variants import to_fp16, to_int8
-from .measure import held_out_temperature, measure, robustness
+from .measure import fit_outputs, measure, measure_familiarity, robustness
 from .provenance import command, commit, recipe
 
 LIBRARIES = ("cnnzoo", "torch", "lightning", "onnx", "onnxruntime-gpu", "onnxruntime")
@@ -64,8 +65,8 @@ def export_model(
         raise NotADirectoryError(f"the zoo {zoo.path} is a file: give a folder")
     full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
-    model.temperature.fill_(held_out_temperature(model, data) or 1.0)
-    proto = to_onnx(model)
+    fit_outputs(model, data)
+    proto = to_onnx(model.cpu())
     file = OnnxFile(proto)
     images, labels = data.load(train=False)
     answers = file.answers(images)
@@ -92,6 +93,7 @@ def export_model(
         dataset=dataset,
         temperature=float(model.temperature),
         robustness=robustness(file, data, corruption_images),
+        familiarity=measure_familiarity(file, data, answers),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         multiply_adds=multiply_adds(model),
@@ -137,9 +139,10 @@ def _convert(
     else:
         converted = to_fp16(proto)
     images, labels = held_out[torch.arange(len(held_out))]
-    before, after = (
-        (file.answers(images)[0].argmax(1) == labels).double().mean().item() for file in (full, OnnxFile(converted))
-    )
+    answers = full.answers(images), OnnxFile(converted).answers(images)
+    before, after = ((logits.argmax(1) == labels).double().mean().item() for logits, *_ in answers)
+    if len(answers[1]) > 2:
+        refit_familiarity(converted, answers[1][2])
     compared = f"{precision} {after:.2%} of {len(labels):,} validation images correct, fp32 {before:.2%}"
     if after < before - MAX_ACCURACY_DROP:
         raise GateError(f"{compared}: more than {MAX_ACCURACY_DROP:.1%} less. Nothing was written")

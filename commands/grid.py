@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier, pretrained
-from ..models.export import torch_logits
+from ..models.export import torch_answers
 from .provenance import usable_precision
 
 Shown = bool | int | float | str
@@ -88,7 +88,7 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
     for split in ("train", "val", "test"):
         dataset = data.splits[split]
         images, labels = dataset[torch.arange(len(dataset))]
-        correct = torch_logits(model, images).argmax(1) == labels
+        correct = torch_answers(model, images)[0].argmax(1) == labels
         scores[f"{split}_accuracy"] = correct.double().mean().item()
     return scores
 

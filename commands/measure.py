@@ -1,24 +1,31 @@
 """Measurements that calibrate a network and fill the card of an exported file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from rich.progress import track
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from ..contract.card import Number, Robustness
+from ..contract.card import Familiarity as FamiliarityCard
+from ..contract.card import Number, Robustness, Strangers
+from ..contract.names import UNFAMILIAR
 from ..datamodules import ImageDataModule
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
+from ..datamodules.strangers import strangers
 from ..datamodules.warp import Fill
 from ..models import ImageClassifier
 from ..models.calibration import fit_temperature, reliability
-from ..models.export import Answers, OnnxFile, torch_logits
+from ..models.export import Answers, OnnxFile, readings, torch_answers
+from ..models.familiarity import Familiarity
 from ..models.metrics import classification_metrics, confusions
 
 SEVERITIES = range(1, 6)
 CHUNK = 100  # images that are corrupted at once
-FEWEST = 100  # held-out images for a temperature; fewer give a random one
+FEWEST = 100  # held-out images to fit on; fewer give random results
+TRAIN_IMAGES = 10_000  # for the statistics of familiarity
+STRANGERS = 1000  # images of each kind
 
 
 def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float | None:
@@ -28,12 +35,60 @@ def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float
     if len(held_out) < FEWEST:
         return None
     images, labels = held_out[torch.arange(len(held_out))]
-    return fit_temperature(torch_logits(model, images), labels)
+    return fit_temperature(torch_answers(model, images)[0], labels)
+
+
+def fit_outputs(model: ImageClassifier, data: ImageDataModule) -> None:
+    """Fit on held-out images what an exported network has besides its weights.
+
+    That is the confidence below which an image is looked at in several views, the temperature, and familiarity. With
+    fewer than `FEWEST` held-out images nothing is fitted.
+    """
+    data.setup("validate")
+    train, held_out = data.splits["train"], data.splits["val"]
+    if len(held_out) < FEWEST:
+        return
+    spread = torch.linspace(0, len(train) - 1, min(TRAIN_IMAGES, len(train))).long()
+    images = held_out[torch.arange(len(held_out))][0]
+    known, held = readings(model, train[spread][0]), readings(model, images)
+    model.fit_views(held[1])
+    model.temperature.fill_(held_out_temperature(model, data) or 1.0)
+    model.familiarity = Familiarity.fit(known, held).to(model.device)
+
+
+def measure_familiarity(
+    file: OnnxFile, data: ImageDataModule, answers: Answers, kinds: Collection[str] | None = None
+) -> FamiliarityCard | None:
+    """Return the card's familiarity field, or None if the file has no such output.
+
+    Args:
+        answers: to the test images.
+        kinds: of strangers; all for None.
+    """
+    if len(answers) < 3:
+        return None
+    own = answers[2]
+    images, _ = data.load(train=False)
+    spread = torch.linspace(0, len(images) - 1, min(STRANGERS, len(images))).long()
+    found: dict[str, Strangers] = {}
+    for kind, others in strangers(data, images[spread]).items():
+        if kinds is None or kind in kinds:
+            theirs = file.answers(others)[2]
+            familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
+            auroc = float(roc_auc_score(familiar, torch.cat([own, theirs])))
+            found[kind] = {"images": len(theirs), "flagged": _flagged(theirs), "auroc": auroc}
+    data.setup("validate")
+    held_out = len(data.splits["val"])
+    return {"held_out": held_out, "threshold": UNFAMILIAR, "flagged": _flagged(own), "strangers": found}
+
+
+def _flagged(familiarity: Tensor) -> float:
+    return (familiarity < UNFAMILIAR).double().mean().item()
 
 
 def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
     """Return the card's metrics, confusion_matrix and reliability, from the answers to the test images."""
-    logits, probabilities = answers
+    logits, probabilities = answers[:2]
     metrics = classification_metrics(probabilities, labels)
     before = classification_metrics(logits.softmax(1), labels)
     metrics["calibration_error_before"] = before["calibration_error"]

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from rich.text import Text
 
+from ..contract.card import Familiarity
 from ..contract.checksums import SUMS, sha256_of
 from ..contract.facts import counted, percent
 from ..contract.model_file import read_card
@@ -21,6 +22,7 @@ from . import console, say
 from .cards import find, open_zoo
 
 TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
+SHARE_TOLERANCE = 0.002  # of the shares of flagged images: one at the threshold may go either way
 
 
 def verify_models(
@@ -139,14 +141,15 @@ def _check_onnx(path: Path) -> str:
 def _check_metrics(path: Path, data_dir: Path | None) -> str:
     from ..datamodules import from_card  # here, since torch takes seconds to import
     from ..models.export import OnnxFile
-    from .measure import measure, robustness
+    from .measure import measure, measure_familiarity, robustness
 
     card = read_card(path)
     data = from_card(card, data_dir)
     images, labels = data.load(train=False)
     file = OnnxFile(path.read_bytes())
-    logits, probabilities = file.answers(images)
-    again = measure((logits, probabilities), labels)
+    answers = file.answers(images)
+    logits, probabilities = answers[:2]
+    again = measure(answers, labels)
     wrong = [name for name, value in again["metrics"].items() if not _agree(name, card.metrics.get(name), value)]
     if again["confusion_matrix"] != card.confusion_matrix:
         wrong.append("confusion_matrix")
@@ -159,12 +162,29 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
         found = robustness(file, data, card.robustness["images"], list(stated))
         rows = found["accuracy"] if found else stated
         wrong += [f"robustness to {name}" for name, row in rows.items() if row != stated[name]]
+    if card.familiarity:
+        wrong += _differing(card.familiarity, measure_familiarity(file, data, answers, card.familiarity["strangers"]))
     if wrong:
         differ = "differs" if len(wrong) == 1 else "differ"
         raise ContractError(f"measured again, {', '.join(wrong)} {differ} from the card")
     corruptions = ", robustness" if card.robustness else ""
     accuracy = f"{percent(card.metrics['accuracy'])} of {len(labels):,} test images"
-    return f"{accuracy}, confusion matrix, calibration{corruptions} as in the card"
+    familiarity = ", familiarity" if card.familiarity else ""
+    return f"{accuracy}, confusion matrix, calibration{corruptions}{familiarity} as in the card"
+
+
+def _differing(stated: Familiarity, found: Familiarity | None) -> list[str]:
+    """Return the kinds of images of which another share is flagged than a card says."""
+    if found is None:
+        return ["familiarity"]
+    wrong = [] if abs(found["flagged"] - stated["flagged"]) <= SHARE_TOLERANCE else ["familiarity of test images"]
+    for kind, there in stated["strangers"].items():
+        here = found["strangers"].get(kind)
+        if here is None:
+            raise FileNotFoundError(f"familiarity is compared with {kind}, whose files are not in the data folder")
+        if any(abs(here[key] - there[key]) > SHARE_TOLERANCE for key in ("flagged", "auroc")):
+            wrong.append(f"familiarity of {kind}")
+    return wrong
 
 
 def _agree(name: str, stated: float | None, found: float) -> bool:

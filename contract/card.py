@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
-from .names import ContractError, check_name
+from .names import OUTPUTS, ContractError, check_name
 
 SCHEMA = 2
 RENAMED = {"licence": "license", "limits": "limitations", "weights": "precision"}  # schema 1: schema 2
@@ -48,6 +48,26 @@ class Robustness(TypedDict):
     accuracy: dict[Text, Annotated[list[Share], Field(min_length=5, max_length=5)]]
 
 
+class Strangers(TypedDict):
+    """Images unlike the dataset's own: how many, the share flagged as unfamiliar, and the AUROC of familiarity."""
+
+    images: Size
+    flagged: Share
+    auroc: Share
+
+
+class Familiarity(TypedDict):
+    """Output `familiarity`: the held-out images that it refers to, and what is flagged below the threshold.
+
+    `flagged` is the share of the test images, `strangers` has other images by kind.
+    """
+
+    held_out: Size
+    threshold: Share
+    flagged: Share
+    strangers: dict[Text, Strangers]
+
+
 class Training(TypedDict, total=False):
     """Provenance of the training run."""
 
@@ -79,6 +99,7 @@ class ModelCard:
         confusion_matrix: on the test set; rows are true classes, columns predicted ones.
         reliability: (mean confidence, accuracy, images) of each confidence bin.
         robustness: accuracy on corrupted images, if measured.
+        familiarity: what the output `familiarity` refers to and flags, if the file has it.
         precision: fp32, fp16 or int8.
         parameters: number of parameters.
         multiply_adds: for one image.
@@ -106,6 +127,7 @@ class ModelCard:
     confusion_matrix: list[list[Count]] = field(default_factory=list)
     reliability: list[tuple[Number, Number, Count]] = field(default_factory=list)
     robustness: Robustness | None = None
+    familiarity: Familiarity | None = None
     precision: Precision = "fp32"
     parameters: Count = 0
     multiply_adds: Count = 0
@@ -117,6 +139,11 @@ class ModelCard:
     libraries: dict[Text, Text] = field(default_factory=dict)
     license: Text = ""
     date: Text = ""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the file's outputs."""
+        return OUTPUTS if self.familiarity else OUTPUTS[:2]
 
     @property
     def mode(self) -> str:

@@ -21,6 +21,7 @@ def facts(card: ModelCard, size: int) -> dict[str, str]:
         "Limitations": card.limitations,
         "Test accuracy": _accuracy(card),
         "Calibration": _calibration(card),
+        "Unfamiliar": _unfamiliar(card),
         "Dataset": ", ".join(filter(None, (card.dataset_title, card.dataset.get("source")))),
         "Licenses": _licenses(card),
         "Input": f"{width} × {height} {'grey' if channels == 1 else 'RGB'}",
@@ -87,6 +88,15 @@ def _calibration(card: ModelCard) -> str:
         return ""
     at_one = f"; {before:.4f} without temperature scaling" if before is not None else ""
     return f"expected calibration error {after:.4f} at temperature {card.temperature:.3f}{at_one}"
+
+
+def _unfamiliar(card: ModelCard) -> str:
+    """Say which images the output `familiarity` flags at the card's threshold."""
+    if card.familiarity is None:
+        return ""
+    others = [f"{kind} {row['flagged']:.1%}" for kind, row in card.familiarity["strangers"].items()]
+    own = f"{card.familiarity['flagged']:.1%} of test images"
+    return f"flags {own}; {', '.join(others)}, at familiarity below {card.familiarity['threshold']:g}"
 
 
 def _licenses(card: ModelCard) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 
 from .card import ModelCard
-from .names import CARD_KEY, INPUT, OUTPUTS, ContractError
+from .names import CARD_KEY, FAMILIARITY, INPUT, ContractError
 from .zoo_folder import ModelId
 
 
@@ -72,12 +72,12 @@ def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
     if isinstance(batch, int):
         raise ContractError(f"its batch size is fixed at {batch}: expected a dynamic one")
     outputs = {value.name: _signature(value) for value in graph.output}
-    for name in OUTPUTS:
+    for name in card.outputs:
         dtype, (_, *shape) = outputs.get(name, ("missing", [None]))
-        if dtype != "float32" or shape != [len(card.classes)]:
-            raise ContractError(
-                f"its output {name!r} is {dtype} {shape}: expected float32 [batch, {len(card.classes)}]"
-            )
+        expected = [] if name == FAMILIARITY else [len(card.classes)]
+        if dtype != "float32" or shape != expected:
+            batch_and_more = ", ".join(["batch", *map(str, expected)])
+            raise ContractError(f"its output {name!r} is {dtype} {shape}: expected float32 [{batch_and_more}]")
 
 
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, list[Any]]:

@@ -5,7 +5,9 @@ import re
 INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
 LOGITS = "logits"  # float32 [batch, classes]
 PROBABILITIES = "probabilities"  # float32 [batch, classes]: softmax(logits / temperature)
-OUTPUTS = (LOGITS, PROBABILITIES)
+FAMILIARITY = "familiarity"  # float32 [batch]: share of held-out images that look stranger to the network, 0-1
+OUTPUTS = (LOGITS, PROBABILITIES, FAMILIARITY)  # in this order; older files have no familiarity
+UNFAMILIAR = 0.05  # below this familiarity an image is unlike those that the network was trained on
 CARD_KEY = "cnnzoo.card"  # the ONNX metadata entry that holds the card as JSON
 HEADER_LENGTH = "Inference-Header-Content-Length"  # HTTP header: bytes of JSON before binary tensors
 

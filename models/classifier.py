@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from .compatibility import check_checkpoint, check_data
+from .familiarity import Familiarity, Reading, channel_statistics
 from .optimization import OptimizerName, Schedule, check_settings, learning_rate_factor, make_optimizer
 
 Batch = tuple[Tensor, Tensor]
@@ -70,6 +71,7 @@ class ImageClassifier(LightningModule):
         self.register_buffer("mean", _per_channel("mean", mean, self.input_shape[0]), persistent=False)
         self.register_buffer("std", _per_channel("std", std, self.input_shape[0]), persistent=False)
         self.register_buffer("temperature", torch.ones(()), persistent=False)
+        self.familiarity: Familiarity | None = None  # fitted at export, as the temperature
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -86,18 +88,47 @@ class ImageClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes], float32, as exported, for raw images [N, C, H, W]: uint8, or floats of 0–255."""
-        return self.logits_in_training(images)
+        return self.with_views(images, self.logits_in_training(images))
 
     def logits_in_training(self, images: Tensor) -> Tensor:
         """Return the logits that training and the validation within it see. Arguments as `forward`."""
-        x = (images.float() / 255 - self.mean) / self.std
-        logits: Tensor = self.network(x.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(self._normalized(images))
         return logits
+
+    def with_views(self, images: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits over all test-time views of images, given those of the images themselves."""
+        return logits
+
+    def fit_views(self, logits: Tensor) -> None:
+        """Decide, by the logits of held-out images in one view, which images are looked at in all views."""
+
+    def reading(self, images: Tensor) -> Reading:
+        """Return what familiarity is computed from: channel statistics of the earlier activations, and logits.
+
+        The earlier activations are those up to the middle one: later ones vary too much between classes.
+        """
+        x, statistics = self._normalized(images), []
+        for layer in self.network:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU | nn.GELU) and x.ndim == 4:
+                statistics.append(channel_statistics(x))
+        return statistics[: len(statistics) // 2 + 1], x
+
+    def answers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of an exported file: logits and probabilities, and familiarity if it was fitted."""
+        statistics, first = self.reading(images)
+        logits = self.with_views(images, first)
+        outputs = (logits, (logits / self.temperature).softmax(dim=1))
+        return outputs if self.familiarity is None else (*outputs, self.familiarity(statistics, first))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return probabilities [N, classes], scaled by the temperature. Arguments as `forward`."""
         logits: Tensor = self(images)
         return (logits / self.temperature).softmax(dim=1)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        x = (images.float() / 255 - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch

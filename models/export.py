@@ -12,15 +12,17 @@ from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
 from ..contract.card import ModelCard
-from ..contract.names import CARD_KEY, INPUT, LOGITS, PROBABILITIES
+from ..contract.names import CARD_KEY, FAMILIARITY, INPUT, LOGITS, PROBABILITIES
 from ..contract.zoo_folder import ModelId, ZooFolder
 from .classifier import ImageClassifier
+from .familiarity import Reading
 
 OPSET = 18  # its IR version 10 is readable from ONNX Runtime 1.18 on
 TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
+FAMILIARITY_TOLERANCE = 1e-4
 
-Answers = tuple[Tensor, Tensor]
-"""Logits and probabilities, float32 [N, classes] each."""
+Answers = tuple[Tensor, ...]
+"""Logits and probabilities, float32 [N, classes] each, and familiarity, float32 [N], if the network has it."""
 
 
 class ParityError(ValueError):
@@ -35,8 +37,7 @@ class _Served(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Answers:
-        logits = self.model(images)
-        return logits, (logits / self.model.temperature).softmax(dim=1)
+        return self.model.answers(images)
 
 
 def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
@@ -54,7 +55,7 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
             optimize=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[LOGITS, PROBABILITIES],
+            output_names=[LOGITS, PROBABILITIES, *([FAMILIARITY] if model.familiarity else [])],
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
         )
     assert program is not None
@@ -64,27 +65,40 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
     remove_unused_nodes(program.model)
     proto = program.model_proto
     graph = proto.graph
-    for tensor in graph.initializer:  # pretrained.py needs the checkpoint's names
-        tensor.name = tensor.name.removeprefix("model.")
+    _name_as_in_checkpoints(graph)
     for entry in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         entry.ClearField("metadata_props")  # stack traces, with paths of this machine
-    for node in graph.node:
-        for number, name in enumerate(node.input):
-            node.input[number] = name.removeprefix("model.")
     return proto
 
 
+def _name_as_in_checkpoints(graph: onnx.GraphProto) -> None:
+    """Give each parameter its name in a checkpoint, which pretrained.py needs, and no other value that name."""
+    names = {tensor.name: tensor.name.removeprefix("model.") for tensor in graph.initializer}
+    taken = set(names.values())
+    names |= {value: f"{value}_value" for node in graph.node for value in node.output if value in taken}
+    for entry in (*graph.initializer, *graph.value_info):
+        entry.name = names.get(entry.name, entry.name)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            for number, name in enumerate(values):
+                values[number] = names.get(name, name)
+
+
 @torch.inference_mode()
-def torch_logits(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Return logits float32 [N, classes], on the CPU, for uint8 images [N, C, H, W], in eval mode."""
+def torch_answers(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Answers:
+    """Return torch's answers, on the CPU, for uint8 images [N, C, H, W], in eval mode."""
     model = model.eval()
-    return torch.cat([model(batch.to(model.device)).cpu() for batch in images.split(batch_size)])
+    batches = [model.answers(batch.to(model.device)) for batch in images.split(batch_size)]
+    return tuple(torch.cat(output).cpu() for output in zip(*batches, strict=True))
 
 
-def torch_answers(model: ImageClassifier, images: Tensor) -> Answers:
-    """Return torch's answers, computed on the CPU, for uint8 images [N, C, H, W]."""
-    logits = torch_logits(model.cpu(), images)
-    return logits, (logits / model.temperature).softmax(1)
+@torch.inference_mode()
+def readings(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Reading:
+    """Return `ImageClassifier.reading`, on the CPU, for uint8 images [N, C, H, W], in eval mode."""
+    model = model.eval()
+    found = [model.reading(batch.to(model.device)) for batch in images.split(batch_size)]
+    statistics = [torch.cat(layer).cpu() for layer in zip(*(values for values, _ in found), strict=True)]
+    return statistics, torch.cat([logits for _, logits in found]).cpu()
 
 
 class OnnxFile:
@@ -93,20 +107,20 @@ class OnnxFile:
     def __init__(self, file: onnx.ModelProto | bytes) -> None:
         content = file if isinstance(file, bytes) else file.SerializeToString()
         self._session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+        there = {output.name for output in self._session.get_outputs()}
+        self._outputs = [name for name in (LOGITS, PROBABILITIES, FAMILIARITY) if name in there]
 
     def answers(self, images: Tensor, batch_size: int = 100) -> Answers:
         """Return ONNX Runtime's answers for uint8 images [N, C, H, W]."""
-        batches = [
-            self._session.run([LOGITS, PROBABILITIES], {INPUT: batch.numpy()}) for batch in images.split(batch_size)
-        ]
-        logits, probabilities = (torch.from_numpy(np.concatenate(output)) for output in zip(*batches, strict=True))
-        return logits, probabilities
+        batches = [self._session.run(self._outputs, {INPUT: batch.numpy()}) for batch in images.split(batch_size)]
+        return tuple(torch.from_numpy(np.concatenate(output)) for output in zip(*batches, strict=True))
 
 
 def check_parity(answers: Answers, expected: Answers) -> float:
     """Compare ONNX Runtime's answers with torch's, and return the largest difference of a probability.
 
-    Raises ParityError if any class differs, or any probability by more than TOLERANCE.
+    Raises ParityError if any class differs, any probability by more than TOLERANCE, or any familiarity by more than
+    FAMILIARITY_TOLERANCE.
     """
     differing = np.flatnonzero(answers[0].argmax(1) != expected[0].argmax(1))
     difference = (answers[1] - expected[1]).abs().amax(1).numpy()
@@ -117,6 +131,11 @@ def check_parity(answers: Answers, expected: Answers) -> float:
             f"ONNX Runtime and torch differ: another class for {len(differing)} of {len(difference)} images "
             f"({_first(differing)}), a probability off by more than {TOLERANCE:g} for {len(over)} "
             f"({_first(over)}), by {worst:.2g} at most. Nothing was written."
+        )
+    familiarity = (answers[2] - expected[2]).abs().max().item() if len(expected) > 2 else 0.0
+    if not familiarity <= FAMILIARITY_TOLERANCE:
+        raise ParityError(
+            f"ONNX Runtime and torch differ: familiarity by up to {familiarity:.2g}. Nothing was written."
         )
     return worst
 

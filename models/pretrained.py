@@ -15,6 +15,7 @@ from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import ContractError
 from ..contract.zoo_folder import SHIPPED, ZooFolder
 from .classifier import ImageClassifier
+from .familiarity import Familiarity
 
 logger = logging.getLogger("cnnzoo.models")
 
@@ -106,10 +107,21 @@ def load_weights(model: ImageClassifier, card: ModelCard, weights: dict[str, Ten
             "The last layer (%s) is new, with %d classes instead of %d; the other weights are %s's, version %d.",
             head, model.num_classes, len(card.classes), card.name, card.version,
         )  # fmt: skip
-    elif "temperature" in weights:
-        model.temperature.copy_(weights["temperature"])
+    else:
+        _load_fitted(model, weights)
     model.load_state_dict({key: weights[key] for key in wanted}, strict=False)
     return model
+
+
+def _load_fitted(model: ImageClassifier, weights: dict[str, Tensor]) -> None:
+    """Load what export had fitted: temperature, views and familiarity. Older files lack some of it."""
+    for name in ("temperature", "sure"):
+        if name in weights and hasattr(model, name):
+            model.get_buffer(name).copy_(weights[name])
+    prefix = "familiarity."
+    fitted = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if fitted:
+        model.familiarity = Familiarity.restore(fitted)
 
 
 def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> tuple[list[str], str, bool]:

@@ -1,5 +1,6 @@
 """`SpeedNet`: a fast recipe for CIFAR-10."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -10,9 +11,10 @@ from torch.optim import Optimizer
 
 from .arithmetic import Volume, layers
 from .classifier import ImageClassifier
+from .familiarity import Reading
 from .muon import Muon
 from .optimization import Schedule
-from .views import Views, average_over_views
+from .views import UNSURE, Views, average_over_views, confidence
 
 
 class SpeedNet(ImageClassifier):
@@ -44,6 +46,7 @@ class SpeedNet(ImageClassifier):
     """
 
     LOGIT_SCALE = 1 / 9
+    sure: Tensor
 
     def __init__(
         self,
@@ -86,15 +89,24 @@ class SpeedNet(ImageClassifier):
             compile=compile,
         )  # fmt: skip
         self.views = views
+        # Fitted at export, as the temperature; until then every image is looked at in all views.
+        self.register_buffer("sure", torch.tensor(math.inf), persistent=False)
         self.whitening_epsilon = whitening_epsilon
         self.head_learning_rate = head_learning_rate
         self.bias_learning_rate = bias_learning_rate
 
-    def forward(self, images: Tensor) -> Tensor:
-        return average_over_views(self.logits_in_training, images, self.views)
-
     def logits_in_training(self, images: Tensor) -> Tensor:
         return self.LOGIT_SCALE * super().logits_in_training(images)
+
+    def reading(self, images: Tensor) -> Reading:
+        statistics, logits = super().reading(images)
+        return statistics, self.LOGIT_SCALE * logits
+
+    def with_views(self, images: Tensor, logits: Tensor) -> Tensor:
+        return average_over_views(self.logits_in_training, images, logits, self.views, self.sure)
+
+    def fit_views(self, logits: Tensor) -> None:
+        self.sure.fill_(confidence(logits).quantile(UNSURE))
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

@@ -11,14 +11,15 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
-from ..contract.names import INPUT
+from ..contract.names import FAMILIARITY, INPUT, PROBABILITIES
 
 # Operators with integer inputs and outputs. Others compute in float32.
 INTEGER_OPS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]
 
 
 def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
-    """Return the network with 8-bit weights and activations. The last layer stays in float32, for precise logits.
+    """Return the network with 8-bit weights and activations. The last layer and familiarity stay in
+    float32.
 
     Args:
         images: uint8 [N, C, H, W] of the training split. They determine the range of each activation.
@@ -31,14 +32,14 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
         logging.disable(logging.WARNING)  # advice on how to call the next two
         try:
             quant_pre_process(whole, folded, skip_symbolic_shape=True)  # batch norms into convolutions
-            last = [node.name for node in onnx.load(folded).graph.node if node.op_type == "Gemm"][-1]
+            precise = _precise(onnx.load(folded).graph)
             quantize_static(
                 folded,
                 quantized,
                 _Batches(images),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=INTEGER_OPS,
-                nodes_to_exclude=[last],
+                nodes_to_exclude=precise,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -49,9 +50,37 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
         return onnx.load(quantized)
 
 
+def _precise(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that stay in float32: the last layer, in each view, and those of familiarity."""
+    head = [node.input[1] for node in graph.node if node.op_type == "Gemm"][-1]
+    last = [node.name for node in graph.node if node.op_type == "Gemm" and node.input[1] == head]
+    return last + _familiarity_nodes(graph)
+
+
+def _familiarity_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that only familiarity needs."""
+    needed = {output: _before(graph, output) for output in (FAMILIARITY, PROBABILITIES)}
+    return [name for name in needed[FAMILIARITY] if name not in needed[PROBABILITIES]]
+
+
+def _before(graph: onnx.GraphProto, output: str) -> list[str]:
+    """Return the names of the nodes that `output` is computed from."""
+    values, found = {output}, []
+    for node in reversed(graph.node):  # sorted, so that each node comes after those that it needs
+        if values & set(node.output):
+            values |= set(node.input)
+            found.append(node.name)
+    return found
+
+
 def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the network with 16-bit weights and arithmetic. Inputs and outputs stay as in the contract."""
-    converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True)
+    """Return the network with 16-bit weights and arithmetic. Inputs, outputs and familiarity stay in float32."""
+    precise = _familiarity_nodes(proto.graph)
+    converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True, node_block_list=precise)
+    # The converter casts a value once for each node that stays in float32, all under one name.
+    nodes = {tuple(node.output): node for node in converted.graph.node}
+    del converted.graph.node[:]
+    converted.graph.node.extend(nodes.values())
     return converted
 
 

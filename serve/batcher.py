@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-Outputs = tuple[np.ndarray, np.ndarray]
+Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
 class QueueFull(Exception):
@@ -32,7 +32,7 @@ class Batcher:
     """Queue of one model, used from one event loop.
 
     Args:
-        run: computes (logits, probabilities) of images [N, C, H, W]. It runs on a thread, never twice at once.
+        run: computes the outputs of images [N, C, H, W]. It runs on a thread, never twice at once.
         max_batch: images in a batch. A single request may have more.
         max_queue: images in the queue.
         executor: the threads that compute; None: one of its own.
@@ -58,7 +58,7 @@ class Batcher:
         self.queued = 0  # images
 
     async def __call__(self, images: np.ndarray) -> Outputs:
-        """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
+        """Return the outputs of uint8 images [N, C, H, W].
 
         Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. A
         cancelled call leaves the queue.
@@ -130,8 +130,8 @@ class Batcher:
     def _compute(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
         """Return the outputs of each part. If the batch fails, each part is tried alone."""
         try:
-            logits, probabilities = self._run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            outputs = self._run(parts[0] if len(parts) == 1 else np.concatenate(parts))
         except Exception as error:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._compute([part])]
         ends = list(accumulate(len(part) for part in parts))
-        return [(logits[a:b], probabilities[a:b]) for a, b in pairwise([0, *ends])]
+        return [tuple(output[a:b] for output in outputs) for a, b in pairwise([0, *ends])]

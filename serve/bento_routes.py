@@ -47,5 +47,5 @@ async def classify(zoo: Zoo, name: str, images: np.ndarray, version: int | None,
     """Return the top-k classes of each image, for BentoML's API. Raises ApiError."""
     model = find(zoo, name, None if version is None else str(version))
     check_shape(list(images.shape), model.card.input_shape)
-    _, probabilities = await compute(model, to_uint8(images))
+    _, probabilities, *_ = await compute(model, to_uint8(images))
     return top_classes(model.card, probabilities, top_k)

@@ -13,13 +13,14 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 
-from ..contract.names import HEADER_LENGTH, INPUT, LOGITS, PROBABILITIES
+from ..contract.names import HEADER_LENGTH, INPUT, UNFAMILIAR
+from .answers import Outputs, Prediction, read_outputs, read_predictions
 from .downloads import NOT_SATISFIABLE, Download, DownloadError  # noqa: F401 - DownloadError is for users
 
 ImageFile = str | os.PathLike[str] | bytes  # a path, or the content of a PNG or JPEG
@@ -38,35 +39,6 @@ class ServiceError(Exception):
     def __init__(self, status: int, code: str, message: str, request_id: str = "") -> None:
         super().__init__(message)
         self.status, self.code, self.request_id = status, code, request_id
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most probable classes of an image.
-
-    Args:
-        file: the image's name.
-        classes: (label, probability) pairs, the most probable first; empty if the image failed to decode.
-        error: why the image failed to decode, or None.
-    """
-
-    file: str
-    classes: tuple[tuple[str, float], ...]
-    error: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The most probable class. Raises ValueError if the image failed to decode."""
-        if not self.classes:
-            raise ValueError(f"{self.file}: {self.error}")
-        return self.classes[0][0]
-
-
-class Outputs(NamedTuple):
-    """A network's outputs, float32 [N, classes] each."""
-
-    logits: np.ndarray
-    probabilities: np.ndarray
 
 
 class Client:
@@ -97,7 +69,12 @@ class Client:
         return self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     def classify(
-        self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
+        self,
+        model: str,
+        images: Iterable[ImageFile],
+        top_k: int = 3,
+        version: int | None = None,
+        min_familiarity: float = UNFAMILIAR,
     ) -> list[Prediction]:
         """Return the most probable classes of PNG or JPEG files, in order.
 
@@ -107,8 +84,9 @@ class Client:
             images: paths, or contents of files.
             top_k: number of classes to return for each image.
             version: the newest by default.
+            min_familiarity: 0-1; an image below it is `unfamiliar`.
         """
-        return self._send(_classify(model, images, top_k, version))
+        return self._send(_classify(model, images, top_k, version, min_familiarity))
 
     def infer(self, model: str, images: np.ndarray, version: int | None = None) -> Outputs:
         """Return the network's outputs for images uint8 [N, C, H, W] of the network's size, raw pixels 0-255."""
@@ -157,10 +135,15 @@ class AsyncClient:
         return await self._send(_Call("GET", "/models", lambda response: response.json()["models"]))
 
     async def classify(
-        self, model: str, images: Iterable[ImageFile], top_k: int = 3, version: int | None = None
+        self,
+        model: str,
+        images: Iterable[ImageFile],
+        top_k: int = 3,
+        version: int | None = None,
+        min_familiarity: float = UNFAMILIAR,
     ) -> list[Prediction]:
         """See `Client.classify`."""
-        return await self._send(_classify(model, images, top_k, version))
+        return await self._send(_classify(model, images, top_k, version, min_familiarity))
 
     async def infer(self, model: str, images: np.ndarray, version: int | None = None) -> Outputs:
         """See `Client.infer`."""
@@ -194,7 +177,9 @@ class _Call(Generic[T]):
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def _classify(model: str, images: Iterable[ImageFile], top_k: int, version: int | None) -> _Call[list[Prediction]]:
+def _classify(
+    model: str, images: Iterable[ImageFile], top_k: int, version: int | None, min_familiarity: float
+) -> _Call[list[Prediction]]:
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError("images is a single image: expected a list, even of one image")
     parts = [
@@ -204,7 +189,8 @@ def _classify(model: str, images: Iterable[ImageFile], top_k: int, version: int 
     if not parts:
         raise ValueError("images is empty: expected at least one image")
     url = f"/v1/models/{_versioned(model, version)}/predict"
-    return _Call("POST", url, _read_predictions, {"params": {"top_k": top_k}, "files": parts})
+    params = {"top_k": top_k, "min_familiarity": min_familiarity}
+    return _Call("POST", url, read_predictions, {"params": params, "files": parts})
 
 
 def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs]:
@@ -215,28 +201,11 @@ def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     url = f"/v2/models/{_versioned(model, version)}/infer"
     headers = {HEADER_LENGTH: str(len(head))}
-    return _Call("POST", url, _read_outputs, {"content": head + images.tobytes(), "headers": headers})
+    return _Call("POST", url, read_outputs, {"content": head + images.tobytes(), "headers": headers})
 
 
 def _versioned(model: str, version: int | None) -> str:
     return quote(model, safe="") + ("" if version is None else f"/versions/{version}")
-
-
-def _read_predictions(response: httpx.Response) -> list[Prediction]:
-    return [
-        Prediction(p["file"], tuple((c["label"], c["probability"]) for c in p.get("classes", ())), p.get("error"))
-        for p in response.json()["predictions"]
-    ]
-
-
-def _read_outputs(response: httpx.Response) -> Outputs:
-    start = int(response.headers[HEADER_LENGTH])
-    arrays = {}
-    for output in json.loads(response.content[:start])["outputs"]:
-        end = start + output["parameters"]["binary_data_size"]
-        arrays[output["name"]] = np.frombuffer(response.content[start:end], "<f4").reshape(output["shape"])
-        start = end
-    return Outputs(arrays[LOGITS], arrays[PROBABILITIES])
 
 
 def _raise_for_error(response: httpx.Response) -> httpx.Response:

@@ -68,8 +68,8 @@ class Model:
         """Return True if the file on disk is the one that was read."""
         return FileState.of(self.path) == self._state
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the outputs of uint8 images [N, C, H, W], as `Session.run`.
 
         Raises ContractError if the session is not in memory and the file can no longer be loaded.
         """

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import onnxruntime as ort
 
-from ..contract.names import INPUT, LOGITS, PROBABILITIES, ContractError
+from ..contract.names import INPUT, OUTPUTS, ContractError
 
 logger = logging.getLogger("cnnzoo.serve")
 
@@ -33,18 +33,18 @@ class Session:
             reason = str(error).strip().splitlines()
             raise ContractError(f"ONNX Runtime cannot load it ({reason[0] if reason else error!r})") from None
         self._max_batch = max_batch
+        there = {output.name for output in self._session.get_outputs()}
+        self._outputs = [name for name in OUTPUTS if name in there]
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W]."""
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the outputs, in the order of `OUTPUTS`, of uint8 images [N, C, H, W]. Some files lack the last one."""
         parts = [self._run(images[i : i + self._max_batch]) for i in range(0, len(images), self._max_batch)]
         if len(parts) == 1:
             return parts[0]
-        logits, probabilities = zip(*parts, strict=True)
-        return np.concatenate(logits), np.concatenate(probabilities)
+        return tuple(np.concatenate(output) for output in zip(*parts, strict=True))
 
-    def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, probabilities = self._session.run([LOGITS, PROBABILITIES], {INPUT: images})
-        return logits, probabilities
+    def _run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(self._session.run(self._outputs, {INPUT: images}))
 
 
 def provider() -> str:

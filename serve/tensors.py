@@ -7,13 +7,14 @@ extensions binary tensors and classification.
 import json
 import math
 import struct
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..contract.card import ModelCard
-from ..contract.names import HEADER_LENGTH, INPUT, OUTPUTS
+from ..contract.names import FAMILIARITY, HEADER_LENGTH, INPUT
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
 
@@ -28,14 +29,11 @@ class Output(NamedTuple):
     classes: int = 0
 
 
-ALL, ALL_BINARY = (tuple(Output(name, binary) for name in OUTPUTS) for binary in (False, True))
-
-
 class Call(NamedTuple):
     """An inference request: images uint8 [N, C, H, W], and the outputs to return."""
 
     images: np.ndarray
-    outputs: tuple[Output, ...] = ALL
+    outputs: tuple[Output, ...]
     id: str | None = None
 
 
@@ -46,10 +44,10 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
         header_length: the header's value: None for JSON alone, "0" for raw pixels alone.
     """
     if header_length == "0":
-        return _raw(body, card.input_shape)
+        return _raw(body, card)
     length = len(body) if header_length is None else _length(header_length, len(body))
     parse = _parse_again if header_length is not None and length <= REPEATED else _parse
-    asked, rest = parse(body[:length], card.input_shape), memoryview(body)[length:]
+    asked, rest = parse(body[:length], card.input_shape, card.outputs), memoryview(body)[length:]
     if asked.size is None:
         if len(rest):
             raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
@@ -59,11 +57,11 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
     return Call(images, asked.outputs, asked.id)
 
 
-def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.ndarray) -> tuple[bytes, int | None]:
+def write(call: Call, card: ModelCard, outputs: Sequence[np.ndarray]) -> tuple[bytes, int | None]:
     """Return the response's body and the header's value: the length of the JSON if tensors follow it, else None."""
-    results = dict(zip(OUTPUTS, (logits, probabilities), strict=True))
+    results = dict(zip(card.outputs, outputs, strict=True))
     if call.id is None and all(output.binary and not output.classes for output in call.outputs):
-        head = _binary_head(card.name, card.version, logits.shape, call.outputs)
+        head = _binary_head(card.name, card.version, outputs[0].shape, call.outputs)
         return b"".join([head, *(results[output.name].tobytes() for output in call.outputs)]), len(head)
     described, tensors = [], []
     for output in call.outputs:
@@ -85,9 +83,12 @@ def write(call: Call, card: ModelCard, logits: np.ndarray, probabilities: np.nda
 @lru_cache(1024)
 def _binary_head(name: str, version: int, shape: tuple[int, ...], outputs: tuple[Output, ...]) -> bytes:
     """Return the JSON before binary tensors of `shape`. Clients ask for the same again and again."""
-    parameters = {"binary_data_size": 4 * math.prod(shape)}
-    tensor = {"datatype": "FP32", "shape": list(shape), "parameters": parameters}
-    return _head(name, version, [{"name": output.name, **tensor} for output in outputs], None)
+    tensors = []
+    for output in outputs:
+        own = shape[:1] if output.name == FAMILIARITY else shape
+        parameters = {"binary_data_size": 4 * math.prod(own)}
+        tensors.append({"name": output.name, "datatype": "FP32", "shape": list(own), "parameters": parameters})
+    return _head(name, version, tensors, None)
 
 
 def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None) -> bytes:
@@ -105,13 +106,13 @@ class _Asked(NamedTuple):
     id: str | None
 
 
-def _parse(text: bytes, image: tuple[int, int, int]) -> _Asked:
+def _parse(text: bytes, image: tuple[int, int, int], outputs: tuple[str, ...]) -> _Asked:
     call = _json(text)
     tensor = _tensor(call)
     shape = check_shape(tensor.get("shape"), image)
     name = call.get("id")
     size = _parameters(tensor).get("binary_data_size")
-    return _Asked(tensor, shape, size, _outputs(call), name if isinstance(name, str) else None)
+    return _Asked(tensor, shape, size, _outputs(call, outputs), name if isinstance(name, str) else None)
 
 
 _parse_again = lru_cache(1024)(_parse)
@@ -140,13 +141,14 @@ def _tensor(call: Any) -> dict[str, Any]:
     return tensor
 
 
-def _raw(body: bytes, image: tuple[int, int, int]) -> Call:
+def _raw(body: bytes, card: ModelCard) -> Call:
+    image = card.input_shape
     size = math.prod(image)
     if len(body) % size:
         raise ApiError(400, "shape", f"the body holds {len(body)} bytes: an image of {list(image)} has {size} of them")
     images = np.frombuffer(body, np.uint8).reshape(-1, *image)
     check_shape(list(images.shape), image)
-    return Call(images, ALL_BINARY)
+    return Call(images, _all(card.outputs, True))
 
 
 def _length(text: str, available: int) -> int:
@@ -183,26 +185,33 @@ def _json_images(tensor: dict[str, Any], shape: list[int]) -> np.ndarray:
     return to_uint8(values).reshape(shape)
 
 
-def _outputs(call: dict[str, Any]) -> tuple[Output, ...]:
+@cache
+def _all(names: tuple[str, ...], binary: bool) -> tuple[Output, ...]:
+    return tuple(Output(name, binary) for name in names)
+
+
+def _outputs(call: dict[str, Any], names: tuple[str, ...]) -> tuple[Output, ...]:
     binary = _parameters(call).get("binary_data_output", False) is True
     asked = call.get("outputs")
     if not asked:
-        return ALL_BINARY if binary else ALL
+        return _all(names, binary)
     entries = asked if isinstance(asked, list) and all(isinstance(o, dict) for o in asked) else [{}]
-    outputs = tuple(_output(entry, binary) for entry in entries)
+    outputs = tuple(_output(entry, binary, names) for entry in entries)
     if len({output.name for output in outputs}) < len(outputs):
         raise ApiError(400, "outputs", "an output is asked for more than once")
     return outputs
 
 
-def _output(entry: dict[str, Any], binary: bool) -> Output:
+def _output(entry: dict[str, Any], binary: bool, names: tuple[str, ...]) -> Output:
     name = entry.get("name")
-    if name not in OUTPUTS:
-        raise ApiError(400, "outputs", f"there is no output {str(name)[:64]!r}: ask for {' or '.join(OUTPUTS)}")
+    if name not in names:
+        raise ApiError(400, "outputs", f"there is no output {str(name)[:64]!r}: ask for {' or '.join(names)}")
     parameters = _parameters(entry)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes < 2**31:
         raise ApiError(400, "outputs", f"classification is {str(classes)[:32]!r}: it is how many classes to give")
+    if classes and name == FAMILIARITY:
+        raise ApiError(400, "outputs", f"{FAMILIARITY} has no classes: ask for it without classification")
     return Output(str(name), parameters.get("binary_data", binary) is True, classes)
 
 

@@ -111,10 +111,17 @@ def test_onnxruntime_web_answers_the_same(site: str, browser: Browser, trained: 
         page.goto(site)
         code = snippet.replace("http://127.0.0.1:3000", str(client.base_url).rstrip("/"))
         page.evaluate("list => { window.pixels = new Uint8Array(list) }", pixels.ravel().tolist())
-        page.add_script_tag(type="module", content=f"{code}\nwindow.answers = Array.from(probabilities.data);")
-        page.wait_for_function("window.answers", timeout=60_000)
+        page.add_script_tag(
+            type="module",
+            content=f"{code}\nwindow.answers = Array.from(probabilities.data);"
+            "window.familiarity = Array.from(familiarity.data);",
+        )
+        page.wait_for_function("window.familiarity", timeout=60_000)
         answers = np.array(page.evaluate("window.answers"), np.float32).reshape(-1, 10)
-    probabilities = outputs.reshape(2, -1, 10)[1]
+        familiarity = np.array(page.evaluate("window.familiarity"), np.float32)
+    n = len(pixels)
+    probabilities = outputs[10 * n : 20 * n].reshape(-1, 10)
+    np.testing.assert_allclose(familiarity, outputs[20 * n :], atol=1e-4)
     np.testing.assert_allclose(answers, probabilities, atol=1e-4)
     assert (answers.argmax(1) == probabilities.argmax(1)).all()
 

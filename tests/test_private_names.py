@@ -17,7 +17,8 @@ import cnnzoo.serve
 ROOT = Path(__file__).parent.parent
 ROOMS = (cnnzoo.contract, cnnzoo.datamodules, cnnzoo.models, cnnzoo.serve, cnnzoo.commands)
 FILES = [ROOT / "train.py", ROOT / "__main__.py", *(p for room in ROOMS for p in Path(room.__path__[0]).rglob("*.py"))]
-PUBLIC = {"_exit", "_abc_impl"}  # os documents the first, and Python sets the second
+# os documents _exit, torch documents _check for torch.export, and Python sets _abc_impl.
+PUBLIC = {"_exit", "_check", "_abc_impl"}
 
 
 def is_private(name: str) -> bool:

@@ -9,7 +9,8 @@ export async function listModels() {
   return (await call("/models")).json();
 }
 
-/** Classifies an image (a Blob). Returns the classes, the network's input, and the times in milliseconds. */
+/** Classifies an image (a Blob). Returns the classes, the network's input, whether it is unfamiliar, and the
+ * times in milliseconds. */
 export async function predict(model, image) {
   const start = performance.now();
   const response = await call(`${model.links.predict}?top_k=10&show_input=true`, {
@@ -18,8 +19,8 @@ export async function predict(model, image) {
     headers: { "Content-Type": image.type },
   });
   const answer = await response.json();
-  const { classes, input } = answer.predictions[0];
-  return { classes, input, roundTrip: performance.now() - start, server: answer.milliseconds };
+  const { classes, input, unfamiliar } = answer.predictions[0];
+  return { classes, input, unfamiliar, roundTrip: performance.now() - start, server: answer.milliseconds };
 }
 
 /** Returns a successful response. Asks for the API key, until the service accepts it. */

@@ -5,6 +5,7 @@ import { milliseconds, percent } from "./format.js";
 import { fill } from "./template.js";
 
 const BARS = 10;
+const UNFAMILIAR = "This looks like nothing the network was trained on.";
 const PAUSE = 40; // milliseconds between two requests to one model: faster than the eye
 
 /** Shows a model's prediction in `parent`. Calls `settled` after each answer or error. */
@@ -61,12 +62,12 @@ export function createPrediction(model, parent, settled) {
   function blank() {
     part("input").removeAttribute("src");
     part("input").alt = "";
-    for (const name of ["answer", "sure", "time", "error"]) part(name).textContent = "";
+    for (const name of ["answer", "sure", "time", "error", "note"]) part(name).textContent = "";
     for (const [i, bar] of bars.entries()) setBar(bar, model.classes[i]);
     summary = "";
   }
 
-  function show({ classes, input, roundTrip, server }) {
+  function show({ classes, input, unfamiliar, roundTrip, server }) {
     const [best] = classes;
     const [, height, width] = model.input.shape;
     // Up to ten classes stay in order, so that the eye can follow. Of more classes, the ten most probable are ranked.
@@ -79,8 +80,9 @@ export function createPrediction(model, parent, settled) {
     part("sure").textContent = percent(best.probability);
     part("time").textContent = timing(roundTrip, server);
     part("error").textContent = "";
-    element.className = "prediction answered";
-    summary = `${model.name}: ${best.label}, ${percent(best.probability)}`;
+    part("note").textContent = unfamiliar ? UNFAMILIAR : "";
+    element.className = unfamiliar ? "prediction answered unfamiliar" : "prediction answered";
+    summary = `${model.name}: ${best.label}, ${percent(best.probability)}${unfamiliar ? `. ${UNFAMILIAR}` : ""}`;
     settled();
   }
 

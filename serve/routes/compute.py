@@ -9,7 +9,7 @@ from ..model import Model
 
 
 async def compute(model: Model, images: np.ndarray) -> Outputs:
-    """Return logits and probabilities, float32 [N, classes], of uint8 images [N, C, H, W].
+    """Return the outputs in `model.card.outputs` of uint8 images [N, C, H, W], float32, one row an image.
 
     Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded.
     """

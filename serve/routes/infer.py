@@ -28,8 +28,8 @@ class Infer:
             call = read(body, header_length, model.card)
         else:
             call = await in_thread(read, body, header_length, model.card)
-        logits, probabilities = await compute(model, call.images)
-        content, length = write(call, model.card, logits, probabilities)
+        outputs = await compute(model, call.images)
+        content, length = write(call, model.card, outputs)
         headers = [(b"content-length", b"%d" % len(content))]
         if length is None:
             headers.append((b"content-type", b"application/json"))

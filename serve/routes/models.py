@@ -16,7 +16,7 @@ from .lookup import model_of
 # Fields that only the whole card has. All other fields are in the list, too.
 CARD_ONLY = frozenset({
     "temperature", "confusion_matrix", "reliability", "robustness", "training", "command", "config", "seed", "commit",
-    "libraries",
+    "libraries", "familiarity",
 })  # fmt: skip
 INPUT_FIELDS = frozenset({"input_shape", "prepare"})  # list and card have them within `input`
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from ...contract.card import ModelCard, Preparation
 from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
+from ...contract.names import UNFAMILIAR
 from ..errors import ApiError, AsciiJSONResponse
 from ..limits import MAX_FILES
 from ..threads import in_thread
@@ -30,11 +32,13 @@ AT_ONCE = 16  # images to decode between two checks for cancellation
 async def predict(request: Request) -> JSONResponse:
     """Answer with the top-k classes of every image: one as the raw body, or several as multipart `file` parts.
 
+    If the file has the output `familiarity`, each image gets it too, and `unfamiliar` if it is below `min_familiarity`.
     In a form, an image that fails to decode gets `error` and `code` instead of `classes`.
     """
     start = time.perf_counter()
     model = model_of(request.scope)
     top_k = _top_k(request)
+    threshold = _min_familiarity(request)
     prepare = model.card.prepare if _one_of(request, "prepare", "auto", "none") == "auto" else "photo"
     show_input = _one_of(request, "show_input", "false", "true") == "true"
     limits = request.app.state.settings
@@ -52,8 +56,10 @@ async def predict(request: Request) -> JSONResponse:
     images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not images and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])
-    _, probabilities = await compute(model, np.stack(images))
-    answers = iter(top_classes(model.card, probabilities, top_k))
+    _, probabilities, *familiarity = await compute(model, np.stack(images))
+    classes = top_classes(model.card, probabilities, top_k)
+    judged = [_familiar(share, threshold) for share in familiarity[0]] if familiarity else [{}] * len(images)
+    answers = iter([{"classes": best, **more} for best, more in zip(classes, judged, strict=True)])
     predictions = [
         _prediction(i, name, pixels, answers, show_input)
         for i, ((name, _), pixels) in enumerate(zip(files, inputs, strict=True))
@@ -118,7 +124,7 @@ def _prediction(
     if isinstance(pixels, ApiError):
         return {"index": index, "file": name, "error": str(pixels), "code": pixels.code}
     shown = {"input": to_data_url(pixels)} if show_input else {}
-    return {"index": index, "file": name, "classes": next(answers), **shown}
+    return {"index": index, "file": name, **next(answers), **shown}
 
 
 async def _files(request: Request, max_bytes: int) -> list[tuple[str, bytes]]:
@@ -143,6 +149,22 @@ def _top_k(request: Request) -> int:
     if not (value.isascii() and value.isdigit() and 0 < len(value) < 6 and int(value) > 0):
         raise ApiError(400, "top_k", f"top_k is {value[:32]!r}: give a whole number from 1 to 99999")
     return int(value)
+
+
+def _familiar(share: np.float32, threshold: float) -> dict[str, Any]:
+    return {"familiarity": float(share), "unfamiliar": bool(share < threshold)}
+
+
+def _min_familiarity(request: Request) -> float:
+    """Return the query parameter `min_familiarity`. Raises ApiError 400."""
+    text = request.query_params.get("min_familiarity", str(UNFAMILIAR))
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ApiError(400, "min_familiarity", f"min_familiarity is {text[:32]!r}: give a number from 0 to 1")
+    return value
 
 
 def _one_of(request: Request, key: str, *choices: str) -> str:

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract import __version__
-from ...contract.names import INPUT, OUTPUTS
+from ...contract.names import FAMILIARITY, INPUT
 from ..errors import ApiError
 from .lookup import model_of
 
@@ -41,14 +41,14 @@ async def metadata(request: Request) -> JSONResponse:
     """Answer with a model's versions, inputs and outputs."""
     card = model_of(request.scope).card
     versions = request.app.state.zoo.versions(card.name)
-    classes = len(card.classes)
+    outputs = {name: [-1] if name == FAMILIARITY else [-1, len(card.classes)] for name in card.outputs}
     return JSONResponse(
         {
             "name": card.name,
             "versions": [str(version) for version in sorted(versions)],
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *card.input_shape]}],
-            "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, classes]} for name in OUTPUTS],
+            "outputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in outputs.items()],
         }
     )
 

@@ -21,7 +21,6 @@ from cnnzoo.models.export import (
     check_parity,
     to_onnx,
     torch_answers,
-    torch_logits,
     write,
 )
 from cnnzoo.models.pretrained import load
@@ -54,7 +53,7 @@ def test_any_batch_size_gives_torchs_probabilities(name: str):
     for n in (1, 2, 7):
         images = torch.randint(0, 256, (n, *model.input_shape), dtype=torch.uint8)
         logits, probabilities = session.run(["logits", "probabilities"], {"images": images.numpy()})
-        expected = torch_logits(model, images)
+        expected = torch_answers(model, images)[0]
         np.testing.assert_allclose(logits, expected, atol=1e-5)
         np.testing.assert_allclose(probabilities, expected.softmax(1), atol=1e-6)
     assert proto.opset_import[0].version == 18
@@ -108,10 +107,12 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
     config = {"model": {"class_path": "cnnzoo.models.DigitsCNN", "init_args": {"hidden": 21}}}
     path = write(to_onnx(model), ModelCard("digits_cnn", 1, CARD.classes, (1, 8, 8), config=config), tmp_path)
     again = create_model("digits_cnn", pretrained=path)
-    assert torch.equal(torch_logits(again, images), torch_logits(model, images))
+    assert torch.equal(torch_answers(again, images)[0], torch_answers(model, images)[0])
     monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path))
     monkeypatch.setattr("cnnzoo.models.pretrained.SHIPPED", tmp_path / "nothing")
-    assert torch.equal(torch_logits(create_model("digits_cnn", pretrained=True), images), torch_logits(model, images))
+    assert torch.equal(
+        torch_answers(create_model("digits_cnn", pretrained=True), images)[0], torch_answers(model, images)[0]
+    )
     with pytest.raises(ValueError, match=r"network\.4\.weight.*differ"):
         create_model("digits_cnn", pretrained=True, hidden=20)
     with pytest.raises(ValueError, match="holds a DigitsCNN, mnist_cnn is a MNISTCNN"):

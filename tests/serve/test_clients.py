@@ -15,17 +15,18 @@ import tritonclient.http as triton
 from helpers import png
 from tritonclient.utils import InferenceServerException
 
+from cnnzoo.contract.names import OUTPUTS
 from cnnzoo.serve.client import AsyncClient, Client, DownloadError, ServiceError
 
 MODEL = "digits_cnn"
 
 
 @pytest.fixture(scope="module")
-def expected(served: httpx.Client, digits) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and probabilities of the held-out digits, computed from the downloaded file."""
+def expected(served: httpx.Client, digits) -> list[np.ndarray]:
+    """Return the outputs for the held-out digits, computed from the downloaded file."""
     session = ort.InferenceSession(served.get(f"/models/{MODEL}.onnx").content)
-    logits, probabilities = session.run(["logits", "probabilities"], {"images": digits[0].numpy()})
-    return logits, probabilities
+    outputs: list[np.ndarray] = session.run(list(OUTPUTS), {"images": digits[0].numpy()})
+    return outputs
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_triton_sends_raw_pixels(served: httpx.Client, digits, expected):
     answer = served.post(f"/v2/models/{MODEL}/infer", content=pixels, headers={"Inference-Header-Content-Length": "0"})
     length = int(answer.headers["Inference-Header-Content-Length"])
     outputs = json.loads(answer.content[:length])["outputs"]
-    assert [o["parameters"]["binary_data_size"] for o in outputs] == [120, 120]
+    assert [o["parameters"]["binary_data_size"] for o in outputs] == [120, 120, 12]
     logits = struct.unpack("<30f", answer.content[length : length + 120])
     np.testing.assert_allclose(np.reshape(logits, (3, 10)), expected[0][:3], atol=1e-4)
 
@@ -123,6 +124,7 @@ def test_the_client_needs_httpx_and_the_contract_alone():
     loaded = subprocess.run([sys.executable, "-c", CLIENT_ALONE], capture_output=True, text=True, timeout=60)
     assert loaded.returncode == 0, loaded.stderr
     assert [name for name in loaded.stdout.split() if name.startswith("cnnzoo.serve.")] == [
+        "cnnzoo.serve.answers",
         "cnnzoo.serve.client",
         "cnnzoo.serve.downloads",
     ]
@@ -155,9 +157,11 @@ def test_classify_images(own: Client, digits, expected, tmp_path: Path):
 
 
 def test_infer_arrays(own: Client, digits, expected):
-    logits, probabilities = own.infer(MODEL, digits[0].numpy(), version=2)
+    logits, probabilities, familiarity = own.infer(MODEL, digits[0].numpy(), version=2)
     np.testing.assert_allclose(logits, expected[0], atol=1e-4)
     np.testing.assert_allclose(probabilities, expected[1], atol=1e-5)
+    assert familiarity is not None
+    np.testing.assert_allclose(familiarity, expected[2], atol=1e-4)
     with pytest.raises(TypeError, match="expected uint8"):
         own.infer(MODEL, digits[0].numpy() / 255)
     with pytest.raises(ServiceError, match=r"expected \[N, 1, 8, 8\]"):

@@ -20,7 +20,10 @@ import torch
 from helpers import error, in_process, png
 from PIL import Image
 
+from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
+from cnnzoo.models import create_model
+from cnnzoo.models.export import to_onnx, write
 
 PREDICT = "/v1/models/digits_cnn/predict"
 
@@ -158,6 +161,41 @@ def test_top_k(client: httpx.Client, digits):
     assert len(ask("99").json()["predictions"][0]["classes"]) == 10
     for wrong in ("0", "-1", "x", "1.5", "", "9" * 30):
         assert "top_k" in error(ask(wrong), 400)
+
+
+def test_familiarity_is_that_of_the_file_and_flags_what_is_below_the_threshold(client: httpx.Client, trained: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
+    content = client.get("/models/digits_cnn.onnx").content
+    (expected,) = ort.InferenceSession(content).run(["familiarity"], {"images": noise[:, None]})
+    files = [("file", (f"{n}.png", png(one), "image/png")) for n, one in enumerate(noise)]
+
+    def flags(threshold: str) -> list[bool]:
+        url = f"{PREDICT}?prepare=none&min_familiarity={threshold}"
+        predictions = client.post(url, files=files).json()["predictions"]
+        np.testing.assert_allclose([one["familiarity"] for one in predictions], expected, atol=1e-5)
+        return [one["unfamiliar"] for one in predictions]
+
+    assert flags("0.05") == list(expected < 0.05) == [True] * 3
+    assert flags("0") == [False] * 3
+    for wrong in ("-0.1", "1.5", "nan", "x", ""):
+        response = client.post(f"{PREDICT}?min_familiarity={wrong}", files=files)
+        assert "give a number from 0 to 1" in error(response, 400)
+
+
+def test_a_file_without_familiarity_is_served_as_before(tmp_path: Path):
+    card = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
+    write(to_onnx(create_model("digits_cnn")), card, tmp_path)
+    with in_process(tmp_path) as client:
+        body = png(np.zeros((8, 8), np.uint8))
+        answer = client.post(PREDICT, content=body, headers={"Content-Type": "image/png"}).json()
+        assert set(answer["predictions"][0]) == {"index", "file", "classes"}
+        outputs = client.get("/v2/models/digits_cnn").json()["outputs"]
+        assert [output["name"] for output in outputs] == ["logits", "probabilities"]
+        asked = {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "data": [0] * 64}]}
+        outputs = client.post("/v2/models/digits_cnn/infer", json=asked).json()["outputs"]
+        assert [output["name"] for output in outputs] == ["logits", "probabilities"]
+        refused = client.post("/v2/models/digits_cnn/infer", json={**asked, "outputs": [{"name": "familiarity"}]})
+        assert "ask for logits or probabilities" in error(refused, 400)
 
 
 def test_classify_through_bentomls_own_client(served: httpx.Client, digits, torch_classes):

@@ -38,6 +38,7 @@ def test_metadata(client: httpx.Client):
         "outputs": [
             {"name": "logits", "datatype": "FP32", "shape": [-1, 10]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
+            {"name": "familiarity", "datatype": "FP32", "shape": [-1]},
         ],
     }
     error(client.get("/v2/models/nothing"), 404)

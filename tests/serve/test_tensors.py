@@ -57,7 +57,7 @@ def test_an_answer_holds_the_very_numbers(binary: bool):
     rng = np.random.default_rng(1)
     logits, probabilities = rng.normal(size=(2, 3, 10)).astype(np.float32)
     call = Call(PIXELS, (Output("probabilities", binary), Output("logits")), "q")
-    body, length = write(call, CARD, logits, probabilities)
+    body, length = write(call, CARD, (logits, probabilities))
     answer = json.loads(body[:length])
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("q", "digits_cnn", "1")
     first, second = answer["outputs"]
@@ -75,11 +75,11 @@ def test_classification_gives_value_index_label():
     probabilities = np.array([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]], np.float32)
     card = ModelCard("pets", 1, ("cat", "dog", "häm:ster"), (1, 8, 8))
     texts = ["0.700000:1:dog", "0.200000:2:häm:ster", "0.500000:0:cat", "0.250000:1:dog"]
-    body, _ = write(Call(PIXELS, (Output("probabilities", classes=2),)), card, probabilities, probabilities)
+    body, _ = write(Call(PIXELS, (Output("probabilities", classes=2),)), card, (probabilities, probabilities))
     assert json.loads(body)["outputs"] == [
         {"name": "probabilities", "datatype": "BYTES", "shape": [2, 2], "data": texts}
     ]
-    body, length = write(Call(PIXELS, (Output("probabilities", True, 2),)), card, probabilities, probabilities)
+    body, length = write(Call(PIXELS, (Output("probabilities", True, 2),)), card, (probabilities, probabilities))
     packed, found = body[length:], []
     while packed:
         (size,) = struct.unpack("<I", packed[:4])
@@ -151,7 +151,7 @@ def harmless(body: bytes, header_length: str | None) -> None:
     assert call.images.shape[1:] == (1, 8, 8)
     assert 1 <= len(call.images) <= 1024
     zeros = np.zeros((len(call.images), 10), np.float32)
-    body, length = write(call, CARD, zeros, zeros)
+    body, length = write(call, CARD, (zeros, zeros))
     json.loads(body[:length])
 
 

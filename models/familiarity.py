@@ -1,0 +1,117 @@
+"""Familiarity: the share of held-out images that look stranger to a network than an image.
+
+An image is strange if the means and standard deviations of a layer's channels are far from those of training images,
+by their Mahalanobis distance (Lee et al., arXiv 1807.03888, take class means and no deviations), or if its energy
+-log Σ exp(logits) is high (Liu et al., arXiv 2010.03759). docs/familiarity.md compares this with other scores.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+SHRINKAGE = 0.1  # of the correlations towards none: directions of little variance count less
+TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
+STEPS = 128
+SMALLEST = 1e-6
+
+Reading = tuple[list[Tensor], Tensor]
+"""Channel statistics [N, 2C] of each layer, and logits [N, classes]."""
+
+
+class Familiarity(nn.Module):
+    """Maps channel statistics and logits to familiarities, float32 [N], from 0 to 1.
+
+    Args:
+        sizes: numbers of statistics, one a layer.
+        steps: of the distribution of held-out images, which is linear between them.
+    """
+
+    center: Tensor
+    spread: Tensor
+    upper: Tensor
+    width: Tensor
+    share: Tensor
+
+    def __init__(self, sizes: Sequence[int], steps: int = STEPS) -> None:
+        super().__init__()
+        for number, size in enumerate(sizes):
+            self._buffer(f"mean{number}", torch.zeros(size))
+            self._buffer(f"whitening{number}", torch.eye(size))
+        self._buffer("center", torch.zeros(len(sizes) + 1))
+        self._buffer("spread", torch.ones(len(sizes) + 1))
+        # Of each step: its highest strangeness, its width, and the share of held-out images in it.
+        self._buffer("upper", torch.ones(steps))
+        self._buffer("width", torch.ones(steps))
+        self._buffer("share", torch.full((steps,), 1 / steps))
+
+    def _buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)  # not in checkpoints: it is fitted at export
+
+    def forward(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
+        above = self.upper - self.strangeness(statistics, logits)[:, None]
+        return ((above / self.width).clamp(0, 1) * self.share).sum(1)
+
+    def strangeness(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
+        """Return the largest of the layers' distances and the energy, each standardized on held-out images; [N]."""
+        return ((self._raw(statistics, logits) - self.center) / self.spread).amax(1)
+
+    def _raw(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
+        """Return the logarithm of each layer's distance, and the energy, [N, layers + 1]."""
+        found = []
+        for number, values in enumerate(statistics):
+            centered = values - self.get_buffer(f"mean{number}")
+            squares = (centered @ self.get_buffer(f"whitening{number}")).square().sum(1)
+            found.append(0.5 * squares.clamp_min(SMALLEST).log())
+        return torch.stack([*found, -logits.logsumexp(1)], dim=1)
+
+    @classmethod
+    @torch.no_grad()
+    def fit(cls, train: Reading, held_out: Reading) -> "Familiarity":
+        """Return it fitted: the layers' distances on training images, the distribution on held-out images."""
+        fitted = cls([values.shape[1] for values in train[0]])
+        for number, values in enumerate(train[0]):
+            fitted.get_buffer(f"mean{number}").copy_(values.double().mean(0))
+            fitted.get_buffer(f"whitening{number}").copy_(_whitening(values.double()))
+        raw = fitted._raw(*held_out).double()
+        fitted.center.copy_(raw.mean(0))
+        fitted.spread.copy_(raw.std(0).clamp_min(SMALLEST))
+        tail = torch.logspace(math.log10(TAIL / 100), math.log10(TAIL), STEPS // 4, dtype=torch.double)
+        rest = torch.linspace(TAIL, 1, STEPS - len(tail) + 1, dtype=torch.double)[1:]
+        levels = torch.cat([torch.zeros(1), tail, rest]).flip(0).double()  # familiarity at the ends of the steps
+        knots = fitted.strangeness(*held_out).double().quantile(1 - levels)
+        fitted.upper.copy_(knots[1:])
+        fitted.width.copy_(knots.diff().clamp_min(SMALLEST))
+        fitted.share.copy_(-levels.diff())
+        return fitted
+
+    @classmethod
+    def restore(cls, buffers: Mapping[str, Tensor]) -> "Familiarity":
+        """Return it with the buffers of an exported file, by name. Raises ValueError if some are missing or wrong."""
+        means = [value for name, value in sorted(buffers.items()) if name.startswith("mean")]
+        restored = cls([value.numel() for value in means], buffers["upper"].numel() if "upper" in buffers else STEPS)
+        own = dict(restored.named_buffers())
+        if wrong := [name for name in own if name not in buffers or buffers[name].shape != own[name].shape]:
+            raise ValueError(f"the file's familiarity is damaged: {', '.join(wrong)} missing or of a wrong shape")
+        for name, value in own.items():
+            value.copy_(buffers[name])
+        return restored
+
+
+def channel_statistics(volume: Tensor) -> Tensor:
+    """Return the mean and the standard deviation of each channel, [N, 2C], of a volume [N, C, H, W]."""
+    mean = volume.mean((2, 3), keepdim=True)
+    deviation = (volume - mean).square().mean((2, 3)).clamp_min(SMALLEST**2).sqrt()
+    return torch.cat([mean.flatten(1), deviation], dim=1)
+
+
+def _whitening(values: Tensor) -> Tensor:
+    """Return the matrix [d, d] by which centered values [N, d] become uncorrelated, with variance 1 or less."""
+    deviation = values.std(0)
+    deviation = deviation.clamp_min(SMALLEST + deviation.mean() / 1000)  # of a channel that is never active
+    standard = (values - values.mean(0)) / deviation
+    correlations = standard.T @ standard / len(values)
+    shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * torch.eye(len(deviation), dtype=values.dtype)
+    root: Tensor = torch.linalg.cholesky(torch.linalg.inv(shrunk))
+    return root / deviation[:, None]

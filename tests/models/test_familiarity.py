@@ -1,0 +1,161 @@
+"""Test familiarity against its definition, computed here with NumPy, and in exported files."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from cnnzoo.commands.measure import fit_outputs
+from cnnzoo.contract.card import Familiarity as FamiliarityCard
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.model_file import read_model
+from cnnzoo.contract.names import ContractError
+from cnnzoo.datamodules import DigitsDataModule
+from cnnzoo.models import ImageClassifier, SpeedNet, create_model
+from cnnzoo.models.export import OnnxFile, check_parity, readings, to_onnx, torch_answers, with_card
+from cnnzoo.models.familiarity import Familiarity, channel_statistics
+from cnnzoo.models.pretrained import restore
+from cnnzoo.models.recalibration import refit_familiarity
+from cnnzoo.models.variants import to_fp16, to_int8
+
+STATEMENT = FamiliarityCard(held_out=431, threshold=0.05, flagged=0.05, strangers={})
+
+
+@pytest.fixture(scope="module")
+def data() -> DigitsDataModule:
+    data = DigitsDataModule(val_fraction=0.3)
+    data.setup("fit")
+    return data
+
+
+@pytest.fixture(scope="module", params=["digits_cnn", "speednet"])
+def fitted(request: pytest.FixtureRequest, data: DigitsDataModule) -> ImageClassifier:
+    """Return an untrained network, whose outputs are fitted on held-out images."""
+    torch.manual_seed(0)
+    if request.param == "digits_cnn":
+        model: ImageClassifier = create_model("digits_cnn")
+    else:
+        model = SpeedNet(widths=[8, 16], input_shape=(1, 8, 8), views="flip_shift")
+        model.whiten(data.load(train=True)[0])
+    fit_outputs(model.eval(), data)
+    return model
+
+
+def split(data: DigitsDataModule, name: str) -> torch.Tensor:
+    images = data.splits[name]
+    return images[torch.arange(len(images))][0]
+
+
+def test_statistics_are_those_of_numpy():
+    volume = torch.rand((3, 4, 5, 6), generator=torch.Generator().manual_seed(0))
+    expected = np.concatenate([volume.numpy().mean((2, 3)), volume.numpy().std((2, 3))], axis=1)
+    np.testing.assert_allclose(channel_statistics(volume), expected, rtol=1e-5)
+
+
+def test_it_is_the_share_of_held_out_images_that_are_stranger():
+    """Strangeness is the largest of the standardized Mahalanobis distance and energy."""
+    rng = np.random.default_rng(0)
+    statistics, logits = rng.normal(size=(4000, 3)), rng.normal(size=(4000, 5))
+    statistics[:, 2] = statistics[:, 0] + 0.5 * statistics[:, 1]
+    tensors = [torch.from_numpy(statistics.astype(np.float32))], torch.from_numpy(logits.astype(np.float32))
+    found = Familiarity.fit(tensors, tensors)(*tensors).numpy()
+
+    z = (statistics - statistics.mean(0)) / statistics.std(0)
+    shrunk = 0.9 * np.corrcoef(z.T) + 0.1 * np.eye(3)
+    distance = np.log(np.sqrt(np.einsum("ni,ij,nj->n", z, np.linalg.inv(shrunk), z)))
+    energy = -np.log(np.exp(logits).sum(1))
+    strangeness = np.maximum(*((raw - raw.mean()) / raw.std() for raw in (distance, energy)))
+    share = 1 - strangeness.argsort().argsort() / (len(strangeness) - 1)
+    assert np.abs(found - share).max() < 0.01
+    assert abs((found < 0.05).mean() - 0.05) < 0.002
+    assert found.min() == 0
+    assert found.max() == pytest.approx(1, abs=1e-5)
+
+
+def test_what_is_far_from_all_images_has_none(fitted: ImageClassifier):
+    noise = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    familiarity = torch_answers(fitted, noise)[2]
+    assert (familiarity < 0.05).double().mean() > 0.9
+
+
+def test_held_out_images_are_evenly_distributed(fitted: ImageClassifier, data: DigitsDataModule):
+    familiarity = torch_answers(fitted, split(data, "val"))[2].sort().values
+    even = torch.linspace(0, 1, len(familiarity))
+    assert (familiarity - even).abs().max() < 0.01
+
+
+def test_an_images_familiarity_does_not_depend_on_its_neighbours(fitted: ImageClassifier, data: DigitsDataModule):
+    images = split(data, "val")[:20]
+    file = OnnxFile(to_onnx(fitted))
+    together, alone = file.answers(images), file.answers(images, batch_size=1)
+    for many, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-4)
+
+
+def test_the_file_has_it_and_gives_it_back(fitted: ImageClassifier, data: DigitsDataModule, tmp_path):
+    images = split(data, "val")
+    proto = to_onnx(fitted)
+    answers = OnnxFile(proto).answers(images)
+    assert check_parity(answers, torch_answers(fitted, images)) < 1e-5
+    arguments = {"widths": [8, 16], "input_shape": [1, 8, 8], "views": "flip_shift"}
+    init = arguments if isinstance(fitted, SpeedNet) else {}
+    config = {"model": {"class_path": type(fitted).__name__, "init_args": init}}
+    card = ModelCard("n", 1, tuple("0123456789"), (1, 8, 8), familiarity=STATEMENT, config=config)
+    path = tmp_path / "n/1/model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(with_card(proto, card))
+    torch.testing.assert_close(torch_answers(restore(path), images)[2], torch_answers(fitted, images)[2])
+
+    missing = next(tensor for tensor in proto.graph.initializer if tensor.name == "familiarity.mean0")
+    missing.name = "familiarity.other"
+    for node in proto.graph.node:
+        node.input[:] = [name.replace("familiarity.mean0", "familiarity.other") for name in node.input]
+    path.write_bytes(with_card(proto, card))
+    with pytest.raises(ValueError, match="familiarity is damaged"):
+        restore(path)
+
+
+def test_a_card_that_promises_it_needs_the_output(fitted: ImageClassifier):
+    card = ModelCard("n", 1, tuple("0123456789"), (1, 8, 8), familiarity=STATEMENT)
+    assert read_model(with_card(to_onnx(fitted), card)).outputs == ("logits", "probabilities", "familiarity")
+    with pytest.raises(ContractError, match=r"output 'familiarity' is missing \[\]: expected float32 \[batch\]"):
+        read_model(with_card(to_onnx(create_model("digits_cnn")), card))
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_a_variant_is_fitted_again(fitted: ImageClassifier, data: DigitsDataModule, kind: str):
+    held_out, train = split(data, "val"), split(data, "train")
+    full = to_onnx(fitted)
+    proto = to_int8(full, train[:256]) if kind == "int8" else to_fp16(full)
+    _mangle(proto)
+    before = OnnxFile(proto).answers(held_out)[2]
+    refit_familiarity(proto, before)
+    after = OnnxFile(proto).answers(held_out)[2]
+    assert abs((before < 0.05).double().mean() - 0.05) > 0.01
+    assert abs((after < 0.05).double().mean() - 0.05) < 0.01
+    ordered = after[before.argsort()][(before == 0).sum() :]  # those at 0 were in an unknown order
+    assert (ordered.diff() >= (-1e-6 if kind == "int8" else -0.01)).all()  # fp16 writes its outputs in 11 bits
+
+
+def _mangle(proto: onnx.ModelProto) -> None:
+    """Move the steps of familiarity, as a changed network would."""
+    for tensor in proto.graph.initializer:
+        if tensor.name == "familiarity.upper":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) - 0.3, tensor.name))
+
+
+def test_too_few_held_out_images_give_none():
+    data = DigitsDataModule(val_fraction=0.05)
+    model = create_model("digits_cnn")
+    fit_outputs(model, data)
+    assert model.familiarity is None
+    assert len(torch_answers(model, torch.zeros((2, 1, 8, 8), dtype=torch.uint8))) == 2
+
+
+def test_readings_are_of_the_earlier_activations():
+    model = create_model("cifar10_cnn")
+    statistics, logits = readings(model, torch.zeros((3, 3, 32, 32), dtype=torch.uint8), batch_size=2)
+    assert [values.shape for values in statistics] == [(3, 64), (3, 128)]
+    assert logits.shape == (3, 10)
+    assert sum(isinstance(layer, nn.ReLU) for layer in model.network) == 4
