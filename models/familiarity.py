@@ -15,6 +15,10 @@ SHRINKAGE = 0.1  # of the correlations towards none: directions of little varian
 TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
 STEPS = 128
 SMALLEST = 1e-6
+# A layer's distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy.
+# So it decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
+MARGIN = 2.25
+SLOPE = 8
 
 Reading = tuple[list[Tensor], Tensor]
 """Channel statistics [N, 2C] of each layer, and logits [N, classes]."""
@@ -54,7 +58,7 @@ class Familiarity(nn.Module):
         return ((above / self.width).clamp(0, 1) * self.share).sum(1)
 
     def strangeness(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
-        """Return the largest of the layers' distances and the energy, each standardized on held-out images; [N]."""
+        """Return the largest of the layers' distances and the energy, [N], standardized on held-out images."""
         return ((self._raw(statistics, logits) - self.center) / self.spread).amax(1)
 
     def _raw(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
@@ -77,6 +81,8 @@ class Familiarity(nn.Module):
         raw = fitted._raw(*held_out).double()
         fitted.center.copy_(raw.mean(0))
         fitted.spread.copy_(raw.std(0).clamp_min(SMALLEST))
+        fitted.center[:-1] += MARGIN * fitted.spread[:-1]
+        fitted.spread[:-1] /= SLOPE
         tail = torch.logspace(math.log10(TAIL / 100), math.log10(TAIL), STEPS // 4, dtype=torch.double)
         rest = torch.linspace(TAIL, 1, STEPS - len(tail) + 1, dtype=torch.double)[1:]
         levels = torch.cat([torch.zeros(1), tail, rest]).flip(0).double()  # familiarity at the ends of the steps

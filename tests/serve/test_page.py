@@ -116,7 +116,7 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
     with visit() as page:
         draw(page, HAND[digit])
         # What is read out comes once the answers have come to rest.
-        expect(page.get_by_role("status")).to_contain_text(re.compile(rf"digits_cnn: {digit}, \d+\.\d%; mnist_cnn: "))
+        expect(page.get_by_role("status")).to_contain_text(re.compile(rf"digits_cnn: {digit}, \d+\.\d%.*; mnist_cnn: "))
         digits = prediction(page, "digits_cnn")
         assert digits.locator(".answer").text_content() == digit
         assert digits.locator(".best .label").text_content() == digit
@@ -129,6 +129,19 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
             assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [side, side]
             assert f"{side} by {side} pixels" in str(seen.get_attribute("alt"))
             assert re.fullmatch(r"[\d.]+ ms .*", str(prediction(page, model).locator(".time").text_content()))
+
+
+def test_a_scribble_is_said_to_be_unfamiliar(visit: Visit):
+    with visit() as page:
+        draw(page, HAND["0"])
+        shown = prediction(page, "digits_cnn")
+        expect(shown).to_have_class("prediction answered")
+        expect(shown.locator(".note")).to_be_empty()
+        page.get_by_role("button", name="Clear").click()
+        draw(page, [[(5, 5), (95, 5), (95, 95), (5, 95), (5, 5), (95, 95)], [(95, 5), (5, 95)]])
+        expect(shown.locator(".note")).to_have_text("This looks like nothing the network was trained on.")
+        expect(shown).to_have_class("prediction answered unfamiliar")
+        expect(page.get_by_role("status")).to_contain_text("nothing the network was trained on")
 
 
 def test_answers_come_while_the_pen_is_still_down(visit: Visit):
