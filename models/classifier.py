@@ -99,6 +99,11 @@ class ImageClassifier(LightningModule):
         """Return the logits over all test-time views of images, given those of the images themselves."""
         return logits
 
+    @property
+    def views_an_image(self) -> float:
+        """Mean number of views in which an image is looked at."""
+        return 1.0
+
     def fit_views(self, logits: Tensor) -> None:
         """Decide, by the logits of held-out images in one view, which images are looked at in all views."""
 

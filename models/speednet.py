@@ -14,7 +14,7 @@ from .classifier import ImageClassifier
 from .familiarity import Reading
 from .muon import Muon
 from .optimization import Schedule
-from .views import UNSURE, Views, average_over_views, confidence
+from .views import COUNT, UNSURE, Views, average_over_views, confidence
 
 
 class SpeedNet(ImageClassifier):
@@ -104,6 +104,10 @@ class SpeedNet(ImageClassifier):
 
     def with_views(self, images: Tensor, logits: Tensor) -> Tensor:
         return average_over_views(self.logits_in_training, images, logits, self.views, self.sure)
+
+    @property
+    def views_an_image(self) -> float:
+        return 1 + (COUNT[self.views] - 1) * (UNSURE if self.sure.isfinite() else 1.0)
 
     def fit_views(self, logits: Tensor) -> None:
         self.sure.fill_(confidence(logits).quantile(UNSURE))

@@ -8,15 +8,16 @@ from .classifier import ImageClassifier
 
 
 def multiply_adds(model: ImageClassifier) -> int:
-    """Return the multiply-adds of convolutions and dense layers for one image, as exported: with all its views."""
+    """Return the multiply-adds of convolutions and dense layers for an image, in as many views as it has on average."""
     image = torch.zeros((1, *model.input_shape), dtype=torch.uint8, device=model.device)
     counter = FlopCounterMode(display=False)
     training = model.training
     model.eval()
     with torch.no_grad(), counter:
-        model(image)
+        model.logits_in_training(image)
     model.train(training)
-    return counter.get_total_flops() // 2  # it counts a multiply-add as two operations
+    one_view = counter.get_total_flops() // 2  # it counts a multiply-add as two operations
+    return round(model.views_an_image * one_view)
 
 
 def summarize(model: ImageClassifier) -> list[Layer]:

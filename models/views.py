@@ -13,6 +13,7 @@ Views = Literal["one", "flip", "flip_shift"]
 # Label smoothing makes probabilities too flat. Averaging probabilities that are sharpened again gives the lowest
 # loss on validation images at the best temperature, lower than averaging logits.
 SHARPENING = 2.0
+COUNT: dict[Views, int] = {"one": 1, "flip": 2, "flip_shift": 6}
 UNSURE = 0.25  # share of the images that are looked at in all views
 
 

@@ -95,10 +95,31 @@ def test_only_validation_within_training_sees_one_view():
     assert sizes == [200, *7 * [144]]
 
 
-def test_multiply_adds_count_every_view():
+def test_multiply_adds_count_the_views_of_an_image():
     one, six = SpeedNet(**TINY), SpeedNet(**TINY, views="flip_shift")
     assert multiply_adds(one) == sum(row.multiply_adds for row in summarize(one))
     assert multiply_adds(six) == 6 * multiply_adds(one)
+    six.fit_views(torch.randn((400, 10), generator=torch.Generator().manual_seed(0)))
+    assert multiply_adds(six) == round((1 + 5 / 4) * multiply_adds(one))
+
+
+def test_a_quarter_of_the_images_is_looked_at_in_all_views(model: SpeedNet):
+    """The least sure ones. Each image's answer is the one that it gets alone."""
+    model.eval()
+    x = images(40, seed=3)
+    one, model.views = _one_view(model, x), "flip_shift"
+    everywhere = model(x)
+    model.fit_views(one)
+    answers = model(x)
+    least = (2 * one).softmax(1).amax(1).argsort()
+    torch.testing.assert_close(answers[least[:10]], everywhere[least[:10]])
+    torch.testing.assert_close(answers[least[10:]], (2 * one).log_softmax(1)[least[10:]])
+    torch.testing.assert_close(torch.cat([model(image[None]) for image in x]), answers, atol=1e-5, rtol=1e-4)
+    sure = x[least[10:]]
+    model.sure.fill_(-9)
+    torch.testing.assert_close(model(sure), (2 * one).log_softmax(1)[least[10:]])
+    file = OnnxFile(to_onnx(model))
+    torch.testing.assert_close(file.answers(sure)[0], model(sure), atol=1e-5, rtol=1e-4)
 
 
 def test_with_three_convolutions_the_last_two_are_added_to_what_they_are_given():
