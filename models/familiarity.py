@@ -2,7 +2,7 @@
 
 An image is strange if the means and standard deviations of a layer's channels are far from those of training images,
 by their Mahalanobis distance (Lee et al., arXiv 1807.03888, take class means and no deviations), or if its energy
--log Σ exp(logits) is high (Liu et al., arXiv 2010.03759). docs/familiarity.md compares this with other scores.
+-log Σ exp(logits) is high (Liu et al., arXiv 2010.03759).
 """
 
 import math
