@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..contract.names import check_name
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
+from ..models.compatibility import check_checkpoint
 from . import runs
 from .checkpoints import Best
 from .usage import FitHelp, ShortHelp, explain
@@ -63,6 +64,7 @@ class ZooCLI(LightningCLI):
     """
 
     run: Path | None = None  # the run folder of the checkpoint, if it is in one
+    run_is_given = False  # by --config
     checkpoint: Path | None = None
 
     def __init__(self, command: Callable[..., None], arguments: list[str]) -> None:
@@ -151,7 +153,8 @@ class ZooCLI(LightningCLI):
                 return
             raise
         runs.check_checkpoint(found)
-        self.checkpoint, self.run = found, runs.run_of(found)
+        given, self.checkpoint, self.run = self.run, found, runs.run_of(found)
+        self.run_is_given = given == self.run
         if self.run and resumes:
             runs.check_resumable(self.run, self.settings, found)
         elif self.run and self.command.__name__ != "predict":  # predict uses no image of the dataset
@@ -176,6 +179,9 @@ class ZooCLI(LightningCLI):
         self.model, self.datamodule = self.config_init.model, self.config_init.data
         if self.checkpoint:
             runs.check_classes(self.checkpoint, self.datamodule.classes)
+            if self.run and not self.run_is_given:
+                check_checkpoint(self.model, runs.read_checkpoint(self.checkpoint))
+                runs.check_same_settings(self.run, self.settings)
 
     def new_trainer(self, callbacks: list[Callback], **options: Any) -> lightning.Trainer:
         """Return a Trainer of the configuration, with further callbacks and with `options` in place of its own."""

@@ -93,7 +93,7 @@ def export_model(
         dataset=dataset,
         temperature=float(model.temperature),
         robustness=robustness(file, data, corruption_images),
-        familiarity=measure_familiarity(file, data, answers),
+        familiarity=measure_familiarity(file, data, images, answers, len(data.splits["val"])),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         multiply_adds=multiply_adds(model),

@@ -18,6 +18,7 @@ from ..contract.checksums import SUMS, add_checksum, parse_checksums, read_check
 from ..contract.model_file import check_place, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder, split_spec
+from ..serve.client import ServiceError, raise_for_error
 from ..serve.downloads import NOT_SATISFIABLE, Download, DownloadError
 from ..serve.session import Session
 from . import say
@@ -183,6 +184,15 @@ def _download(http: httpx.Client, offer: Offer, path: Path, folder: ZooFolder) -
         path.unlink(missing_ok=True)
 
 
+def _raise_for_error(response: httpx.Response) -> None:
+    """Raise DownloadError with the service's own message, or with the status of a web server."""
+    try:
+        raise_for_error(response)
+    except ServiceError as error:
+        said = response.reason_phrase if error.code == "unknown" else error
+        raise DownloadError(f"{response.url}: HTTP {error.status}, {said}") from None
+
+
 def _receive(http: httpx.Client, offer: Offer, path: Path, report: Callable[[int, int | None], None]) -> None:
     """Make one attempt to download to `path`. Calls `report` with the bytes received and the total, if known."""
     with Download(path, offer.sha256) as download:
@@ -194,8 +204,9 @@ def _receive(http: httpx.Client, offer: Offer, path: Path, report: Callable[[int
                     report(download.received, Path(offer.url).stat().st_size)
         else:
             with http.stream("GET", offer.url, headers=offer.headers | download.headers()) as response:
-                if response.status_code != NOT_SATISFIABLE:
-                    response.raise_for_status()
+                if response.is_error and response.status_code != NOT_SATISFIABLE:
+                    response.read()
+                    _raise_for_error(response)
                 if download.begin(response.status_code, response.headers):
                     length = response.headers.get("content-length")
                     total = download.received + int(length) if length else None

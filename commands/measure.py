@@ -1,6 +1,6 @@
 """Measurements that calibrate a network and fill the card of an exported file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ def fit_outputs(model: ImageClassifier, data: ImageDataModule) -> None:
     That is the confidence below which an image is looked at in several views, the temperature, and familiarity. With
     fewer than `FEWEST` held-out images nothing is fitted.
     """
+    model.reset_fitted()
     data.setup("validate")
     train, held_out = data.splits["train"], data.splits["val"]
     if len(held_out) < FEWEST:
@@ -57,28 +58,25 @@ def fit_outputs(model: ImageClassifier, data: ImageDataModule) -> None:
 
 
 def measure_familiarity(
-    file: OnnxFile, data: ImageDataModule, answers: Answers, kinds: Collection[str] | None = None
+    file: OnnxFile, data: ImageDataModule, images: Tensor, answers: Answers, held_out: int
 ) -> FamiliarityCard | None:
     """Return the card's familiarity field, or None if the file has no such output.
 
     Args:
-        answers: to the test images.
-        kinds: of strangers; all for None.
+        images: the test images.
+        answers: the file's answers to them.
+        held_out: number of images that it was fitted on.
     """
     if len(answers) < 3:
         return None
     own = answers[2]
-    images, _ = data.load(train=False)
     spread = torch.linspace(0, len(images) - 1, min(STRANGERS, len(images))).long()
     found: dict[str, Strangers] = {}
     for kind, others in strangers(data, images[spread]).items():
-        if kinds is None or kind in kinds:
-            theirs = file.answers(others)[2]
-            familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
-            auroc = float(roc_auc_score(familiar, torch.cat([own, theirs])))
-            found[kind] = {"images": len(theirs), "flagged": _flagged(theirs), "auroc": auroc}
-    data.setup("validate")
-    held_out = len(data.splits["val"])
+        theirs = file.answers(others)[2]
+        familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
+        auroc = float(roc_auc_score(familiar, torch.cat([own, theirs])))
+        found[kind] = {"images": len(theirs), "flagged": _flagged(theirs), "auroc": auroc}
     return {"held_out": held_out, "threshold": UNFAMILIAR, "flagged": _flagged(own), "strangers": found}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -121,11 +122,18 @@ def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
             f"{run} was started with {describe(differing)}: resume with --config {run}, "
             "or leave out --ckpt_path to start a new run"
         )
-    epochs, wanted = _content(checkpoint)["epoch"] + 1, settings["trainer"].get("max_epochs")
+    epochs, wanted = read_checkpoint(checkpoint)["epoch"] + 1, settings["trainer"].get("max_epochs")
     if wanted is not None and 0 <= wanted < epochs:
         raise ValueError(
             f"{checkpoint} has {epochs} epochs, --trainer.max_epochs {wanted} is fewer: give at least {epochs}"
         )
+
+
+def check_same_settings(run: Path, settings: Settings) -> None:
+    """Raise ValueError if a run was trained with other settings: its checkpoint is of another recipe."""
+    if differing := differences(run, settings):
+        relative = os.path.relpath(run)
+        raise ValueError(f"{relative} was trained with {describe(differing)}. Give --config {relative} to use its own")
 
 
 def check_same_split(run: Path, settings: Settings) -> None:
@@ -141,7 +149,7 @@ def check_same_split(run: Path, settings: Settings) -> None:
 def check_checkpoint(path: Path) -> None:
     """Raise ValueError for a file that is not a checkpoint of this project."""
     try:
-        entries = _content(path)
+        entries = read_checkpoint(path)
         complete = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
     except Exception:  # the unpickler fails in many ways
         complete = False
@@ -151,7 +159,7 @@ def check_checkpoint(path: Path) -> None:
 
 def check_classes(checkpoint: Path, classes: Sequence[str]) -> None:
     """Raise ValueError if a network was trained on other classes, or on the same in another order."""
-    trained = _content(checkpoint).get("classes", list(classes))
+    trained = read_checkpoint(checkpoint).get("classes", list(classes))
     if trained != list(classes):
         shown = [", ".join(names[:12]) for names in (trained, classes)]
         raise ValueError(f"{checkpoint} was trained on the classes {shown[0]}; the data here has {shown[1]}")
@@ -210,6 +218,6 @@ def _leaves(prefix: str, settings: Settings) -> Settings:
     return leaves
 
 
-def _content(checkpoint: Path) -> dict[str, Any]:
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return content

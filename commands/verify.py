@@ -163,7 +163,8 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
         rows = found["accuracy"] if found else stated
         wrong += [f"robustness to {name}" for name, row in rows.items() if row != stated[name]]
     if card.familiarity:
-        wrong += _differing(card.familiarity, measure_familiarity(file, data, answers, card.familiarity["strangers"]))
+        measured = measure_familiarity(file, data, images, answers, card.familiarity["held_out"])
+        wrong += _differing(card.familiarity, measured)
     if wrong:
         differ = "differs" if len(wrong) == 1 else "differ"
         raise ContractError(f"measured again, {', '.join(wrong)} {differ} from the card")

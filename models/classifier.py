@@ -104,6 +104,11 @@ class ImageClassifier(LightningModule):
         """Mean number of views in which an image is looked at."""
         return 1.0
 
+    def reset_fitted(self) -> None:
+        """Forget what an export had fitted: the temperature and familiarity."""
+        self.temperature.fill_(1.0)
+        self.familiarity = None
+
     def fit_views(self, logits: Tensor) -> None:
         """Decide, by the logits of held-out images in one view, which images are looked at in all views."""
 

@@ -109,6 +109,10 @@ class SpeedNet(ImageClassifier):
     def views_an_image(self) -> float:
         return 1 + (COUNT[self.views] - 1) * (UNSURE if self.sure.isfinite() else 1.0)
 
+    def reset_fitted(self) -> None:
+        super().reset_fitted()
+        self.sure.fill_(math.inf)
+
     def fit_views(self, logits: Tensor) -> None:
         self.sure.fill_(confidence(logits).quantile(UNSURE))
 

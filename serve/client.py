@@ -103,14 +103,14 @@ class Client:
             ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     response.read()
-                    _raise_for_error(response)
+                    raise_for_error(response)
                 if download.begin(response.status_code, response.headers):
                     for chunk in response.iter_bytes():
                         download.write(chunk)
             return download.finish()
 
     def _send(self, call: "_Call[T]") -> T:
-        return call.read(_raise_for_error(self._http.request(call.method, call.url, **call.options)))
+        return call.read(raise_for_error(self._http.request(call.method, call.url, **call.options)))
 
 
 class AsyncClient:
@@ -157,14 +157,14 @@ class AsyncClient:
             ) as response:
                 if response.is_error and response.status_code != NOT_SATISFIABLE:
                     await response.aread()
-                    _raise_for_error(response)
+                    raise_for_error(response)
                 if download.begin(response.status_code, response.headers):
                     async for chunk in response.aiter_bytes():
                         download.write(chunk)
             return download.finish()
 
     async def _send(self, call: "_Call[T]") -> T:
-        return call.read(_raise_for_error(await self._http.request(call.method, call.url, **call.options)))
+        return call.read(raise_for_error(await self._http.request(call.method, call.url, **call.options)))
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _versioned(model: str, version: int | None) -> str:
     return quote(model, safe="") + ("" if version is None else f"/versions/{version}")
 
 
-def _raise_for_error(response: httpx.Response) -> httpx.Response:
+def raise_for_error(response: httpx.Response) -> httpx.Response:
     """Return a successful response. Raises ServiceError for any other."""
     if not response.is_error:
         return response

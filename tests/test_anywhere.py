@@ -60,7 +60,9 @@ def test_python_with_numpy_and_pillow(downloaded: Path, digits):
 def test_readmes_snippet(downloaded: Path, digits):
     (snippet,) = (code for code in snippets("README.md", "python") if "InferenceSession" in code)
     np.save(downloaded / "pixels.npy", digits[0].numpy())
-    code = f"import numpy\npixels = numpy.load('pixels.npy')\n{snippet}\nprint(card['name'], logits.argmax(1).tolist())"
+    assert last_line(f"{snippet}\nprint(logits.shape)", downloaded) == "(1, 10)"  # as it is pasted
+    own = re.sub(r"(?m)^pixels = .*$", "pixels = numpy.load('pixels.npy')", snippet)
+    code = f"{own}\nprint(card['name'], logits.argmax(1).tolist())"
     name, answers = last_line(code, downloaded).split(" ", 1)
     assert name == "digits_cnn"
     assert (torch.tensor(json.loads(answers)) == digits[1]).float().mean() > 0.9

@@ -495,6 +495,21 @@ def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Pat
 # Runs belong to recipes
 
 
+def test_a_checkpoint_of_another_recipe_is_refused(here: Here, tmp_path: Path):
+    """Same class, same name, same sizes: only the settings tell the two recipes apart."""
+    for recipe in ("digits", "digits_lecture"):
+        assert here("fit", "--config", recipe, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
+    path = str(RUN / "checkpoints/best.ckpt")
+    for command in (["validate"], ["test"], ["export"], ["predict", "x.png"]):
+        (tmp_path / "x.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+        message = mistake(here(*command, "--config", "digits_lecture", "--ckpt_path", path, cwd=tmp_path))
+        assert "runs/digits_cnn/version_0 was trained with " in message
+        assert "Give --config runs/digits_cnn/version_0" in message
+    assert not (tmp_path / "zoo").exists()
+    assert here("test", "--config", "digits", "--ckpt_path", path, cwd=tmp_path).returncode == 0
+    assert here("test", "--config", str(RUN), "--model.learning_rate", "0.1", cwd=tmp_path).returncode == 0
+
+
 def test_a_run_belongs_to_its_recipe(here: Here, tmp_path: Path, digits):
     """Two recipes have the same name. Each command uses the run of its own recipe."""
     for recipe in ("digits", "digits_lecture"):

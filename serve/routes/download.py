@@ -7,7 +7,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from ...contract.card import ModelCard
+from ...contract.zoo_folder import ModelId
 from ..errors import ApiError
+from ..zoo import Zoo
 from .lookup import model_of
 
 RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")
@@ -21,8 +24,7 @@ async def download(request: Request) -> Response:
     """
     model = model_of(request.scope)
     if not model.unchanged():
-        message = f"{model.card.name} has just changed on disk: try again in a second"
-        raise ApiError(503, "changed_on_disk", message)
+        raise _changed_on_disk(model.card, request.app.state.zoo)
     etag = f'"{model.sha256}"'
     headers = {
         "ETag": etag,
@@ -36,6 +38,15 @@ async def download(request: Request) -> Response:
     _drop_ignored_range(request, etag)
     file_name = f"{model.card.name}-{model.card.version}.onnx"
     return FileResponse(model.path, headers=headers, media_type="application/octet-stream", filename=file_name)
+
+
+def _changed_on_disk(card: ModelCard, zoo: Zoo) -> ApiError:
+    """Return the error for a file that is not the one in memory: a scan has refused it, or has not seen it yet."""
+    refused = zoo.refused.get(ModelId(card.name, card.version).path)
+    if refused is None:
+        return ApiError(503, "changed_on_disk", f"{card.name} has just changed on disk: try again in a second")
+    message = f"{card.name} {card.version} cannot be downloaded, its file on the server was refused: {refused}"
+    return ApiError(503, "refused", message, {"Retry-After": "60"})
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -1,5 +1,7 @@
 """Test familiarity against its definition, computed here with NumPy, and in exported files."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -154,6 +156,16 @@ def test_too_few_held_out_images_give_none():
     fit_outputs(model, data)
     assert model.familiarity is None
     assert len(torch_answers(model, torch.zeros((2, 1, 8, 8), dtype=torch.uint8))) == 2
+
+
+def test_too_few_held_out_images_leave_nothing_of_an_earlier_fit(fitted: ImageClassifier):
+    """A network that came with its fitted outputs, such as one to fine-tune, does not keep them."""
+    model = copy.deepcopy(fitted)
+    model.temperature.fill_(3)
+    fit_outputs(model, DigitsDataModule(val_fraction=0.05))
+    assert model.familiarity is None
+    assert model.temperature == 1
+    assert model.views_an_image == (6 if isinstance(model, SpeedNet) else 1)
 
 
 def test_readings_are_of_the_earlier_activations():

@@ -118,6 +118,18 @@ def test_a_bad_new_version_is_refused_and_the_old_one_stays(running: httpx.Clien
     assert running.get("/models").json()["refused"] == {}
 
 
+def test_a_file_that_was_damaged_is_not_offered_for_another_try(running: httpx.Client, zoo: Path):
+    """Answers go on from memory. The download says what is wrong with the file."""
+    path = zoo / "digits_cnn/1/model.onnx"
+    path.write_bytes(path.read_bytes()[:-100])
+    until(lambda: "digits_cnn/1/model.onnx" in running.get("/models").json()["refused"])
+    reason = running.get("/models").json()["refused"]["digits_cnn/1/model.onnx"]
+    response = running.get("/models/digits_cnn.onnx")
+    assert reason in error(response, 503)
+    assert int(response.headers["retry-after"]) > 1
+    assert running.post("/v2/models/digits_cnn/infer", content=PIXELS, headers=RAW).status_code == 200
+
+
 def test_a_changed_file_is_taken_in_if_it_is_good(running: httpx.Client, zoo: Path, trained: Path):
     path = zoo / "digits_cnn/1/model.onnx"
     before = running.get("/models/digits_cnn.onnx").headers["etag"]
