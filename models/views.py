@@ -42,8 +42,9 @@ def average_over_views(
         padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
         moved += [padded[..., :height, :width], padded[..., 2:, 2:]]
     views = [*moved[1:], *(view.flip(3) for view in moved)]
-    each = [(SHARPENING * classify(view)).log_softmax(1) for view in views]
-    mean = torch.stack([one[unsure], *each]).logsumexp(0) - math.log(len(views) + 1)
+    logits = classify(torch.cat(views)).reshape(len(views), unsure.shape[0], first.shape[1])
+    each = torch.cat([one[unsure][None], (SHARPENING * logits).log_softmax(2)])
+    mean = each.logsumexp(0) - math.log(len(views) + 1)
     return one.index_copy(0, unsure, mean)
 
 

@@ -142,6 +142,7 @@ window.answers = answers;
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, shipped: Path, digits):
     """Compare every shipped file, int8 too, with ONNX Runtime in Python."""
     photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]

@@ -510,6 +510,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(here: Here, tmp_path: Path):
     assert here("test", "--config", str(RUN), "--model.learning_rate", "0.1", cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_belongs_to_its_recipe(here: Here, tmp_path: Path, digits):
     """Two recipes have the same name. Each command uses the run of its own recipe."""
     for recipe in ("digits", "digits_lecture"):

@@ -1,6 +1,7 @@
 """Test familiarity against its definition, computed here with NumPy, and in exported files."""
 
 import copy
+import functools
 
 import numpy as np
 import onnx
@@ -42,6 +43,17 @@ def fitted(request: pytest.FixtureRequest, data: DigitsDataModule) -> ImageClass
         model.whiten(data.load(train=True)[0])
     fit_outputs(model.eval(), data)
     return model
+
+
+@pytest.fixture
+def proto(fitted: ImageClassifier) -> onnx.ModelProto:
+    """Return a copy of its ONNX file."""
+    return onnx.load_model_from_string(_exported(fitted))
+
+
+@functools.cache
+def _exported(model: ImageClassifier) -> bytes:
+    return to_onnx(model).SerializeToString()
 
 
 def split(data: DigitsDataModule, name: str) -> torch.Tensor:
@@ -88,17 +100,18 @@ def test_held_out_images_are_evenly_distributed(fitted: ImageClassifier, data: D
     assert (familiarity - even).abs().max() < 0.01
 
 
-def test_an_images_familiarity_does_not_depend_on_its_neighbours(fitted: ImageClassifier, data: DigitsDataModule):
+def test_an_images_familiarity_does_not_depend_on_its_neighbours(proto: onnx.ModelProto, data: DigitsDataModule):
     images = split(data, "val")[:20]
-    file = OnnxFile(to_onnx(fitted))
+    file = OnnxFile(proto)
     together, alone = file.answers(images), file.answers(images, batch_size=1)
     for many, one in zip(together, alone, strict=True):
         torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-4)
 
 
-def test_the_file_has_it_and_gives_it_back(fitted: ImageClassifier, data: DigitsDataModule, tmp_path):
+def test_the_file_has_it_and_gives_it_back(
+    fitted: ImageClassifier, proto: onnx.ModelProto, data: DigitsDataModule, tmp_path
+):
     images = split(data, "val")
-    proto = to_onnx(fitted)
     answers = OnnxFile(proto).answers(images)
     assert check_parity(answers, torch_answers(fitted, images)) < 1e-5
     arguments = {"widths": [8, 16], "input_shape": [1, 8, 8], "views": "flip_shift"}
@@ -119,18 +132,17 @@ def test_the_file_has_it_and_gives_it_back(fitted: ImageClassifier, data: Digits
         restore(path)
 
 
-def test_a_card_that_promises_it_needs_the_output(fitted: ImageClassifier):
+def test_a_card_that_promises_it_needs_the_output(proto: onnx.ModelProto):
     card = ModelCard("n", 1, tuple("0123456789"), (1, 8, 8), familiarity=STATEMENT)
-    assert read_model(with_card(to_onnx(fitted), card)).outputs == ("logits", "probabilities", "familiarity")
+    assert read_model(with_card(proto, card)).outputs == ("logits", "probabilities", "familiarity")
     with pytest.raises(ContractError, match=r"output 'familiarity' is missing \[\]: expected float32 \[batch\]"):
         read_model(with_card(to_onnx(create_model("digits_cnn")), card))
 
 
 @pytest.mark.parametrize("kind", ["int8", "fp16"])
-def test_a_variant_is_fitted_again(fitted: ImageClassifier, data: DigitsDataModule, kind: str):
+def test_a_variant_is_fitted_again(proto: onnx.ModelProto, data: DigitsDataModule, kind: str):
     held_out, train = split(data, "val"), split(data, "train")
-    full = to_onnx(fitted)
-    proto = to_int8(full, train[:256]) if kind == "int8" else to_fp16(full)
+    proto = to_int8(proto, train[:256]) if kind == "int8" else to_fp16(proto)
     _mangle(proto)
     before = OnnxFile(proto).answers(held_out)[2]
     refit_familiarity(proto, before)

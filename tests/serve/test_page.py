@@ -394,6 +394,7 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
         expect(prediction(page, "digits_cnn").locator(".error")).to_be_empty()
 
 
+@pytest.mark.slow
 def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
     shutil.copytree(trained / "zoo", tmp_path / "zoo")
     key = "a-very-secret-key"
@@ -479,6 +480,7 @@ def test_with_a_finger_on_a_phone(visit: Visit):
         assert page.evaluate("scrollY") == 0
 
 
+@pytest.mark.slow
 def test_with_the_keyboard_alone(visit: Visit):
     with visit() as page:
         page.on("filechooser", lambda _: None)  # from here on: to intercept the dialog takes Chromium a moment
