@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ..datamodules import ImageDataModule
+from ..models import ImageClassifier
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -97,7 +101,7 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
 
 def differences(run: Path, settings: Settings) -> Differences:
     """Compare the network, data, seed and initial weights of a run with the given ones, except RESUMABLE settings."""
-    theirs, ours = _flat(read_config(run)), _flat(settings)
+    theirs, ours = _flat(_completed(read_config(run))), _flat(settings)
     differing = {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())}
     differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
     # If a class differs, only that is reported: the arguments of another class mean something else.
@@ -199,6 +203,18 @@ def _version(run: Path) -> int:
 
 def _length(settings: Settings) -> list[Any]:
     return [settings.get("trainer", {}).get(flag) for flag in LENGTH]
+
+
+def _completed(settings: Settings) -> Settings:
+    """Add the defaults of arguments that settings lack: a run of an older version has none of the newer ones."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageClassifier, "model")
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    try:
+        parsed = parser.parse_object({part: settings[part] for part in ("model", "data")})
+    except ArgumentError:  # an argument that no longer exists, or a class of the user's that cannot be imported
+        return settings
+    return settings | yaml.safe_load(parser.dump(parsed))
 
 
 def _flat(settings: Settings) -> Settings:

@@ -543,6 +543,20 @@ def test_settings_that_change_no_step_may_differ(trained: Path, here: Here):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_of_an_older_version_lacks_newer_arguments(here: Here, tmp_path: Path):
+    short = ("--config", "digits", "--trainer.max_epochs", "1")
+    assert here("fit", *short, cwd=tmp_path).returncode == 0
+    config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
+    del config["model"]["init_args"]["momentum"]
+    del config["data"]["init_args"]["augmentation"]["noise"]
+    (tmp_path / RUN / "config.yaml").write_text(yaml.safe_dump(config))
+    for given in (short, ("--config", str(RUN))):
+        done = here("fit", *given, "--trainer.max_epochs", "2", "--ckpt_path", "last", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = here("validate", "--config", "digits", "--model.momentum", "0.1", cwd=tmp_path)
+    assert "version_0: model.momentum 0.0, not 0.1" in mistake(done)
+
+
 def test_a_short_trial_does_not_hide_the_run_of_the_recipe(here: Here, tmp_path: Path):
     for epochs in ("2", "1"):
         assert here("fit", "--config", "digits", "--trainer.max_epochs", epochs, cwd=tmp_path).returncode == 0
