@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 DIGITS_INK = 0.305  # mean share of ink in the digits' 32×32 bitmaps: 312.6 of 1,024
 NOISE = 0.25  # share of the strongest ink; weaker values are paper grain and shading
+GRAIN = 3  # times the unevenness of the paper; weaker values are paper, too. So a picture of noise has no ink
 
 
 def dark_on_light(grey: np.ndarray) -> bool:
@@ -22,19 +23,21 @@ def dark_on_light(grey: np.ndarray) -> bool:
 def strokes(grey: np.ndarray) -> np.ndarray:
     """Return the ink of a grey image [H, W] as uint8 [h, w]: light on black, cropped to its extent.
 
-    The border's median is the paper's grey. Ink is what is darker than light paper, or lighter than dark paper.
-    An empty image gives a single black pixel.
+    The border's median is the paper's grey, and the median distance from it the paper's unevenness. Ink is what is
+    clearly darker than light paper, or lighter than dark paper. An image without ink gives a single black pixel.
     """
     values = grey.astype(np.float32)
     if dark_on_light(grey):
         values = 255 - values
-    paper = np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]))
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    paper = np.median(border)
+    unevenness = np.median(np.abs(border - paper))
     ink = np.clip(values - paper, 0, None)
     strongest = ink.max()
-    if strongest < 8:  # of 255: too weak to tell from noise
+    if strongest < max(8, GRAIN * unevenness):  # 8 of 255: too weak to tell from noise
         return np.zeros((1, 1), np.uint8)
+    ink[ink < max(NOISE * strongest, GRAIN * unevenness)] = 0
     ink /= strongest
-    ink[ink < NOISE] = 0
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pixels: np.ndarray = np.rint(cropped * 255).astype(np.uint8)

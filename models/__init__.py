@@ -17,6 +17,7 @@ from .classifier import ImageClassifier as ImageClassifier
 from .lecture import CIFAR10CNN as CIFAR10CNN
 from .lecture import MNISTCNN as MNISTCNN
 from .lecture import DigitsCNN as DigitsCNN
+from .resnet import ResNet as ResNet
 from .speednet import SpeedNet as SpeedNet
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in serve/__init__.py
@@ -24,6 +25,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in serve/__init__.py
 # Name: class, and arguments that differ from the class' defaults.
 NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
     "cifar10_cnn": (CIFAR10CNN, {}),
+    "cifar10_resnet20": (ResNet, {}),
     "cifar10_speednet": (SpeedNet, {}),
     "digits_cnn": (DigitsCNN, {}),
     "mnist_cnn": (MNISTCNN, {}),

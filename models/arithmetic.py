@@ -86,6 +86,8 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
             size, stride = _pair(module.kernel_size), _pair(module.stride)
             pooled = conv(volume, volume.depth, size, stride, _pair(module.padding)).output
             return Layer("max pool", pooled)
+        case nn.AdaptiveAvgPool2d(output_size=1):
+            return Layer("mean", Volume(1, 1, volume.depth))
         case nn.Linear():
             return dense(volume, module.out_features, bias=module.bias is not None)
         case nn.Flatten():

@@ -14,10 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from .compatibility import check_checkpoint, check_data
+from .distillation import Teacher
 from .familiarity import Familiarity, Reading, channel_statistics
 from .optimization import OptimizerName, Schedule, check_settings, learning_rate_factor, make_optimizer
 
 Batch = tuple[Tensor, Tensor]
+TAUGHT = 0.9  # share of the loss that a teacher has; the labels have the rest
 
 
 class ImageClassifier(LightningModule):
@@ -37,6 +39,7 @@ class ImageClassifier(LightningModule):
         schedule: constant, or a fall to 0: linear, or cosine (half a period).
         warmup: share of all steps in which the learning rate first rises from 0.
         label_smoothing: of the training loss.
+        teacher: a model of the zoo, or an exported file, to learn from beside the labels; see `Teacher`.
         compile: train through torch.compile; the first step waits for the compiler.
     """
 
@@ -58,6 +61,7 @@ class ImageClassifier(LightningModule):
         schedule: Schedule = "constant",
         warmup: float = 0.0,
         label_smoothing: float = 0.0,
+        teacher: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -79,6 +83,8 @@ class ImageClassifier(LightningModule):
         self.schedule = schedule
         self.warmup = warmup
         self.label_smoothing = label_smoothing
+        self.teacher_name = teacher
+        self.teacher: Teacher | None = None  # loaded when training starts
         self.compile_network = compile
         # Loss, correct answers and images of this epoch on this device. A checkpoint holds the sums, unlike a metric
         # object, so that a resumed epoch continues them.
@@ -144,6 +150,8 @@ class ImageClassifier(LightningModule):
         images, labels = batch
         logits = self.logits_in_training(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if self.teacher:
+            loss = (1 - TAUGHT) * loss + TAUGHT * self.teacher.loss(images, logits)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             n = len(labels)
@@ -153,6 +161,7 @@ class ImageClassifier(LightningModule):
     def on_fit_start(self) -> None:
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # set by seed_everything
         self._train_sums = self._train_sums.to(self.device)
+        self.teacher = Teacher(self.teacher_name, self) if self.teacher_name else None
         if self.compile_network:
             self.network.compile()  # in place: the checkpoint's keys stay the same
 

@@ -89,7 +89,12 @@ def init_from(model: ImageClassifier, start: str) -> None:
     """
     if start.endswith(".ckpt"):
         raise ValueError(f"{start} is a checkpoint: export it first (cnnzoo export --config <its run folder>)")
-    load_weights(model, *read(Path(start).expanduser() if start.endswith(".onnx") else newest(start)))
+    load_weights(model, *read(find(start)))
+
+
+def find(model: str) -> Path:
+    """Return the file of a model by its name in the zoo, or by its path. Raises as `newest`."""
+    return Path(model).expanduser() if model.endswith(".onnx") else newest(model)
 
 
 def load_weights(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:

@@ -14,6 +14,7 @@ from .classifier import ImageClassifier
 from .familiarity import Reading
 from .muon import Muon
 from .optimization import Schedule
+from .residual import Residual
 from .views import COUNT, UNSURE, Views, average_over_views, confidence
 
 
@@ -67,6 +68,7 @@ class SpeedNet(ImageClassifier):
         schedule: Schedule = "linear",
         warmup: float = 0.0,
         label_smoothing: float = 0.2,
+        teacher: str | None = None,
         compile: bool = False,
     ) -> None:
         depth, height, width = input_shape
@@ -86,7 +88,7 @@ class SpeedNet(ImageClassifier):
         super().__init__(
             network, input_shape, num_classes, mean, std, learning_rate=learning_rate, momentum=momentum,
             weight_decay=weight_decay, schedule=schedule, warmup=warmup, label_smoothing=label_smoothing,
-            compile=compile,
+            teacher=teacher, compile=compile,
         )  # fmt: skip
         self.views = views
         # Fitted at export, as the temperature; until then every image is looked at in all views.
@@ -158,14 +160,6 @@ class SpeedNet(ImageClassifier):
 
     def _plain(self, parameters: list[nn.Parameter], rate: float) -> dict[str, Any]:
         return {"params": parameters, "lr": rate, "momentum": 0.85, "weight_decay": self.weight_decay / rate}
-
-
-class Residual(nn.Sequential):
-    """Layers whose input is added to their output."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return x + change
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:

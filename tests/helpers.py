@@ -24,6 +24,7 @@ import psutil
 import pytest
 import torch
 import uvicorn
+from lightning import Trainer
 from PIL import Image
 from starlette.types import ASGIApp
 
@@ -75,6 +76,19 @@ def in_process(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
         httpx.Client(transport=InProcess(app, portal), base_url="http://test") as client,
     ):
         yield client
+
+
+def quiet(**kwargs: Any) -> Trainer:
+    """Return a Trainer on the CPU that prints and writes nothing."""
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **kwargs,
+    )
 
 
 def free_port() -> int:

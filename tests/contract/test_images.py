@@ -155,6 +155,28 @@ def test_an_empty_picture_gives_an_empty_input():
         assert not to_input(Image.new("RGB", (50, 60), colour), (1, 28, 28), "mnist").any()
 
 
+def test_a_shadow_across_the_paper_is_not_ink():
+    shadow = np.linspace(0.55, 0.9, 300)[None, :, None]
+    shaded = Image.fromarray((np.asarray(drawing(ink="#202020"), float) * shadow).astype(np.uint8))
+    even = to_input(drawing(), (1, 28, 28), "mnist").astype(int)
+    assert np.abs(to_input(shaded, (1, 28, 28), "mnist").astype(int) - even).mean() < 8
+
+
+@pytest.mark.parametrize("size", [28, 200])
+def test_noise_has_no_ink(size: int):
+    noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
+    assert not strokes(noise).any()
+
+
+def test_a_stroke_may_touch_much_of_the_border():
+    """A tightly cropped zero: over a third of the border is ink."""
+    image = Image.new("L", (60, 90), "white")
+    ImageDraw.Draw(image).rounded_rectangle((0, 0, 59, 89), radius=25, outline="black", width=12)
+    ink = strokes(np.asarray(image))
+    assert ink.shape == (90, 60)
+    assert 0.2 < (ink > 127).mean() < 0.6
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 3)])
 def test_any_shape_of_ink_can_be_framed(shape: tuple[int, int]):
     ink = np.full(shape, 255, np.uint8)

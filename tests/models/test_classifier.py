@@ -4,24 +4,12 @@ from typing import get_args
 
 import pytest
 import torch
-from lightning import Trainer
+from helpers import quiet
 
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import DigitsCNN, create_model
 from cnnzoo.models.compatibility import check_checkpoint
 from cnnzoo.models.optimization import SCHEDULES, Schedule, learning_rate_factor
-
-
-def quiet(**kwargs) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **kwargs,
-    )
 
 
 def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
