@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from ..contract.card import Familiarity as FamiliarityCard
 from ..contract.card import Number, Robustness, Strangers
+from ..contract.images import to_input
 from ..contract.names import UNFAMILIAR
 from ..datamodules import ImageDataModule
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
@@ -72,12 +74,23 @@ def measure_familiarity(
     own = answers[2]
     spread = torch.linspace(0, len(images) - 1, min(STRANGERS, len(images))).long()
     found: dict[str, Strangers] = {}
-    for kind, others in strangers(data, images[spread]).items():
+    kinds = strangers(data, images[spread])
+    if data.prepare_image != "photo":  # the service frames pictures first, which may make them more like handwriting
+        kinds |= {f"{kind} as pictures": _framed(others, data) for kind, others in kinds.items()}
+    for kind, others in kinds.items():
         theirs = file.answers(others)[2]
         familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
         auroc = float(roc_auc_score(familiar, torch.cat([own, theirs])))
         found[kind] = {"images": len(theirs), "flagged": _flagged(theirs), "auroc": auroc}
     return {"held_out": held_out, "threshold": UNFAMILIAR, "flagged": _flagged(own), "strangers": found}
+
+
+def _framed(images: Tensor, data: ImageDataModule) -> Tensor:
+    """Return what the service makes of grey images uint8 [N, 1, H, W] that are sent to it as pictures."""
+    shape, prepare = data.image_shape, data.prepare_image
+    return torch.stack(
+        [torch.from_numpy(to_input(Image.fromarray(grey.numpy()), shape, prepare)) for (grey,) in images]
+    )
 
 
 def _flagged(familiarity: Tensor) -> float:

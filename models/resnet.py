@@ -39,7 +39,9 @@ class ResNet(ImageClassifier):
     ) -> None:
         blocks, rest = divmod(depth - 2, 6)
         if blocks < 1 or rest:
-            raise ValueError(f"depth is {depth}: expected 6n + 2 layers for n blocks in each group, such as 8, 20 or 32")
+            raise ValueError(
+                f"depth is {depth}: expected 6n + 2 layers for n blocks in each group, such as 8, 20 or 32"
+            )
         network = nn.Sequential(_conv(input_shape[0], width), nn.BatchNorm2d(width), nn.ReLU())
         before = width
         for group in range(3):

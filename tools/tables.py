@@ -2,7 +2,7 @@
 
 - README.md: the recipes, from the first lines of configs/; the models, from the cards of the shipped files.
 - docs/architecture.md: the files of each room, from the first lines of their docstrings.
-- docs/zoo.md and docs/pictures/robustness.png: from the cards.
+- docs/zoo.md, docs/pictures/robustness.png and front.png: from the cards.
 - docs/results.md: from docs/results/ (tools/results.py).
 - docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
 """
@@ -14,8 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pictures
 import results
-import robustness
 import speed_page
 
 from cnnzoo.commands.cards import Entry, entries
@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something is stale")
     check = parser.parse_args().check
     stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
-    redraw = robustness.is_stale(shipped())
-    names = [str(path.relative_to(ROOT)) for path in (*stale, *[robustness.PLOT] * redraw)]
+    redraw = [picture for picture in pictures.PICTURES if picture.is_stale(shipped())]
+    names = [str(path.relative_to(ROOT)) for path in (*stale, *(picture.path for picture in redraw))]
     if check and names:
         sys.exit(f"stale: {', '.join(names)}; run make tables")
     for path, text in stale.items():
         path.write_text(text)
-    if redraw:
-        robustness.draw(shipped())
+    for picture in redraw:
+        picture.save(shipped())
     print(f"wrote {', '.join(names)}" if names else "nothing was stale")
 
 

@@ -7,7 +7,7 @@ import torch
 from helpers import quiet
 
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import DigitsCNN, MNISTCNN
+from cnnzoo.models import MNISTCNN, DigitsCNN
 from cnnzoo.models.distillation import Teacher
 from cnnzoo.models.pretrained import restore
 
