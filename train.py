@@ -81,7 +81,7 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
     finally:
         if folder:
             folder.remove_if_unused()
-    if folder and folder.path:
+    if folder and folder.path and folder.has_checkpoint:
         _print_next_steps(folder.path, getattr(trainer.checkpoint_callback, "best_model_score", None))
 
 

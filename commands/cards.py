@@ -39,7 +39,11 @@ def list_models(
         raise UsageError(f"--min_accuracy is {min_accuracy:g}: expected a number from 0 to 1")
     folder = open_zoo(zoo)
     found = entries(folder.path)
-    console.print(_models(matching(found, dataset, max_size, min_accuracy)))
+    shown = matching(found, dataset, max_size, min_accuracy)
+    console.print(_models(shown))
+    if found and not shown:
+        titles = ", ".join(dict.fromkeys(entry.card.dataset_title for entry in found))
+        say(f"none of the {len(found)} models matches; their datasets are {titles}")
     if unreadable := len(folder.files()) - len(found):
         say(f"and {unreadable} without a readable card: cnnzoo verify says what is wrong")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError
 from jsonargparse.typing import PositiveInt
@@ -23,6 +24,7 @@ from ..models import ImageClassifier
 from ..models.compatibility import check_checkpoint
 from . import runs
 from .checkpoints import Best
+from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
 SHIPPED = Path(__file__).parent.parent / "configs"
@@ -185,6 +187,7 @@ class ZooCLI(LightningCLI):
 
     def new_trainer(self, callbacks: list[Callback], **options: Any) -> lightning.Trainer:
         """Return a Trainer of the configuration, with further callbacks and with `options` in place of its own."""
+        _check_devices(self.config_init.trainer)
         given = self.config_init.trainer.callbacks or []
         given = given if isinstance(given, list) else [given]
         return self.instantiate_trainer(callbacks=[*given, *callbacks], **options)
@@ -202,6 +205,13 @@ class ZooCLI(LightningCLI):
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+
+
+def _check_devices(trainer: Any) -> None:
+    """Raise ValueError for more processes on the CPU than it has cores, which would only wait for each other."""
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu and str(trainer.devices).isdecimal() and int(trainer.devices) > max(cores(), 2):
+        raise ValueError(f"--trainer.devices is {trainer.devices}, and this CPU has {cores()} cores: give at most that")
 
 
 def quiet_lightning() -> None:

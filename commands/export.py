@@ -59,10 +59,10 @@ def export_model(
         corruption_images: number of test images for the table of corruptions; 0 omits the table.
         license: of the weights; empty makes no claim.
 
-    Raises ParityError, GateError, ContractError for the name, or what the data raises. Nothing is written then.
+    Raises ParityError, GateError, ContractError for the name, OSError for the zoo, or what the data raises. Nothing is
+    written then.
     """
-    if zoo.path.is_file():
-        raise NotADirectoryError(f"the zoo {zoo.path} is a file: give a folder")
+    zoo.check_writable()
     full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
     fit_outputs(model, data)

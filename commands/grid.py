@@ -1,8 +1,10 @@
 """The grid of a sweep: its axes, the points that they span, and the training of one point."""
 
+import contextlib
 import copy
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +12,10 @@ from typing import Any
 import lightning
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import EarlyStopping
 
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier, pretrained
+from ..models.classifier import Diverged
 from ..models.export import torch_answers
 from .provenance import usable_precision
 
@@ -82,8 +84,10 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
         holder[key] = value
     model, data = build(settings)
     trainer = _trainer(settings["trainer"])
-    trainer.fit(model, data)
-    scores = {"train_loss": trainer.callback_metrics["train_loss"].item()}
+    scores = {"train_loss": math.nan}
+    with contextlib.suppress(Diverged):
+        trainer.fit(model, data)
+        scores["train_loss"] = trainer.callback_metrics["train_loss"].item()
     data.setup("test")
     for split in ("train", "val", "test"):
         dataset = data.splits[split]
@@ -136,6 +140,5 @@ def _trainer(options: dict[str, Any]) -> lightning.Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "limit_val_batches": 0,  # the point is measured once, at the end
-        "callbacks": [EarlyStopping("train_loss", patience=10**9, check_on_train_epoch_end=True)],  # stops at NaN
     }
     return lightning.Trainer(**kept | own)

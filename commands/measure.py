@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
@@ -87,10 +88,9 @@ def measure_familiarity(
 
 def _framed(images: Tensor, data: ImageDataModule) -> Tensor:
     """Return what the service makes of grey images uint8 [N, 1, H, W] that are sent to it as pictures."""
-    shape, prepare = data.image_shape, data.prepare_image
-    return torch.stack(
-        [torch.from_numpy(to_input(Image.fromarray(grey.numpy()), shape, prepare)) for (grey,) in images]
-    )
+    pictures = [Image.fromarray(grey.numpy()) for (grey,) in images]
+    inputs = [to_input(picture, data.image_shape, data.prepare_image) for picture in pictures]
+    return torch.from_numpy(np.stack(inputs))
 
 
 def _flagged(familiarity: Tensor) -> float:

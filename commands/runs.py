@@ -214,7 +214,8 @@ def _completed(settings: Settings) -> Settings:
         parsed = parser.parse_object({part: settings[part] for part in ("model", "data")})
     except ArgumentError:  # an argument that no longer exists, or a class of the user's that cannot be imported
         return settings
-    return settings | yaml.safe_load(parser.dump(parsed))
+    completed: Settings = yaml.safe_load(parser.dump(parsed))
+    return settings | completed
 
 
 def _flat(settings: Settings) -> Settings:

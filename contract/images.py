@@ -37,6 +37,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
     Raises ImageTooLarge before any pixel is decoded, or UndecodableImage.
     """
+    if not data:
+        raise UndecodableImage("it is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         size = f"the image has {image.width} × {image.height} pixels"

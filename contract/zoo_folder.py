@@ -119,6 +119,14 @@ class ZooFolder:
         taken = [int(entry.name) for entry in folder.iterdir() if _is_version(entry.name)] if folder.is_dir() else []
         return max(taken, default=0) + 1
 
+    def check_writable(self) -> None:
+        """Raise PermissionError if no file can be added, NotADirectoryError if the folder is a file."""
+        existing = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"the zoo {existing} is a file: give a folder")
+        if not os.access(existing, os.W_OK):
+            raise PermissionError(f"nothing can be written into {existing}: give another --zoo")
+
     def add(self, model_id: ModelId, content: bytes | Path) -> Path:
         """Add a file atomically, note its SHA-256 in SHA256SUMS, and return its path.
 

@@ -22,6 +22,10 @@ Batch = tuple[Tensor, Tensor]
 TAUGHT = 0.9  # share of the loss that a teacher has; the labels have the rest
 
 
+class Diverged(ValueError):
+    """A training whose loss is no longer a finite number."""
+
+
 class ImageClassifier(LightningModule):
     """A network with its loss, metrics and optimizer.
 
@@ -177,6 +181,10 @@ class ImageClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         loss, correct, n = self._gathered_sums()
         self._train_sums.zero_()
+        if not loss.isfinite():
+            raise Diverged(
+                f"the training loss of epoch {self.current_epoch} is {loss.item()}: lower model.learning_rate"
+            )
         scores = {"train_loss": loss / n, "train_accuracy": correct / n}
         self.log_dict(scores, prog_bar=True, logger=False)
         # Lightning would log after it has saved the checkpoint. A process killed between the two would lose this row

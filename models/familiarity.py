@@ -59,7 +59,11 @@ class Familiarity(nn.Module):
 
     def strangeness(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
         """Return the largest of the layers' distances and the energy, [N], standardized on held-out images."""
-        return ((self._raw(statistics, logits) - self.center) / self.spread).amax(1)
+        return self.standardized(statistics, logits).amax(1)
+
+    def standardized(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
+        """Return the logarithm of each layer's distance, and the energy, [N, layers + 1], standardized."""
+        return (self._raw(statistics, logits) - self.center) / self.spread
 
     def _raw(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
         """Return the logarithm of each layer's distance, and the energy, [N, layers + 1]."""

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 from starlette.datastructures import Headers
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
 from .routes.compute import compute
 from .routes.lookup import find
 from .routes.predict import top_classes
-from .zoo import Zoo
 
 SCHEMA = "/schema.json"  # BentoML's clients read it
 CLASSIFY = "/classify"
+REFUSED = "cnnzoo.refused"  # key of an ASGI scope: a list for the error of /classify
 FILES = ("/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js")  # of Swagger UI, for /docs
 
 
@@ -40,12 +40,28 @@ class _Forward:
         media_type = Headers(scope=scope).get("content-type", "application/json")
         if self.json_only and media_type.split(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "media_type", f"the body's type is {media_type[:64]}: send application/json")
-        await self.bento({**scope}, receive, send)  # a copy: its router writes another route into the scope
+        refused: list[ApiError] = []
+
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        # A copy: BentoML's router writes another route into the scope.
+        await self.bento({**scope, REFUSED: refused}, receive, send_unless_refused)
+        if refused:
+            raise refused[0]
 
 
-async def classify(zoo: Zoo, name: str, images: np.ndarray, version: int | None, top_k: int) -> list[Any]:
-    """Return the top-k classes of each image, for BentoML's API. Raises ApiError."""
-    model = find(zoo, name, None if version is None else str(version))
-    check_shape(list(images.shape), model.card.input_shape)
-    _, probabilities, *_ = await compute(model, to_uint8(images))
+async def classify(scope: Scope, name: str, images: np.ndarray, version: int | None, top_k: int) -> list[Any]:
+    """Return the top-k classes of each image, for BentoML's API.
+
+    Hands an ApiError to `_Forward` in the scope: BentoML would log a traceback, and answer with a code of its own.
+    """
+    try:
+        model = find(scope["app"].state.zoo, name, None if version is None else str(version))
+        check_shape(list(images.shape), model.card.input_shape)
+        _, probabilities, *_ = await compute(model, to_uint8(images))
+    except ApiError as error:
+        scope[REFUSED].append(error)
+        return []
     return top_classes(model.card, probabilities, top_k)

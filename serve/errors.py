@@ -97,9 +97,14 @@ class ErrorFormat:
 def _to_api_error(exception: Exception) -> ApiError:
     if isinstance(exception, ApiError):
         return exception
-    if isinstance(exception, HTTPException):  # Starlette's, such as 405
-        status = exception.status_code
-        return ApiError(status, _code(status), exception.detail, exception.headers)
+    if isinstance(exception, HTTPException):  # Starlette's
+        status, headers = exception.status_code, exception.headers or {}
+        detail = exception.detail.rstrip(".")
+        if status == 405:
+            detail = f"this path does not take the method: use {headers.get('Allow', 'another')}"
+        elif status == 400:
+            detail += ": send a whole multipart/form-data body, as `curl -F file=@picture.png` does"
+        return ApiError(status, _code(status), detail, headers)
     if isinstance(exception, ClientDisconnect):
         return ApiError(400, "client_gone", "the client closed the connection before the body had arrived")
     return ApiError(500, _code(500), "the server failed on this request; its log says why under this request_id")

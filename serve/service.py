@@ -20,16 +20,13 @@ import shutil
 import sys
 import tempfile
 from atexit import register
-from http import HTTPStatus
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from bentoml.exceptions import BentoMLException
 from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import ApiError
 from .settings import ServeSettings, read_settings
 
 METRICS = "CNNZOO_METRICS_FOLDER"  # set by the supervisor for its workers
@@ -112,10 +109,7 @@ class ZooService:
         """Return the top-k classes of images [N, C, H, W], raw pixels 0-255, of the model's input size."""
         from .bento_routes import classify
 
-        try:
-            return await classify(ctx.request.scope["app"].state.zoo, model, images, version, top_k)
-        except ApiError as error:
-            raise BentoMLException(str(error), error_code=HTTPStatus(error.status)) from None
+        return await classify(dict(ctx.request.scope), model, images, version, top_k)
 
 
 service: Any = ZooService  # the decorator returns a bentoml.Service, which its types do not say

@@ -1,9 +1,11 @@
 """Settings of the service: environment variables CNNZOO_…, read and checked once at the start."""
 
+import difflib
 import ipaddress
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ..contract.images import MAX_PIXELS, PILLOW_MAX_PIXELS
 from ..contract.zoo_folder import SHIPPED
 from .limits import MAX_IMAGES
+
+OTHER_VARIABLES = {"CNNZOO_DATA", "CNNZOO_CACHE", "CNNZOO_METRICS_FOLDER"}  # of training, and of the service's own
 
 
 class ServeSettings(BaseSettings):
@@ -24,7 +28,7 @@ class ServeSettings(BaseSettings):
         Path("zoo"),
         description="folder of `<model>/<version>/model.onnx`; if there is no `zoo`, the models that come with cnnzoo",
     )
-    host: str = Field("127.0.0.1", description="IP address to listen on; 0.0.0.0 is every interface")
+    host: str = Field("127.0.0.1", description="IP address to listen on, or localhost; 0.0.0.0 is every interface")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="port to listen on")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="worker processes; each loads the models")
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
@@ -76,6 +80,7 @@ class ServeSettings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _is_address(cls, value: str) -> str:
+        value = "127.0.0.1" if value == "localhost" else value
         try:
             ipaddress.ip_address(value)
         except ValueError:
@@ -115,9 +120,25 @@ def read_settings(**given: Any) -> ServeSettings:
     try:
         return ServeSettings(**given)
     except ValidationError as error:
-        lines = [f"  CNNZOO_{str(e['loc'][0]).upper()} is {_shown(e)}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {_source(str(e['loc'][0]), given)} is {_shown(e)}: {e['msg']}" for e in error.errors()]
         text = "\n".join(["the settings of the service are wrong:", *lines, "docs/service.md lists them all."])
         raise ValueError(text) from None
+
+
+def unknown_settings() -> list[str]:
+    """Return a sentence about each environment variable CNNZOO_… that is none of the project."""
+    known = {f"CNNZOO_{name}".upper() for name in ServeSettings.model_fields} | OTHER_VARIABLES
+    sentences = []
+    for name in sorted(os.environ):
+        if name.startswith("CNNZOO_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            sentences.append(f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else ""))
+    return sentences
+
+
+def _source(field: str, given: Mapping[str, Any]) -> str:
+    """Return the option or the environment variable that a setting was read from."""
+    return f"--{field}" if field in given else f"CNNZOO_{field.upper()}"
 
 
 def _shown(error: Any) -> str:

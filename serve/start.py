@@ -1,5 +1,6 @@
 """Start the service: list the models in the zoo folder, and hand over to BentoML."""
 
+import errno
 import os
 import socket
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ZooFolder
-from .settings import read_settings
+from .settings import read_settings, unknown_settings
 
 EMPTY = """\
 there is no model to serve in {folder}.
@@ -16,6 +17,11 @@ there is no model to serve in {folder}.
 Train one:   cnnzoo fit --config digits
              cnnzoo export --config digits
 Or set CNNZOO_ZOO to a folder <model>/<version>/model.onnx of exported files."""
+
+ADVICE = {
+    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is this machine, 0.0.0.0 all its addresses",
+    errno.EACCES: "ports below 1024 need more rights; choose a higher --port",
+}
 
 
 def serve(
@@ -37,7 +43,11 @@ def serve(
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     for name in given:
         os.environ[f"CNNZOO_{name.upper()}"] = str(getattr(settings, name))
+    for sentence in unknown_settings():
+        print(f"warning: {sentence}", file=sys.stderr)
     _check_port(settings.host, settings.port)
+    if not settings.zoo.is_dir():
+        raise FileNotFoundError(f"there is no folder {settings.zoo}: give another --zoo")
     count = _list_models(ZooFolder(settings.zoo))
     if not count:
         raise ValueError(EMPTY.format(folder=settings.zoo))
@@ -71,5 +81,5 @@ def _check_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        message = f"cannot listen on {host}:{port} ({error.strerror}): choose another --port (make serve PORT=...)"
-        raise OSError(message) from None
+        advice = ADVICE.get(error.errno or 0, "choose another --port (make serve PORT=...)")
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None

@@ -309,6 +309,24 @@ def test_a_zoo_that_is_a_file(trained: Path, here: Here, tmp_path: Path):
     assert "is a file: give a folder" in mistake(done)
 
 
+def test_a_training_that_diverges_fails(here: Here, tmp_path: Path):
+    rate = ("--model.optimizer", "sgd", "--model.learning_rate", "1e30")
+    done = here("fit", "--config", "digits_lecture", *rate, "--trainer.max_epochs", "2", cwd=tmp_path)
+    assert "the training loss of epoch 0 is nan: lower model.learning_rate" in mistake(done)
+    assert not list(tmp_path.glob("runs/*/*/checkpoints/*"))
+
+
+def test_a_training_of_no_epoch_suggests_no_export(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--trainer.max_epochs", "0", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "export" not in done.stdout
+
+
+def test_more_processes_than_cores_are_refused(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--trainer.accelerator", "cpu", "--trainer.devices", "99", cwd=tmp_path)
+    assert "--trainer.devices is 99, and this CPU has" in mistake(done)
+
+
 def test_what_a_trainer_refuses_leaves_no_run(here: Here, tmp_path: Path):
     mistake(here("fit", "--config", "digits", "--trainer.max_epochs", "-5", cwd=tmp_path))
     assert not (tmp_path / "runs").exists()

@@ -33,6 +33,7 @@ def test_list_shows_the_models_and_filters_them(trained: Path):
     assert "2 models" in text
     for words in (("--dataset", "mnist"), ("--max_size", "0.01"), ("--min_accuracy", "1")):
         assert "0 models" in done("list", *words, cwd=trained)
+    assert "none of the 2 models matches; their datasets are digits" in done("list", "--dataset", "dgits", cwd=trained)
     assert "2 models" in done("list", "--dataset", "DIGITS", "--max_size", "1", "--min_accuracy", "0.5", cwd=trained)
     for words in (("--max_size", "-1"), ("--min_accuracy", "1.01"), ("--min_accuracy", "nan")):
         finished = command("list", *words, cwd=trained)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,11 +21,18 @@ from ..limits import MAX_FILES
 from ..threads import in_thread
 from .compute import compute
 from .lookup import model_of
+from .query import Parameter, one_of, read_query, share, whole_number
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 SMALL_FILE, SMALL_IMAGE = 2**14, 2**14  # bytes and pixels of a PNG that is decoded on the event loop
 AT_ONCE = 16  # images to decode between two checks for cancellation
+PARAMETERS = {
+    "top_k": Parameter(whole_number, 3),
+    "min_familiarity": Parameter(share, UNFAMILIAR),
+    "prepare": Parameter(one_of("auto", "none"), "auto"),
+    "show_input": Parameter(one_of("false", "true"), "false"),
+}
 
 
 async def predict(request: Request) -> JSONResponse:
@@ -37,10 +43,8 @@ async def predict(request: Request) -> JSONResponse:
     """
     start = time.perf_counter()
     model = model_of(request.scope)
-    top_k = _top_k(request)
-    threshold = _min_familiarity(request)
-    prepare = model.card.prepare if _one_of(request, "prepare", "auto", "none") == "auto" else "photo"
-    show_input = _one_of(request, "show_input", "false", "true") == "true"
+    query = read_query(request, PARAMETERS)
+    prepare = model.card.prepare if query["prepare"] == "auto" else "photo"
     limits = request.app.state.settings
     files = await _files(request, limits.max_body)
     received = time.perf_counter()
@@ -57,11 +61,12 @@ async def predict(request: Request) -> JSONResponse:
     if not images and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])
     _, probabilities, *familiarity = await compute(model, np.stack(images))
-    classes = top_classes(model.card, probabilities, top_k)
-    judged = [_familiar(share, threshold) for share in familiarity[0]] if familiarity else [{}] * len(images)
+    classes = top_classes(model.card, probabilities, query["top_k"])
+    threshold = query["min_familiarity"]
+    judged = [_familiar(value, threshold) for value in familiarity[0]] if familiarity else [{}] * len(images)
     answers = iter([{"classes": best, **more} for best, more in zip(classes, judged, strict=True)])
     predictions = [
-        _prediction(i, name, pixels, answers, show_input)
+        _prediction(i, name, pixels, answers, query["show_input"] == "true")
         for i, ((name, _), pixels) in enumerate(zip(files, inputs, strict=True))
     ]
     end = time.perf_counter()
@@ -143,36 +148,8 @@ async def _files(request: Request, max_bytes: int) -> list[tuple[str, bytes]]:
         return [(part.filename or f"file {n}", await part.read()) for n, part in enumerate(uploads, 1)]
 
 
-def _top_k(request: Request) -> int:
-    """Return the query parameter `top_k`. Raises ApiError 400."""
-    value = request.query_params.get("top_k", "3")
-    if not (value.isascii() and value.isdigit() and 0 < len(value) < 6 and int(value) > 0):
-        raise ApiError(400, "top_k", f"top_k is {value[:32]!r}: give a whole number from 1 to 99999")
-    return int(value)
-
-
-def _familiar(share: np.float32, threshold: float) -> dict[str, Any]:
-    return {"familiarity": float(share), "unfamiliar": bool(share < threshold)}
-
-
-def _min_familiarity(request: Request) -> float:
-    """Return the query parameter `min_familiarity`. Raises ApiError 400."""
-    text = request.query_params.get("min_familiarity", str(UNFAMILIAR))
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise ApiError(400, "min_familiarity", f"min_familiarity is {text[:32]!r}: give a number from 0 to 1")
-    return value
-
-
-def _one_of(request: Request, key: str, *choices: str) -> str:
-    """Return the value of a query parameter, by default the first choice. Raises ApiError 400."""
-    value = request.query_params.get(key, choices[0])
-    if value not in choices:
-        raise ApiError(400, key, f"{key} is {value[:32]!r}: give {' or '.join(choices)}")
-    return value
+def _familiar(value: np.float32, threshold: float) -> dict[str, Any]:
+    return {"familiarity": float(value), "unfamiliar": bool(value < threshold)}
 
 
 def _milliseconds(seconds: float) -> float:

@@ -33,8 +33,8 @@ def test_other_depths_are_refused(depth: int):
 @pytest.mark.parametrize("size", [7, 8])
 def test_a_shortcut_subsamples_and_pads_with_zeros(size: int):
     block = Residual(nn.Conv2d(2, 5, 3, stride=2, padding=1))
-    nn.init.zeros_(block[0].weight)
-    nn.init.zeros_(block[0].bias)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)
     x = torch.rand(1, 2, size, size)
     out = block(x)
     assert torch.equal(out[:, :2], x[:, :, ::2, ::2])

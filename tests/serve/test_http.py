@@ -230,6 +230,13 @@ def test_classify_refuses_what_are_no_pixels(served: httpx.Client, images: objec
     error(served.post("/classify", json={"model": "digits_cnn", "images": images}), 400)
 
 
+def test_classify_has_the_error_codes_of_the_other_routes(served: httpx.Client):
+    call = {"model": "dgts", "images": np.zeros((1, 1, 8, 8), int).tolist()}
+    response = served.post("/classify", json=call)
+    assert error(response, 404)
+    assert response.json()["code"] == served.get("/models/dgts.onnx").json()["code"]
+
+
 def test_classify_takes_json_only(served: httpx.Client):
     for kind in ("multipart/form-data; boundary=X", "application/vnd.bentoml+pickle", "text/plain"):
         response = served.post("/classify", content=b"\x80\x04N.", headers={"Content-Type": kind})
@@ -276,11 +283,33 @@ def test_no_name_leads_out_of_the_zoo(served: httpx.Client, path: str):
 def test_pictures_that_are_none(client: httpx.Client):
     headers = {"Content-Type": "image/png"}
     assert "not a PNG or JPEG image" in error(client.post(PREDICT, content=b"hello", headers=headers), 422)
-    assert "not a PNG or JPEG image" in error(client.post(PREDICT, content=b"", headers=headers), 422)
+    assert error(client.post(PREDICT, content=b"", headers=headers), 422) == "body: it is empty; send a PNG or a JPEG"
     half = png(np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8))[:800]
     assert "body: the image is damaged" in error(client.post(PREDICT, content=half, headers=headers), 422)
     files = [("file", ("half.png", half)), ("file", ("text.png", b"hello"))]
     assert error(client.post(PREDICT, files=files), 422).startswith("half.png: the image is damaged")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("topk=1", "there is no query parameter 'topk'; did you mean top_k? (there are top_k, "),
+        ("top_k=1&top_k=2", "given twice"),
+        ("top_k=0", "top_k is '0': give a whole number from 1 to 99999"),
+        ("min_familiarity=nan", "min_familiarity is 'nan': give a number from 0 to 1"),
+        ("prepare=some", "prepare is 'some': give auto or none"),
+    ],
+)
+def test_wrong_query_parameters(client: httpx.Client, query: str, says: str):
+    content = png(np.zeros((8, 8), np.uint8))
+    response = client.post(f"{PREDICT}?{query}", content=content, headers={"Content-Type": "image/png"})
+    assert says in error(response, 400)
+
+
+def test_refusals_say_what_to_do(client: httpx.Client):
+    assert error(client.get(PREDICT), 405) == "this path does not take the method: use POST"
+    response = client.post(PREDICT, content=b"--x\r\n", headers={"Content-Type": "multipart/form-data"})
+    assert "send a whole multipart/form-data body, as `curl -F file=@picture.png` does" in error(response, 400)
 
 
 def test_a_bad_picture_does_not_lose_the_others(client: httpx.Client, digits, torch_classes):

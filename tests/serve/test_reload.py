@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -16,7 +18,7 @@ from helpers import error, in_process
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import CARD_KEY
-from cnnzoo.serve.bento_routes import classify
+from cnnzoo.serve.bento_routes import REFUSED, classify
 from cnnzoo.serve.errors import ApiError
 from cnnzoo.serve.model import Sessions
 from cnnzoo.serve.zoo import Zoo
@@ -170,6 +172,8 @@ def test_classify_answers_503_for_a_model_that_can_no_longer_be_loaded(zoo: Path
     place(zoo, 2, zoo / "digits_cnn/1/model.onnx")
     models = Zoo(zoo, Sessions(max_loaded=1))  # the newest
     (zoo / "digits_cnn/1/model.onnx").write_bytes(b"not a network")
-    with pytest.raises(ApiError, match="digits_cnn 1 cannot be loaded") as caught:
-        asyncio.run(classify(models, "digits_cnn", np.zeros((1, 1, 8, 8), np.uint8), 1, 3))
-    assert caught.value.status == 503
+    refused: list[ApiError] = []
+    scope: dict[str, Any] = {"app": SimpleNamespace(state=SimpleNamespace(zoo=models)), REFUSED: refused}
+    asyncio.run(classify(scope, "digits_cnn", np.zeros((1, 1, 8, 8), np.uint8), 1, 3))
+    assert "digits_cnn 1 cannot be loaded" in str(refused[0])
+    assert refused[0].status == 503

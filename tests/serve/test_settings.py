@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from helpers import error, in_process, png, serve
+from helpers import error, free_port, in_process, png, serve
 
-from cnnzoo.serve.settings import ServeSettings, read_settings
+from cnnzoo.serve import start
+from cnnzoo.serve.settings import ServeSettings, read_settings, unknown_settings
 
 PNG = {"Content-Type": "image/png"}
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -56,7 +58,7 @@ def test_the_page_of_docs_lists_them_all():
     [
         ("CNNZOO_PORT", "http", "valid integer"),
         ("CNNZOO_PORT", "70000", "less than or equal to 65535"),
-        ("CNNZOO_HOST", "localhost", "127.0.0.1 is this machine"),
+        ("CNNZOO_HOST", "example.org", "127.0.0.1 is this machine"),
         ("CNNZOO_WORKERS", "0", "greater than or equal to 1"),
         ("CNNZOO_MAX_BODY", "32 MiB", "valid integer"),
         ("CNNZOO_ORIGINS", "example.org", "write it as https://example.org"),
@@ -82,6 +84,34 @@ def test_a_wrong_value_ends_the_start(words: tuple[str, ...]):
     assert done.returncode == 1
     assert "CNNZOO_PORT is '70000'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_localhost_is_this_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CNNZOO_HOST", "localhost")
+    assert read_settings().host == "127.0.0.1"
+
+
+def test_a_mistyped_variable_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CNNZOO_MAXBODY", "1024")
+    monkeypatch.setenv("CNNZOO_DATA", "/data")
+    assert unknown_settings() == ["CNNZOO_MAXBODY is no setting; did you mean CNNZOO_MAX_BODY?"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"host": "203.0.113.7"}, "this machine has no such address"),
+        ({"port": 99999}, "--port is 99999: Input should be less than or equal to 65535"),
+        ({"zoo": Path("/nowhere")}, "there is no folder /nowhere: give another --zoo"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_the_start(
+    given: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("HOST", "PORT", "ZOO", "WORKERS"):  # serve sets them for BentoML
+        monkeypatch.setenv(f"CNNZOO_{name}", "")
+    with pytest.raises((ValueError, OSError), match=says):
+        start.serve(**{"port": free_port(), **given})
 
 
 def test_without_the_key_there_is_health_and_the_page(guarded: httpx.Client):

@@ -1,0 +1,71 @@
+"""Query parameters of a request: each is known, given once, and of the right form."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+
+from ..errors import ApiError
+
+
+class Parameter(NamedTuple):
+    """A query parameter: how its text is read, and its default.
+
+    `read` raises ValueError, which says what was expected.
+    """
+
+    read: Callable[[str], Any]
+    default: Any
+
+
+def read_query(request: Request, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of each parameter.
+
+    Raises ApiError 400 for an unknown or a repeated parameter, or a wrong value.
+    """
+    values = {name: parameter.default for name, parameter in parameters.items()}
+    given = request.query_params.multi_items()
+    for name, text in given:
+        if name not in parameters:
+            close = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            known = ", ".join(parameters)
+            raise ApiError(400, "parameter", f"there is no query parameter {name[:32]!r}{hint} (there are {known})")
+        try:
+            values[name] = parameters[name].read(text)
+        except ValueError as error:
+            raise ApiError(400, name, f"{name} is {text[:32]!r}: {error}") from None
+    if len(given) > len(dict(given)):
+        raise ApiError(400, "parameter", "a query parameter is given twice: give each once")
+    return values
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number from 1 to 99999."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 6 and int(text) > 0):
+        raise ValueError("give a whole number from 1 to 99999")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ValueError("give a number from 0 to 1")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a reader that accepts these texts."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"give {' or '.join(choices)}")
+        return text
+
+    return read
