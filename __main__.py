@@ -23,7 +23,9 @@ COMMANDS = {
     "fit": Command("Train a network into a new run folder."),
     "validate": Command("Measure a checkpoint on the validation split."),
     "test": Command("Measure a checkpoint on the test set, and write metrics.json and plots."),
-    "predict": Command("Classify image files with a checkpoint."),
+    "predict": Command(
+        "Classify image files with a model of the zoo, or a checkpoint.", "cnnzoo.commands.predict", "predict_files"
+    ),
     "export": Command("Export a checkpoint to the zoo as a self-describing ONNX file."),
     "sweep": Command("Train over a grid of settings, and compare the results."),
     "summary": Command("Show a network layer by layer."),
@@ -34,6 +36,8 @@ COMMANDS = {
     "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
     "serve": Command("Serve every model of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
 }
+
+CHECKPOINT = ("-c", "--config", "--model", "--ckpt_path")  # options with which predict takes a checkpoint
 
 HELP = """\
 usage: cnnzoo COMMAND ...
@@ -75,6 +79,8 @@ def _run(arguments: list[str]) -> None:
         nearest = f"Did you mean {' or '.join(near)}?\n" if near else ""
         raise ValueError(f"{asked} {nearest}There are {', '.join(COMMANDS)}; see cnnzoo --help")
     command = COMMANDS[name]
+    if name == "predict" and any(word.partition("=")[0] in CHECKPOINT for word in arguments):
+        command = Command(command.summary)
     module = import_module(command.module)
     if command.function:
         _call(getattr(module, command.function), name, arguments[1:])

@@ -13,6 +13,7 @@ from lightning import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.text import Text
 from torch.utils.data import DataLoader
 
 from cnnzoo.commands import plots, provenance, report, runs
@@ -20,6 +21,7 @@ from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, RunFolder, Sav
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis
+from cnnzoo.commands.predict import image_files, top_cells, top_columns
 from cnnzoo.commands.provenance import Provenance, cores, usable_precision
 from cnnzoo.commands.sweep import best_point, run_sweep
 from cnnzoo.contract.card import Precision
@@ -129,11 +131,15 @@ def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int
     """
     if top_k < 1:
         raise ValueError(f"--top_k is {top_k}: give at least 1")
-    files = report.image_files(images)
+    files = image_files(images)
     inputs: Any = DataLoader(list(report.read_inputs(files, cli.datamodule)), batch_size=256)  # type: ignore[arg-type]
     trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
     answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
-    rich.print(report.top_table(files, torch.cat(answers), cli.datamodule.classes, top_k))
+    classes = cli.datamodule.classes
+    table = top_columns(min(top_k, len(classes)))
+    for file, row in zip(files, torch.cat(answers).numpy(), strict=True):
+        table.add_row(*map(Text, [str(file), *top_cells(row, classes, top_k)]))
+    rich.print(table)
 
 
 def export(

@@ -1,4 +1,4 @@
-"""The report of `test`: metrics.json and plots. The tables of `summary` and `predict`."""
+"""The report of `test`: metrics.json and plots. The table of `summary`."""
 
 import json
 from collections.abc import Sequence
@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from ..contract.files import atomic_write
 from ..contract.images import UndecodableImage, decode, to_input
 from ..datamodules import ImageDataModule
-from ..datamodules.files import SUFFIXES
 from ..models import ImageClassifier
 from ..models.arithmetic import Volume
 from ..models.calibration import reliability
@@ -111,25 +109,6 @@ def summary_table(model: ImageClassifier) -> Table:
     return table
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the given files, and the PNG and JPEG files anywhere in the given folders.
-
-    Raises FileNotFoundError for a missing path or a folder without images.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not found:
-                raise FileNotFoundError(f"no PNG or JPEG images in {path}")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise FileNotFoundError(f"no such image or folder: {path}")
-    return files
-
-
 def read_inputs(files: Sequence[Path], data: ImageDataModule) -> Tensor:
     """Return image files as network inputs uint8 [N, C, H, W], prepared as the service prepares them.
 
@@ -142,17 +121,6 @@ def read_inputs(files: Sequence[Path], data: ImageDataModule) -> Tensor:
         except UndecodableImage as error:
             raise ValueError(f"{file}: {error}") from None
     return torch.from_numpy(np.stack(inputs))
-
-
-def top_table(files: Sequence[Path], probabilities: Tensor, classes: Sequence[str], top_k: int) -> Table:
-    """Return a table with a row for each file and its most probable classes; probabilities [N, classes]."""
-    top_k = min(top_k, len(classes))
-    table = Table("image", *(f"top {k}" for k in range(1, top_k + 1)))
-    best = probabilities.topk(top_k)
-    for file, values, indices in zip(files, best.values, best.indices, strict=True):
-        cells = [str(file), *(f"{classes[c]}  {p:.1%}" for p, c in zip(values, indices, strict=True))]
-        table.add_row(*map(Text, cells))  # Text, since a name may hold brackets, which are markup
-    return table
 
 
 def _worst_mistakes(logits: Tensor, labels: Tensor) -> Tensor:

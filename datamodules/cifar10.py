@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
+from ..contract.images import SUFFIXES
 from .base import ImageDataModule
 from .download import download
-from .files import SUFFIXES, load_folder
+from .files import load_folder
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 EXPECTED = "cifar-10-batches-py/ (the official python version), or cifar10/{train,test}/<class>/ with images"

@@ -12,9 +12,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from ..contract.images import UndecodableImage, decode, fit
+from ..contract.images import SUFFIXES, UndecodableImage, decode, fit
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
 FORMAT = 1  # raise it when the same files would be decoded to other pixels
 
 

@@ -1,4 +1,4 @@
-"""Test `cnnzoo list`, `card` and `verify` on real files."""
+"""Test `cnnzoo list`, `card`, `predict` and `verify` on real files."""
 
 import importlib
 import inspect
@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import make_zoo
+import numpy as np
 import onnx
 import pytest
 import yaml
-from helpers import change_one_byte, command, done, in_process, refused
+from helpers import change_one_byte, command, done, in_process, png, refused
 
 from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands.cli import SHIPPED
@@ -39,6 +41,36 @@ def test_list_shows_the_models_and_filters_them(trained: Path):
         finished = command("list", *words, cwd=trained)
         assert finished.returncode == 2
         assert f"{words[0]} is {words[1]}: expected a number from 0" in finished.stderr
+
+
+def test_predict_answers_as_the_service(trained: Path, client: httpx.Client, tmp_path: Path, digits):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png(digits[0][number, 0].numpy()))
+    (tmp_path / "noise.png").write_bytes(png(np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)))
+    (tmp_path / "text.png").write_bytes(b"hello")
+    zoo = ("--zoo", str(trained / "zoo"))
+    lines = done("predict", "digits_cnn", ".", "--top_k", "1", *zoo, cwd=tmp_path).splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert [row[0] for row in rows] == ["0.png", "1.png", "2.png", "noise.png", "text.png"]
+    for name, best, familiarity in rows[:4]:
+        content = (tmp_path / name).read_bytes()
+        answer = client.post("/v1/models/digits_cnn/predict", content=content, headers={"Content-Type": "image/png"})
+        (said,) = answer.json()["predictions"]
+        top = said["classes"][0]
+        assert best == f"{top['label']}  {top['probability']:.1%}"
+        assert familiarity == f"{said['familiarity']:.3f}" + ("  unfamiliar" if said["unfamiliar"] else "")
+    assert rows[3][2] == "0.000  unfamiliar"
+    assert rows[4][1] == "not a PNG or JPEG image"
+
+
+def test_predict_needs_no_torch(trained: Path, tmp_path: Path, digits):
+    (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
+    code = (
+        "import sys; from cnnzoo.commands.predict import predict_files; from pathlib import Path\n"
+        f"predict_files({str(trained / 'zoo/digits_cnn/1/model.onnx')!r}, Path('digit.png'))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
 
 def test_list_says_what_it_cannot_show(copied: Path):
