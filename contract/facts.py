@@ -20,6 +20,7 @@ def facts(card: ModelCard, size: int) -> dict[str, str]:
         "Intended use": card.intended_use,
         "Limitations": card.limitations,
         "Test accuracy": _accuracy(card),
+        "Corrupted": _corrupted(card),
         "Calibration": _calibration(card),
         "Unfamiliar": _unfamiliar(card),
         "Dataset": ", ".join(filter(None, (card.dataset_title, card.dataset.get("source")))),
@@ -57,6 +58,12 @@ def interval(card: ModelCard) -> str:
     return f"{low:.2%} to {high:.2%}" if low is not None and high is not None else ""
 
 
+def corrupted_accuracy(card: ModelCard) -> float | None:
+    """Return the mean accuracy over all corruptions and severities, or None if the card has none."""
+    table = card.robustness["accuracy"] if card.robustness else {}
+    return sum(map(sum, table.values())) / sum(map(len, table.values())) if table else None
+
+
 def class_accuracies(card: ModelCard) -> list[tuple[str, float]]:
     """Return (class, accuracy on its test images) for each class; empty without a confusion matrix."""
     rows = zip(card.classes, card.confusion_matrix, strict=False)
@@ -80,6 +87,14 @@ def _accuracy(card: ModelCard) -> str:
     between = f" (95%: {interval(card)})" if interval(card) else ""
     images = f" of {card.metrics['n']:,} images" if "n" in card.metrics else ""
     return f"{percent(card.metrics['accuracy'])}{images}{between}"
+
+
+def _corrupted(card: ModelCard) -> str:
+    share = corrupted_accuracy(card)
+    if share is None or card.robustness is None:
+        return ""
+    kinds = ", ".join(name.replace("_", " ") for name in card.robustness["accuracy"])
+    return f"{share:.2%} of {card.robustness['images']:,} images, mean over {kinds} at severity 1 to 5"
 
 
 def _calibration(card: ModelCard) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from cnnzoo.commands.cards import Entry
+from cnnzoo.contract.facts import corrupted_accuracy
 from cnnzoo.contract.files import atomic_write
 
 FOLDER = Path(__file__).parent.parent / "docs/pictures"
@@ -78,10 +78,9 @@ def _costs(found: list[Entry]) -> dict[str, list[dict[str, Any]]]:
     """Return by dataset the accuracy, the mean accuracy under all corruptions, and the costs of each model."""
     datasets: dict[str, list[dict[str, Any]]] = {}
     for _, card, size in found:
-        corrupted = float(np.mean(list(card.robustness["accuracy"].values()))) if card.robustness else None
         row = {
             "model": card.name, "precision": card.precision, "accuracy": card.metrics["accuracy"],
-            "corrupted": corrupted, "multiply_adds": card.multiply_adds, "bytes": size,
+            "corrupted": corrupted_accuracy(card), "multiply_adds": card.multiply_adds, "bytes": size,
         }  # fmt: skip
         datasets.setdefault(card.dataset_title, []).append(row)
     return datasets

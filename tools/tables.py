@@ -19,7 +19,15 @@ import results
 import speed_page
 
 from cnnzoo.commands.cards import Entry, entries
-from cnnzoo.contract.facts import class_accuracies, counted, facts, interval, megabytes, percent, worst_confusions
+from cnnzoo.contract.facts import (
+    class_accuracies,
+    corrupted_accuracy,
+    counted,
+    facts,
+    megabytes,
+    percent,
+    worst_confusions,
+)
 from cnnzoo.contract.zoo_folder import FILE_NAME
 
 ROOT = Path(__file__).parent.parent
@@ -124,17 +132,18 @@ def recipes() -> str:
 def overview(found: list[Entry]) -> str:
     """Return a table with a row for each model."""
     lines = [
-        "| name | tested on | accuracy | 95% interval | calibration error | parameters | MB |",
-        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
+        "| name | tested on | accuracy | corrupted | calibration error | parameters | million multiply-adds | MB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for _, card, size in found:
         cells = (
             f"`{card.name}`",
             f"{card.dataset_title}, {counted(int(card.metrics['n']), 'image')}",
             percent(card.metrics["accuracy"]),
-            interval(card),
+            percent(corrupted_accuracy(card)),
             f"{card.metrics['calibration_error']:.4f}",
             f"{card.parameters:,}",
+            f"{card.multiply_adds / 1e6:,.2f}" if card.multiply_adds else "–",
             megabytes(size),
         )
         lines.append(f"| {' | '.join(cells)} |")
