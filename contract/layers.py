@@ -1,0 +1,269 @@
+"""The layers of a zoo file: what each does, its volume and its cost, read from the ONNX graph.
+
+Only the way from the image to its logits in one view is listed. Familiarity, and further views of the same image, are
+left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import onnx
+from onnx.numpy_helper import to_array
+
+from .names import INPUT, LOGITS, PROBABILITIES, ContractError
+
+# By ONNX operator, the name of a layer of that kind. Other operators belong to the layer before them.
+KINDS = {
+    "Conv": "conv",
+    "Gemm": "dense",
+    "MatMul": "dense",
+    "Relu": "relu",
+    "Gelu": "gelu",
+    "MaxPool": "pool",
+    "AveragePool": "mean_pool",
+    "BatchNormalization": "norm",
+    "GlobalAveragePool": "mean",
+    "ReduceMean": "mean",
+    "DequantizeLinear": "round",
+    "Softmax": "softmax",
+}
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer, for one image in one view.
+
+    Args:
+        name: its kind and number: conv1, relu1, conv2, … The first is `pixels`, what the network makes of the image's
+            values, and the last `softmax`.
+        operator: of ONNX; several if the file spells the layer out, as GELU.
+        tensor: the value in the graph that it computes.
+        inputs: the values in the graph that it is computed from: two for a sum.
+        volume: (depth, height, width); (n, 1, 1) for n numbers.
+        kernel: (height, width) of a convolution or a pooling; None for other layers. So are stride and padding.
+        stride: (down, right).
+        padding: (top, left, bottom, right).
+        weight: name of the kernel, with its bias if it has one.
+        parameters: number of them.
+        multiply_adds: number of them.
+        receptive_field: (height, width) of the part of the image that a value depends on.
+    """
+
+    name: str
+    operator: str
+    tensor: str
+    inputs: tuple[str, ...]
+    volume: tuple[int, int, int]
+    kernel: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    padding: tuple[int, int, int, int] | None = None
+    weight: tuple[str, ...] = ()
+    parameters: int = 0
+    multiply_adds: int = 0
+    receptive_field: tuple[int, int] = (1, 1)
+
+
+@dataclass
+class _Reach:
+    """How a value depends on the image: pixels that it sees, and pixels between two neighbouring values, by side."""
+
+    field: tuple[int, int] = (1, 1)
+    step: tuple[int, int] = (1, 1)
+
+    def through(self, kernel: tuple[int, int], stride: tuple[int, int]) -> "_Reach":
+        field = tuple(size + (k - 1) * step for size, k, step in zip(self.field, kernel, self.step, strict=True))
+        return _Reach(field, tuple(s * step for s, step in zip(stride, self.step, strict=True)))  # type: ignore[arg-type]
+
+
+def read_layers(proto: onnx.ModelProto) -> list[Layer]:
+    """Return the layers from the pixels to the probabilities.
+
+    Raises ContractError if the graph has no layer with weights, or a layer of an unknown volume.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.graph.value_info[:]  # of an fp16 file it holds the types of the fp32 network
+    return _Reader(onnx.shape_inference.infer_shapes(bare, data_prop=True).graph).layers()
+
+
+class _Reader:
+    """Walks once through a graph, whose nodes are sorted."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
+        self.constant = _constants(graph)
+        self.image = self.shapes[INPUT]
+        self.reach: dict[str, _Reach] = {INPUT: _Reach()}
+        self.layer_of: dict[str, str] = {}  # value: that of the layer whose result it is, reshaped or scaled
+        self.gelu: dict[str, str] = {}  # value within a GELU that is spelled out: the GELU's input
+        self.found: list[Layer] = []
+        self.counts: dict[str, int] = {}
+
+    def layers(self) -> list[Layer]:
+        nodes = self._way_to_logits()
+        first = next(i for i, node in enumerate(nodes) if node.op_type in WEIGHTED)
+        pixels = self._computed(nodes[first])[0]
+        self._add(Layer("pixels", "Sub, Div", pixels, (INPUT,), self._volume(pixels)), numbered=False)
+        self.reach[pixels] = _Reach()
+        for node in nodes[first:]:
+            self._read(node)
+        last = self.found[-1].tensor
+        classes = self._volume(PROBABILITIES)
+        self._add(Layer("softmax", "Softmax", PROBABILITIES, (last,), classes, receptive_field=self.image[2:]), False)
+        return self.found
+
+    def _way_to_logits(self) -> list[onnx.NodeProto]:
+        """Return the nodes from the image to the logits of its first view."""
+        before = _ancestors(self.graph.node, LOGITS)
+        head, later = None, set[str]()  # later: values of the images that are looked at in further views
+        for node in before:
+            if node.op_type == "NonZero" or later & set(node.input):
+                later |= set(node.output)
+            elif node.op_type in WEIGHTED and node.input[1] in self.constant:
+                head = node
+        if head is None:
+            raise ContractError("it has no convolution and no dense layer")
+        return [node for node in _ancestors(before, head.output[0]) if not self.constant >= set(node.output)]
+
+    def _computed(self, node: onnx.NodeProto) -> list[str]:
+        return [name for name in node.input if name and name not in self.constant]
+
+    def _read(self, node: onnx.NodeProto) -> None:
+        """Add the layer that a node is, or note that it belongs to the layer before it."""
+        inputs, output = self._computed(node), node.output[0]
+        source = max(inputs, key=lambda name: self.reach[name].field)
+        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+            return self._add_window(node, source)
+        if node.op_type in ("Gemm", "MatMul"):
+            return self._add_dense(node, source)
+        self.reach[output] = self.reach[source]
+        if len(inputs) > 1 and node.op_type == "Mul" and self.gelu.get(inputs[1]) == inputs[0]:
+            return self._add(Layer("gelu", "Div, Erf, Add, Mul", output, (inputs[0],), self._volume(output)))
+        if node.op_type == "Erf":
+            self.gelu[output] = self.layer_of[source]
+        elif source in self.gelu:
+            self.gelu[output] = self.gelu[source]
+        elif len(inputs) > 1 and node.op_type == "Add":
+            return self._add(Layer("add", "Add", output, tuple(inputs), self._volume(output)))
+        elif node.op_type in KINDS:
+            return self._add_simple(node, source)
+        elif node.op_type == "Slice":  # a shortcut past a layer with a stride
+            before, after = self._volume(source), self._volume(output)
+            stride = tuple(round(old / new) for old, new in zip(before[1:], after[1:], strict=True))
+            self.reach[output] = self.reach[source].through((1, 1), stride)  # type: ignore[arg-type]
+        self.layer_of[output] = self.layer_of.get(source, source)
+        return None
+
+    def _add_window(self, node: onnx.NodeProto, source: str) -> None:
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        output = node.output[0]
+        kernel, stride = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
+        self.reach[output] = self.reach[source].through(kernel, stride)
+        layer = Layer(
+            KINDS[node.op_type], node.op_type, output, (source,), self._volume(output), kernel, stride,
+            tuple(attributes.get("pads", (0, 0, 0, 0))),
+        )  # fmt: skip
+        if node.op_type == "Conv":
+            weight = self._weights(node)
+            depth = self._volume(source)[0] // attributes.get("group", 1)
+            multiply_adds = prod(layer.volume) * prod(kernel) * depth
+            layer = replace(layer, weight=weight, parameters=self._count(weight), multiply_adds=multiply_adds)
+        self._add(layer)
+
+    def _add_dense(self, node: onnx.NodeProto, source: str) -> None:
+        output, weight = node.output[0], self._weights(node)
+        volume = self._volume(output)
+        self.reach[output] = _Reach(self.image[2:])
+        self._add(
+            Layer(
+                "dense",
+                node.op_type,
+                output,
+                (source,),
+                volume,
+                weight=weight,
+                parameters=self._count(weight),
+                multiply_adds=volume[0] * prod(self._volume(source)),
+            )
+        )
+
+    def _add_simple(self, node: onnx.NodeProto, source: str) -> None:
+        kind, output = KINDS[node.op_type], node.output[0]
+        if kind == "round" and self.found[-1].name.startswith(("pool", "round")):  # rounded already
+            self.layer_of[output] = self.layer_of.get(source, source)
+            return
+        if kind == "mean":
+            self.reach[output] = _Reach(self.image[2:])
+        weight = self._weights(node)[:2] if kind == "norm" else ()
+        self._add(
+            Layer(
+                kind,
+                node.op_type,
+                output,
+                (source,),
+                self._volume(output),
+                weight=weight,
+                parameters=self._count(weight),
+            )
+        )
+
+    def _add(self, layer: Layer, numbered: bool = True) -> None:
+        kind = layer.name
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.layer_of[layer.tensor] = layer.tensor
+        field = self.reach[layer.tensor].field if layer.tensor in self.reach else layer.receptive_field
+        whole = tuple(min(size, side) for size, side in zip(field, self.image[2:], strict=True))
+        name = f"{kind}{self.counts[kind]}" if numbered else kind
+        self.found.append(replace(layer, name=name, receptive_field=whole))
+
+    def _weights(self, node: onnx.NodeProto) -> tuple[str, ...]:
+        """Return the names of a node's constants. A bias of zeros is the exporter's, for a layer without one."""
+        names = [name for name in node.input[1:] if name in self.constant]
+        return tuple(name for name in names if name.endswith(".bias") or self._is_used(name))
+
+    def _is_used(self, name: str) -> bool:
+        return name not in self.initializers or bool(np.any(to_array(self.initializers[name])))
+
+    def _count(self, names: Iterable[str]) -> int:
+        return sum(prod(self._constant_shape(name)) for name in names)
+
+    def _constant_shape(self, name: str) -> tuple[int, ...]:
+        if name in self.initializers:
+            return tuple(self.initializers[name].dims)
+        (node,) = (node for node in self.graph.node if name in node.output)  # DequantizeLinear
+        return self._constant_shape(node.input[0])
+
+    def _volume(self, name: str) -> tuple[int, int, int]:
+        shape = self.shapes.get(name, ())
+        if len(shape) not in (2, 4) or not all(shape[1:]):
+            raise ContractError(f"the graph does not say which volume {name[:64]} has")
+        return (*shape[1:], 1, 1)[:3]
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Return the shape of a value; 0 for a side that is not fixed."""
+    return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+
+
+def _constants(graph: onnx.GraphProto) -> set[str]:
+    """Return the values that do not depend on the image's pixels."""
+    constant = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Shape" or all(not name or name in constant for name in node.input):
+            constant |= set(node.output)
+    return constant
+
+
+def _ancestors(nodes: Iterable[onnx.NodeProto], value: str) -> list[onnx.NodeProto]:
+    """Return the nodes that a value is computed from, sorted as the graph is."""
+    wanted, found = {value}, []
+    for node in reversed(list(nodes)):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            found.append(node)
+    return found[::-1]

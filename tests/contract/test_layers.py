@@ -1,0 +1,129 @@
+"""Test the layers that are read from a file against torch: volumes, values, parameters and receptive fields."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from cnnzoo.contract.layers import Layer, read_layers
+from cnnzoo.contract.names import ContractError
+from cnnzoo.models import ImageClassifier, SpeedNet, create_model
+from cnnzoo.models.export import readings, to_onnx
+from cnnzoo.models.familiarity import Familiarity
+from cnnzoo.models.summary import multiply_adds
+from cnnzoo.models.variants import to_fp16, to_int8
+
+SILENT = (nn.Flatten, nn.Dropout)  # modules that are no layer of the file
+NETWORKS: dict[str, dict[str, Any]] = {
+    "digits_cnn": {},
+    "mnist_cnn": {"channels": [4, 6], "hidden": 9},
+    "cifar10_cnn": {},
+    "cifar10_speednet": {"widths": [6, 8], "convolutions": 3, "views": "flip_shift"},
+    "cifar10_resnet20": {"depth": 8, "width": 4},
+}
+
+
+def images(model: ImageClassifier, n: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, *model.input_shape), dtype=torch.uint8, generator=rng)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> tuple[ImageClassifier, onnx.ModelProto]:
+    """Return a network of random weights with all that export fits, and its file."""
+    torch.manual_seed(0)
+    model = create_model(request.param, **NETWORKS[request.param])
+    if isinstance(model, SpeedNet):
+        model.whiten(images(model, 300))
+        for parameter in model.network.parameters():  # its convolutions start as the identity
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    model.eval()
+    reading = readings(model, images(model, 300))
+    model.fit_views(reading[1])
+    model.familiarity = Familiarity.fit(reading, reading)
+    return model, to_onnx(model)
+
+
+def values(proto: onnx.ModelProto, layers: list[Layer], x: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return the value of each layer, by name."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(proto)
+    there = {output.name for output in opened.graph.output}
+    opened.graph.output.extend(onnx.ValueInfoProto(name=layer.tensor) for layer in layers if layer.tensor not in there)
+    session = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run([layer.tensor for layer in layers], {"images": x.numpy()})
+    return dict(zip([layer.name for layer in layers], found, strict=True))
+
+
+def test_values_are_those_of_torchs_modules(network: tuple[ImageClassifier, onnx.ModelProto]):
+    model, proto = network
+    x, seen = images(model, 3), []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        for module in model.network.modules()
+        if not isinstance(module, SILENT) and type(module) is not nn.Sequential
+    ]
+    with torch.no_grad():
+        model.logits_in_training(x)
+    for hook in hooks:
+        hook.remove()
+    layers = read_layers(proto)
+    found = values(proto, layers, x)
+    assert len(seen) == len(layers) - 2  # pixels and softmax are no modules
+    for layer, expected in zip(layers[1:-1], seen, strict=True):
+        np.testing.assert_allclose(found[layer.name].reshape(expected.shape), expected, atol=1e-4, err_msg=layer.name)
+        assert layer.volume == (*expected.shape[1:], 1, 1)[:3]
+
+
+def test_costs_are_those_of_the_card(network: tuple[ImageClassifier, onnx.ModelProto]):
+    model, proto = network
+    layers = read_layers(proto)
+    assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in model.parameters())
+    assert sum(layer.multiply_adds for layer in layers) == round(multiply_adds(model) / model.views_an_image)
+
+
+def test_a_layers_receptive_field_holds_all_that_moves_it(network: tuple[ImageClassifier, onnx.ModelProto]):
+    """Change pixels one by one, and see how far apart are those that move the value in the middle."""
+    model, proto = network
+    layers = [layer for layer in read_layers(proto) if min(layer.volume[1:]) > 1]
+    channels, height, width = model.input_shape
+    base = torch.full((1, channels, height, width), 128, dtype=torch.uint8)
+    base += images(model, 1) // 8
+    changed = base.repeat(height * width, 1, 1, 1)
+    for number in range(height * width):
+        changed[number, :, number // width, number % width] += 100
+    before, after = values(proto, layers, base), values(proto, layers, changed)
+    for layer in layers:
+        middle = (slice(None), slice(None), layer.volume[1] // 2, layer.volume[2] // 2)
+        moved = np.abs(after[layer.name][middle] - before[layer.name][middle]).max(1) > 1e-6
+        rows, columns = np.nonzero(moved.reshape(height, width))
+        spans = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert all(span <= size for span, size in zip(spans, layer.receptive_field, strict=True)), layer.name
+        if layer.receptive_field[0] < height // 2 and layer.name.startswith("conv"):  # pooling sees only the largest
+            assert spans == layer.receptive_field, layer.name
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_variants_have_layers_of_the_same_volumes(network: tuple[ImageClassifier, onnx.ModelProto], kind: str):
+    model, proto = network
+    variant = to_int8(proto, images(model, 64)) if kind == "int8" else to_fp16(proto)
+    full, layers = read_layers(proto), read_layers(variant)
+    for which in ("conv", "dense", "pool"):
+        wanted, found = ([one.volume for one in part if one.name.startswith(which)] for part in (full, layers))
+        assert found == wanted
+    assert sum(layer.multiply_adds for layer in layers) == sum(layer.multiply_adds for layer in full)
+    values(variant, layers, images(model, 2))  # each can be computed
+
+
+def test_a_graph_without_weights_has_no_layers(network: tuple[ImageClassifier, onnx.ModelProto]):
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network[1])
+    kept = [node for node in proto.graph.node if node.op_type in ("Cast", "Div", "Softmax")][:1]
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    with pytest.raises(ContractError, match="no convolution and no dense layer"):
+        read_layers(proto)
