@@ -49,7 +49,10 @@ class Layer:
         weight: name of the kernel, with its bias if it has one.
         parameters: number of them.
         multiply_adds: number of them.
-        receptive_field: (height, width) of the part of the image that a value depends on.
+        receptive_field: (height, width) of the part of the image that a value depends on. It may be larger than the
+            image, whose border is padded.
+        receptive_step: (down, right), pixels of the image from the field of one value to that of the next.
+        receptive_offset: (top, left) corner of the first value's field, 0 or negative where it has padding.
     """
 
     name: str
@@ -64,29 +67,39 @@ class Layer:
     parameters: int = 0
     multiply_adds: int = 0
     receptive_field: tuple[int, int] = (1, 1)
+    receptive_step: tuple[int, int] = (1, 1)
+    receptive_offset: tuple[int, int] = (0, 0)
 
 
 @dataclass
 class _Reach:
-    """How a value depends on the image: pixels that it sees, and pixels between two neighbouring values, by side."""
+    """How a value depends on the image: the receptive field, step and offset of a Layer."""
 
     field: tuple[int, int] = (1, 1)
     step: tuple[int, int] = (1, 1)
+    offset: tuple[int, int] = (0, 0)
 
-    def through(self, kernel: tuple[int, int], stride: tuple[int, int]) -> "_Reach":
-        field = tuple(size + (k - 1) * step for size, k, step in zip(self.field, kernel, self.step, strict=True))
-        return _Reach(field, tuple(s * step for s, step in zip(stride, self.step, strict=True)))  # type: ignore[arg-type]
+    def through(self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...] = (0, 0)) -> "_Reach":
+        (height, width), (down, right) = self.field, self.step
+        field = height + (kernel[0] - 1) * down, width + (kernel[1] - 1) * right
+        offset = self.offset[0] - padding[0] * down, self.offset[1] - padding[1] * right
+        return _Reach(field, (stride[0] * down, stride[1] * right), offset)
 
 
 def read_layers(proto: onnx.ModelProto) -> list[Layer]:
     """Return the layers from the pixels to the probabilities.
 
-    Raises ContractError if the graph has no layer with weights, or a layer of an unknown volume.
+    Raises ContractError if the graph has no layer with weights, or is not built as this project's networks are.
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
     del bare.graph.value_info[:]  # of an fp16 file it holds the types of the fp32 network
-    return _Reader(onnx.shape_inference.infer_shapes(bare, data_prop=True).graph).layers()
+    try:
+        return _Reader(onnx.shape_inference.infer_shapes(bare, data_prop=True).graph).layers()
+    except (LookupError, ValueError, TypeError, onnx.shape_inference.InferenceError) as error:
+        if isinstance(error, ContractError):
+            raise
+        raise ContractError("its layers cannot be listed: the graph is unlike those that cnnzoo exports") from None
 
 
 class _Reader:
@@ -97,7 +110,8 @@ class _Reader:
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
         self.constant = _constants(graph)
-        self.image = self.shapes[INPUT]
+        _, _, height, width = self.shapes[INPUT]
+        self.image = height, width
         self.reach: dict[str, _Reach] = {INPUT: _Reach()}
         self.layer_of: dict[str, str] = {}  # value: that of the layer whose result it is, reshaped or scaled
         self.gelu: dict[str, str] = {}  # value within a GELU that is spelled out: the GELU's input
@@ -114,7 +128,7 @@ class _Reader:
             self._read(node)
         last = self.found[-1].tensor
         classes = self._volume(PROBABILITIES)
-        self._add(Layer("softmax", "Softmax", PROBABILITIES, (last,), classes, receptive_field=self.image[2:]), False)
+        self._add(Layer("softmax", "Softmax", PROBABILITIES, (last,), classes), False)
         return self.found
 
     def _way_to_logits(self) -> list[onnx.NodeProto]:
@@ -153,9 +167,8 @@ class _Reader:
         elif node.op_type in KINDS:
             return self._add_simple(node, source)
         elif node.op_type == "Slice":  # a shortcut past a layer with a stride
-            before, after = self._volume(source), self._volume(output)
-            stride = tuple(round(old / new) for old, new in zip(before[1:], after[1:], strict=True))
-            self.reach[output] = self.reach[source].through((1, 1), stride)  # type: ignore[arg-type]
+            (_, height, width), (_, rows, columns) = self._volume(source), self._volume(output)
+            self.reach[output] = self.reach[source].through((1, 1), (round(height / rows), round(width / columns)))
         self.layer_of[output] = self.layer_of.get(source, source)
         return None
 
@@ -163,11 +176,10 @@ class _Reader:
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         output = node.output[0]
         kernel, stride = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
-        self.reach[output] = self.reach[source].through(kernel, stride)
-        layer = Layer(
-            KINDS[node.op_type], node.op_type, output, (source,), self._volume(output), kernel, stride,
-            tuple(attributes.get("pads", (0, 0, 0, 0))),
-        )  # fmt: skip
+        padding = tuple(attributes.get("pads", (0, 0, 0, 0)))
+        self.reach[output] = self.reach[source].through(kernel, stride, padding)
+        volume = self._volume(output)
+        layer = Layer(KINDS[node.op_type], node.op_type, output, (source,), volume, kernel, stride, padding)
         if node.op_type == "Conv":
             weight = self._weights(node)
             depth = self._volume(source)[0] // attributes.get("group", 1)
@@ -178,7 +190,7 @@ class _Reader:
     def _add_dense(self, node: onnx.NodeProto, source: str) -> None:
         output, weight = node.output[0], self._weights(node)
         volume = self._volume(output)
-        self.reach[output] = _Reach(self.image[2:])
+        self.reach[output] = _Reach(self.image)
         self._add(
             Layer(
                 "dense",
@@ -198,7 +210,7 @@ class _Reader:
             self.layer_of[output] = self.layer_of.get(source, source)
             return
         if kind == "mean":
-            self.reach[output] = _Reach(self.image[2:])
+            self.reach[output] = _Reach(self.image)
         weight = self._weights(node)[:2] if kind == "norm" else ()
         self._add(
             Layer(
@@ -216,10 +228,13 @@ class _Reader:
         kind = layer.name
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.layer_of[layer.tensor] = layer.tensor
-        field = self.reach[layer.tensor].field if layer.tensor in self.reach else layer.receptive_field
-        whole = tuple(min(size, side) for size, side in zip(field, self.image[2:], strict=True))
+        reach = self.reach.get(layer.tensor, _Reach(self.image))
         name = f"{kind}{self.counts[kind]}" if numbered else kind
-        self.found.append(replace(layer, name=name, receptive_field=whole))
+        self.found.append(
+            replace(
+                layer, name=name, receptive_field=reach.field, receptive_step=reach.step, receptive_offset=reach.offset
+            )
+        )
 
     def _weights(self, node: onnx.NodeProto) -> tuple[str, ...]:
         """Return the names of a node's constants. A bias of zeros is the exporter's, for a layer without one."""
@@ -242,7 +257,8 @@ class _Reader:
         shape = self.shapes.get(name, ())
         if len(shape) not in (2, 4) or not all(shape[1:]):
             raise ContractError(f"the graph does not say which volume {name[:64]} has")
-        return (*shape[1:], 1, 1)[:3]
+        depth, height, width = (*shape[1:], 1, 1)[:3]
+        return depth, height, width
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
