@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import httpx
@@ -53,6 +54,22 @@ def _prediction(entry: dict[str, Any]) -> Prediction:
     classes = tuple((row["label"], row["probability"]) for row in entry.get("classes", ()))
     familiarity, unfamiliar = entry.get("familiarity"), entry.get("unfamiliar", False)
     return Prediction(entry["file"], classes, entry.get("error"), familiarity, unfamiliar)
+
+
+def read_values(response: httpx.Response) -> dict[str, np.ndarray]:
+    """Return the layers' values in a binary answer of /v1/models/{m}/inspect, float32 [depth, height, width]."""
+    start = int(response.headers[HEADER_LENGTH])
+    values = {}
+    for layer in json.loads(response.content[:start])["layers"]:
+        end = start + 4 * prod(layer["volume"])
+        values[layer["name"]] = np.frombuffer(response.content[start:end], "<f4").reshape(layer["volume"])
+        start = end
+    return values
+
+
+def read_drops(response: httpx.Response) -> np.ndarray:
+    """Return the drops in an answer of /v1/models/{m}/explain, float32 [rows, columns]."""
+    return np.array(response.json()["drops"], np.float32)
 
 
 def read_outputs(response: httpx.Response) -> Outputs:

@@ -16,6 +16,7 @@ from .api_key import ApiKey
 from .bento_routes import bento_routes
 from .deadline import Deadline
 from .errors import ErrorFormat
+from .inspectors import Inspectors
 from .limits import BodyLimit
 from .metrics import Metrics
 from .model import Sessions
@@ -57,6 +58,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.router.default = not_found
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.inspectors = Inspectors()
     app.state.zoo = Zoo(
         settings.zoo,
         Sessions(

@@ -10,7 +10,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 
 from ..contract.names import HEADER_LENGTH, INPUT, UNFAMILIAR
-from .answers import Outputs, Prediction, read_outputs, read_predictions
+from .answers import Outputs, Prediction, read_drops, read_outputs, read_predictions, read_values
 from .downloads import NOT_SATISFIABLE, Download, DownloadError  # noqa: F401 - DownloadError is for users
 
 ImageFile = str | os.PathLike[str] | bytes  # a path, or the content of a PNG or JPEG
@@ -88,6 +88,24 @@ class Client:
         """
         return self._send(_classify(model, images, top_k, version, min_familiarity))
 
+    def layers(self, model: str, version: int | None = None) -> list[dict[str, Any]]:
+        """Return the layers of a model's file, from the pixels to the probabilities."""
+        return self._send(_layers(model, version))
+
+    def inspect(
+        self, model: str, image: ImageFile, layers: Sequence[str] = (), version: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the values of layers, float32 [depth, height, width], for a PNG or JPEG file; of all by default."""
+        return self._send(_inspect(model, image, layers, version))
+
+    def explain(self, model: str, image: ImageFile, label: str | None = None, version: int | None = None) -> np.ndarray:
+        """Return how much the probability of a class drops where a square covers the image, float32 [rows, columns].
+
+        Args:
+            label: of the class; by default the most probable one.
+        """
+        return self._send(_explain(model, image, label, version))
+
     def infer(self, model: str, images: np.ndarray, version: int | None = None) -> Outputs:
         """Return the network's outputs for images uint8 [N, C, H, W] of the network's size, raw pixels 0-255."""
         return self._send(_infer(model, images, version))
@@ -145,6 +163,22 @@ class AsyncClient:
         """See `Client.classify`."""
         return await self._send(_classify(model, images, top_k, version, min_familiarity))
 
+    async def layers(self, model: str, version: int | None = None) -> list[dict[str, Any]]:
+        """See `Client.layers`."""
+        return await self._send(_layers(model, version))
+
+    async def inspect(
+        self, model: str, image: ImageFile, layers: Sequence[str] = (), version: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """See `Client.inspect`."""
+        return await self._send(_inspect(model, image, layers, version))
+
+    async def explain(
+        self, model: str, image: ImageFile, label: str | None = None, version: int | None = None
+    ) -> np.ndarray:
+        """See `Client.explain`."""
+        return await self._send(_explain(model, image, label, version))
+
     async def infer(self, model: str, images: np.ndarray, version: int | None = None) -> Outputs:
         """See `Client.infer`."""
         return await self._send(_infer(model, images, version))
@@ -191,6 +225,27 @@ def _classify(
     url = f"/v1/models/{_versioned(model, version)}/predict"
     params = {"top_k": top_k, "min_familiarity": min_familiarity}
     return _Call("POST", url, read_predictions, {"params": params, "files": parts})
+
+
+def _layers(model: str, version: int | None) -> _Call[list[dict[str, Any]]]:
+    return _Call("GET", f"/models/{_versioned(model, version)}/layers", lambda response: response.json()["layers"])
+
+
+def _inspect(model: str, image: ImageFile, layers: Sequence[str], version: int | None) -> _Call[dict[str, np.ndarray]]:
+    params = {"format": "binary", **({"layers": ",".join(layers)} if layers else {})}
+    url = f"/v1/models/{_versioned(model, version)}/inspect"
+    return _Call("POST", url, read_values, {"params": params, **_one_image(image)})
+
+
+def _explain(model: str, image: ImageFile, label: str | None, version: int | None) -> _Call[np.ndarray]:
+    url, params = f"/v1/models/{_versioned(model, version)}/explain", {} if label is None else {"class": label}
+    return _Call("POST", url, read_drops, {"params": params, **_one_image(image)})
+
+
+def _one_image(image: ImageFile) -> dict[str, Any]:
+    content = image if isinstance(image, bytes) else Path(image).read_bytes()
+    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
+    return {"content": content, "headers": {"Content-Type": kind}}
 
 
 def _infer(model: str, images: np.ndarray, version: int | None) -> _Call[Outputs]:

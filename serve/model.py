@@ -76,14 +76,18 @@ class Model:
         return self._sessions.get(self).run(images)
 
     def load(self) -> Session:
-        """Return a new session. Raises ContractError if the file is not the one that was read at the scan."""
+        """Return a new session. Raises ContractError as `read`."""
+        return Session(self.read(), self._sessions.threads, self._sessions.max_batch)
+
+    def read(self) -> bytes:
+        """Return the file's content. Raises ContractError if it is not the one that was read at the scan."""
         try:
             content = self.path.read_bytes()
         except OSError as error:
             raise ContractError(f"it cannot be read ({error.strerror})") from None
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise ContractError("it was changed on disk")
-        return Session(content, self._sessions.threads, self._sessions.max_batch)
+        return content
 
 
 class Sessions:

@@ -1,0 +1,213 @@
+"""Look inside a model: its layers, their values for an image, and what an answer depends on."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
+from ...contract.layers import Layer
+from ...contract.names import HEADER_LENGTH, ContractError
+from ..batcher import QueueFull
+from ..drawing import over, sheet, sheet_columns
+from ..errors import ApiError, AsciiJSONResponse
+from ..inspector import Inspector, Window
+from ..inspectors import Inspectors
+from ..model import Model
+from ..occlusion import GREY, Cover, covered, drops, paper
+from ..threads import in_thread
+from .compute import compute
+from .lookup import model_of
+from .predict import IMAGE_TYPES
+from .query import Parameter, one_of, read_query
+
+T = TypeVar("T")
+
+PREPARE = Parameter(one_of("auto", "none"), "auto")
+
+
+async def show_layers(request: Request) -> JSONResponse:
+    """Return the layers of a file, from the pixels to the probabilities."""
+    model = model_of(request.scope)
+    layers = await _ask(request, model, lambda inspector: list(inspector.layers.values()))
+    return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": list(map(_entry, layers))})
+
+
+async def inspect(request: Request) -> Response:
+    """Answer with the values of layers for the image in the body, or with the arithmetic of one value."""
+    model = model_of(request.scope)
+    query = read_query(request, INSPECT)
+    image = await _image(request, model, query["prepare"])
+    names = query["layers"]
+    if query["pixel"] is not None:
+        if names is None or len(names) != 1:
+            raise ApiError(400, "layers", "a pixel is one of a layer: name that layer alone, such as layers=conv1")
+        window = await _ask(request, model, lambda inspector: inspector.window(image, names[0], query["pixel"]))
+        return JSONResponse({"model": model.card.name, "version": model.card.version, **_arithmetic(names[0], window)})
+    values = await _ask(request, model, lambda inspector: inspector.values(image, names or list(inspector.layers)))
+    if query["format"] == "binary":
+        return _binary(model, values)
+    content = await in_thread(lambda: [_picture(name, maps) for name, maps in values.items()])
+    return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": content})
+
+
+async def explain(request: Request) -> JSONResponse:
+    """Answer with the map of how much the probability of a class drops where a square covers the image in the body."""
+    model = model_of(request.scope)
+    query = read_query(request, EXPLAIN)
+    image = await _image(request, model, query["prepare"])
+    cover = Cover.of(max(image.shape[1:]))
+    is_photo = model.card.prepare == "photo"
+    images = await in_thread(lambda: covered(image, cover, GREY if is_photo else paper(image)))
+    _, probabilities, *_ = await compute(model, np.concatenate([image[None], images]))
+    chosen = _class(model, query["class"], probabilities[0])
+    base = float(probabilities[0, chosen])
+    found = drops(image, cover, probabilities[1:, chosen], base)
+    overlay = await in_thread(lambda: _data_url(over(image, found)))
+    return AsciiJSONResponse(
+        {
+            "model": model.card.name,
+            "version": model.card.version,
+            "method": query["method"],
+            "class": {"label": model.card.classes[chosen], "class": chosen, "probability": base},
+            "square": cover.square,
+            "stride": cover.stride,
+            "drops": found.tolist(),
+            "png": overlay,
+        }
+    )
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError("give names of layers, separated by commas, each once")
+    return names
+
+
+def _position(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise ValueError("give a map, a row and a column, such as 3,12,7")
+    which, row, column = map(int, parts)
+    return which, row, column
+
+
+INSPECT = {
+    "layers": Parameter(_names, None),
+    "format": Parameter(one_of("png", "binary"), "png"),
+    "pixel": Parameter(_position, None),
+    "prepare": PREPARE,
+}
+EXPLAIN = {
+    "method": Parameter(one_of("occlusion"), "occlusion"),
+    "class": Parameter(str, None),
+    "prepare": PREPARE,
+}
+
+
+async def _ask(request: Request, model: Model, question: Callable[[Inspector], T]) -> T:
+    """Ask a model's inspector. Raises ApiError 400 for what it does not have, 422 for a file without known layers."""
+    inspectors: Inspectors = request.app.state.inspectors
+    try:
+        return await inspectors.ask(model, question)
+    except QueueFull:
+        raise ApiError(429, "busy", "too many inspections wait already: try again in a second") from None
+    except (KeyError, IndexError) as error:
+        raise ApiError(400, "layer", str(error.args[0])) from None
+    except ContractError as error:
+        raise ApiError(422, "not_inspectable", f"{model.card.name} cannot be looked into: {error}") from None
+
+
+async def _image(request: Request, model: Model, prepare: str) -> np.ndarray:
+    """Return the network's input for the image in the body, uint8 [C, H, W]. Raises ApiError 413, 415 or 422."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in IMAGE_TYPES:
+        raise ApiError(415, "media_type", f"the body's type is {kind or 'not stated'}: send image/png or image/jpeg")
+    body, limit = await request.body(), request.app.state.settings.max_pixels
+    way = model.card.prepare if prepare == "auto" else "photo"
+    try:
+        return await in_thread(lambda: to_input(decode(body, limit), model.card.input_shape, way))
+    except ImageTooLarge as error:
+        raise ApiError(413, "picture_too_large", str(error)) from None
+    except UndecodableImage as error:
+        raise ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG") from None
+
+
+def _class(model: Model, wanted: str | None, probabilities: np.ndarray) -> int:
+    """Return the number of a class by its label or number; the most probable one for None. Raises ApiError 400."""
+    classes = model.card.classes
+    if wanted is None:
+        return int(probabilities.argmax())
+    if wanted in classes:
+        return classes.index(wanted)
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 and int(wanted) < len(classes):
+        return int(wanted)
+    known = f"{', '.join(classes[:12])}{', …' if len(classes) > 12 else ''}"
+    raise ApiError(400, "class", f"there is no class {wanted[:32]!r}: give one of {known}, or its number")
+
+
+def _entry(layer: Layer) -> dict[str, Any]:
+    """Return a layer's entry. The graph's own names stay inside."""
+    return {key: value for key, value in asdict(layer).items() if key not in ("tensor", "inputs", "weight")}
+
+
+def _arithmetic(name: str, window: Window) -> dict[str, Any]:
+    kernel = window.kernel
+    finite = np.where(np.isfinite(window.patch), window.patch, 0)
+    return {
+        "layer": name,
+        "pixel": window.position,
+        "value": window.value,
+        "bias": window.bias,
+        "patch": finite.tolist(),
+        "kernel": None if kernel is None else kernel.tolist(),
+        "field": window.field,
+    }
+
+
+def _picture(name: str, maps: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": name,
+        "volume": maps.shape,
+        "low": float(maps.min()),
+        "high": float(maps.max()),
+        "columns": sheet_columns(len(maps)),
+        "png": _data_url(sheet(maps)),
+    }
+
+
+def _binary(model: Model, values: dict[str, np.ndarray]) -> Response:
+    """Return JSON with names and volumes, then the values of each layer as little-endian float32."""
+    head = {
+        "model": model.card.name,
+        "version": model.card.version,
+        "layers": [{"name": name, "volume": maps.shape} for name, maps in values.items()],
+    }
+    text = json.dumps(head).encode()
+    content = b"".join([text, *(np.ascontiguousarray(maps, "<f4").tobytes() for maps in values.values())])
+    return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(len(text))})
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+routes = [
+    Route("/models/{model}/layers", show_layers),
+    Route("/models/{model}/versions/{version}/layers", show_layers),
+    Route("/v1/models/{model}/inspect", inspect, methods=["POST"]),
+    Route("/v1/models/{model}/versions/{version}/inspect", inspect, methods=["POST"]),
+    Route("/v1/models/{model}/explain", explain, methods=["POST"]),
+    Route("/v1/models/{model}/versions/{version}/explain", explain, methods=["POST"]),
+]

@@ -1,0 +1,167 @@
+"""Test the routes that look inside a model."""
+
+import base64
+import io
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnxruntime
+import pytest
+from helpers import error, png
+from PIL import Image
+
+from cnnzoo.serve.answers import read_values
+from cnnzoo.serve.client import Client
+from cnnzoo.serve.occlusion import Cover, covered, drops, paper
+
+PNG = {"Content-Type": "image/png"}
+INSPECT = "/v1/models/digits_cnn/inspect"
+EXPLAIN = "/v1/models/digits_cnn/explain"
+
+
+@pytest.fixture(scope="module")
+def digit(digits) -> bytes:
+    return png(digits[0][0, 0].numpy())
+
+
+def image_of(url: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))))
+
+
+def test_the_layers_are_listed(client: httpx.Client):
+    layers = client.get("/models/digits_cnn/layers").json()["layers"]
+    assert [layer["name"] for layer in layers] == [
+        "pixels", "conv1", "relu1", "pool1", "dense1", "relu2", "dense2", "softmax"
+    ]  # fmt: skip
+    conv = layers[1]
+    assert (conv["volume"], conv["kernel"], conv["padding"]) == ([10, 8, 8], [3, 3], [1, 1, 1, 1])
+    assert conv["parameters"] == 100
+    assert not {"tensor", "inputs", "weight"} & conv.keys()  # names within the file
+    assert sum(layer["multiply_adds"] for layer in layers) == 14_260  # the lecture's
+
+
+def test_binary_values_are_those_of_the_file(client: httpx.Client, trained: Path, digit: bytes, digits):
+    response = client.post(f"{INSPECT}?format=binary&layers=relu1,softmax", content=digit, headers=PNG)
+    values = read_values(response)
+    content = (trained / "zoo/digits_cnn/2/model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(["probabilities"], {"images": digits[0][:1].numpy()})
+    np.testing.assert_allclose(values["softmax"].ravel(), expected[0], atol=1e-6)
+    assert values["relu1"].shape == (10, 8, 8)
+    assert values["relu1"].min() == 0
+
+
+def test_a_sheet_shows_the_values_on_one_scale(client: httpx.Client, digit: bytes):
+    (layer,) = client.post(f"{INSPECT}?layers=conv1", content=digit, headers=PNG).json()["layers"]
+    values = read_values(client.post(f"{INSPECT}?format=binary&layers=conv1", content=digit, headers=PNG))["conv1"]
+    page = image_of(layer["png"]).astype(float)
+    assert layer["columns"] == 4
+    assert page.shape == (3 * 9 - 1, 4 * 9 - 1)
+    for number, expected in enumerate(values):
+        top, left = 9 * (number // 4), 9 * (number % 4)
+        shown = page[top : top + 8, left : left + 8] / 255 * (layer["high"] - layer["low"]) + layer["low"]
+        np.testing.assert_allclose(shown, expected, atol=(layer["high"] - layer["low"]) / 500)
+    assert len(client.post(INSPECT, content=digit, headers=PNG).json()["layers"]) == 8
+
+
+def test_a_pixels_arithmetic(client: httpx.Client, digit: bytes):
+    said = client.post(f"{INSPECT}?layers=conv1&pixel=3,0,7", content=digit, headers=PNG).json()
+    patch, kernel = np.array(said["patch"]), np.array(said["kernel"])
+    assert patch.shape == kernel.shape == (1, 3, 3)
+    assert not patch[:, 0].any()  # beyond the upper border
+    assert (patch * kernel).sum() + said["bias"] == pytest.approx(said["value"], abs=1e-5)
+    assert said["field"] == [0, 6, 2, 8]
+    pooled = client.post(f"{INSPECT}?layers=pool1&pixel=3,0,1", content=digit, headers=PNG).json()
+    assert pooled["kernel"] is None
+    assert np.max(pooled["patch"]) == pooled["value"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("layers=conv9", 400, "there is no layer 'conv9' (there are pixels, conv1"),
+        ("layers=conv1,conv1", 400, "each once"),
+        ("layers=conv1,relu1&pixel=0,0,0", 400, "name that layer alone"),
+        ("pixel=0,0,0", 400, "name that layer alone"),
+        ("layers=conv1&pixel=0,0", 400, "give a map, a row and a column"),
+        ("layers=conv1&pixel=10,0,0", 400, "conv1 has 10 maps of 8 × 8"),
+        ("layers=relu1&pixel=0,0,0", 400, "neither a convolution nor a max pooling"),
+        ("layer=conv1", 400, "did you mean layers?"),
+    ],
+)
+def test_wrong_questions(client: httpx.Client, digit: bytes, query: str, status: int, says: str):
+    assert says in error(client.post(f"{INSPECT}?{query}", content=digit, headers=PNG), status)
+
+
+def test_what_is_no_image_is_refused(client: httpx.Client):
+    for path in (INSPECT, EXPLAIN):
+        assert "send a PNG or a JPEG" in error(client.post(path, content=b"hello", headers=PNG), 422)
+        assert "send image/png" in error(client.post(path, content=b"{}"), 415)
+
+
+def test_a_file_that_cannot_be_opened_says_why(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.inspector.MAX_VALUES", 10)
+    path = "/v1/models/digits_cnn/versions/1/inspect"
+    assert "digits_cnn cannot be looked into" in error(client.post(path, content=digit, headers=PNG), 422)
+
+
+def test_too_many_inspections_are_refused(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.inspectors.MAX_WAITING", 0)
+    assert "try again" in error(client.post(INSPECT, content=digit, headers=PNG), 429)
+    assert "try again" in error(client.get("/models/digits_cnn/layers"), 429)
+
+
+def test_an_explanation_lights_up_where_the_digit_is(client: httpx.Client, digit: bytes):
+    said = client.post(EXPLAIN, content=digit, headers=PNG).json()
+    assert said["method"] == "occlusion"
+    assert (said["square"], said["stride"]) == (2, 1)
+    found = np.array(said["drops"])
+    assert found.shape == (8, 8)
+    overlay = image_of(said["png"])
+    assert overlay.shape == (256, 256, 3)
+    other = client.post(f"{EXPLAIN}?class=3", content=digit, headers=PNG).json()
+    assert other["class"]["label"] == "3"
+    assert "give one of 0, 1, 2" in error(client.post(f"{EXPLAIN}?class=cat", content=digit, headers=PNG), 400)
+
+
+def test_a_picture_with_a_digit_in_one_corner_lights_up_there():
+    """The probability of a stand-in network is the brightness of the lower right quarter."""
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[:, 16:24, 16:24] = 255
+    cover = Cover.of(28)
+    images = covered(image, cover, paper(image))
+
+    def probability(batch: np.ndarray) -> np.ndarray:
+        return batch[:, 0, 14:, 14:].mean((1, 2)) / 255
+
+    found = drops(image, cover, probability(images), float(probability(image[None])[0]))
+    row, column = np.unravel_index(found.argmax(), found.shape)
+    assert 16 <= cover.stride // 2 + row * cover.stride < 24
+    assert 16 <= cover.stride // 2 + column * cover.stride < 24
+    assert not found[:5].any()
+    assert not found[:, :5].any()
+
+
+def test_the_drop_of_a_covered_picture_is_the_difference_of_the_two_answers(digits, trained: Path):
+    content = (trained / "zoo/digits_cnn/2/model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    image = digits[0][0].numpy()
+    whole = Cover(square=20, stride=8)  # one position, at the center
+    images = covered(image, whole, 0)
+    (found,) = session.run(["probabilities"], {"images": np.concatenate([image[None], images])})
+    best = int(found[0].argmax())
+    (empty,) = session.run(["probabilities"], {"images": np.zeros((1, 1, 8, 8), np.uint8)})
+    assert drops(image, whole, found[1:, best], found[0, best])[0, 0] == pytest.approx(
+        found[0, best] - empty[0, best], abs=1e-6
+    )
+
+
+def test_the_client_looks_inside(served: httpx.Client, digit: bytes):
+    with Client(str(served.base_url)) as own:
+        names = [layer["name"] for layer in own.layers("digits_cnn")]
+        values = own.inspect("digits_cnn", digit)
+        assert list(values) == names
+        assert values["softmax"].sum() == pytest.approx(1, abs=1e-5)
+        assert list(own.inspect("digits_cnn", digit, ["pool1"])) == ["pool1"]
+        assert own.explain("digits_cnn", digit, "7").shape == (8, 8)
