@@ -42,6 +42,7 @@ class Layer:
         operator: of ONNX; several if the file spells the layer out, as GELU.
         tensor: the value in the graph that it computes.
         inputs: the values in the graph that it is computed from: two for a sum.
+        sources: the layers that compute these values.
         volume: (depth, height, width); (n, 1, 1) for n numbers.
         kernel: (height, width) of a convolution or a pooling; None for other layers. So are stride and padding.
         stride: (down, right).
@@ -66,6 +67,7 @@ class Layer:
     weight: tuple[str, ...] = ()
     parameters: int = 0
     multiply_adds: int = 0
+    sources: tuple[str, ...] = ()
     receptive_field: tuple[int, int] = (1, 1)
     receptive_step: tuple[int, int] = (1, 1)
     receptive_offset: tuple[int, int] = (0, 0)
@@ -227,14 +229,17 @@ class _Reader:
     def _add(self, layer: Layer, numbered: bool = True) -> None:
         kind = layer.name
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        names = {one.tensor: one.name for one in self.found}
+        sources = tuple(names[self.layer_of.get(value, value)] for value in layer.inputs if value != INPUT)
         self.layer_of[layer.tensor] = layer.tensor
         reach = self.reach.get(layer.tensor, _Reach(self.image))
         name = f"{kind}{self.counts[kind]}" if numbered else kind
         self.found.append(
             replace(
-                layer, name=name, receptive_field=reach.field, receptive_step=reach.step, receptive_offset=reach.offset
+                layer, name=name, sources=sources, receptive_field=reach.field, receptive_step=reach.step,
+                receptive_offset=reach.offset,
             )
-        )
+        )  # fmt: skip
 
     def _weights(self, node: onnx.NodeProto) -> tuple[str, ...]:
         """Return the names of a node's constants. A bias of zeros is the exporter's, for a layer without one."""

@@ -145,3 +145,10 @@ def test_a_graph_without_weights_has_no_layers(network: tuple[ImageClassifier, o
     proto.graph.node.extend(kept)
     with pytest.raises(ContractError, match="no convolution and no dense layer"):
         read_layers(proto)
+
+
+def test_a_sum_names_both_of_its_sources():
+    layers = {layer.name: layer for layer in read_layers(to_onnx(create_model("cifar10_resnet20", depth=14, width=4)))}
+    assert layers["add1"].sources == ("relu1", "norm3")
+    assert layers["add3"].sources == ("relu5", "norm7")  # past a stride
+    assert layers["dense1"].sources == ("mean1",)
