@@ -33,6 +33,12 @@ COMMANDS = {
     "list": Command("List the models of a zoo folder.", "cnnzoo.commands.cards", "list_models"),
     "card": Command("Show a model card.", "cnnzoo.commands.cards", "show_card"),
     "get": Command("Download a model and verify it.", "cnnzoo.commands.get", "get_model"),
+    "inspect": Command(
+        "Draw what a network makes of a picture, layer by layer.", "cnnzoo.commands.inspect", "inspect_model"
+    ),
+    "explain": Command(
+        "Draw which parts of a picture an answer depends on.", "cnnzoo.commands.inspect", "explain_answer"
+    ),
     "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
     "serve": Command("Serve every model of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
 }

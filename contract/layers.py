@@ -104,6 +104,22 @@ def read_layers(proto: onnx.ModelProto) -> list[Layer]:
         raise ContractError("its layers cannot be listed: the graph is unlike those that cnnzoo exports") from None
 
 
+def arithmetic(layer: Layer, source: Layer) -> str:
+    """Return how the width of a layer with a window follows from that of its source: (28 − 3 + 2·1)/1 + 1 = 28.
+
+    Returns an empty string for a layer without a window.
+    """
+    if layer.kernel is None or layer.stride is None or layer.padding is None:
+        return ""
+    width, filter_size, stride = source.volume[2], layer.kernel[1], layer.stride[1]
+    _, left, _, right = layer.padding
+    padding = f"2·{left}" if left == right else f"{left} + {right}"
+    quotient = f"({width} − {filter_size} + {padding})/{stride}"
+    if (width - filter_size + left + right) % stride:
+        quotient = f"⌊{quotient}⌋"
+    return f"{quotient} + 1 = {layer.volume[2]}"
+
+
 class _Reader:
     """Walks once through a graph, whose nodes are sorted."""
 

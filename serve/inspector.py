@@ -81,7 +81,8 @@ class Inspector:
         """Return the values of layers, float32 [depth, height, width], for an image uint8 [C, H, W]."""
         chosen = [self.find(name) for name in names]
         found = self._run(image, [layer.tensor for layer in chosen])
-        return {layer.name: row.reshape(layer.volume) for layer, row in zip(chosen, found, strict=True)}
+        # Row 0: some files compute further views of the image in the same batch.
+        return {layer.name: rows[0].reshape(layer.volume) for layer, rows in zip(chosen, found, strict=True)}
 
     def kernel(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the kernels float32 [K, depth, height, width] and the biases [K] of a convolution."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..contract.card import Preparation
+
 GREY = 127  # of the square over a photo
 
 
@@ -43,8 +45,10 @@ def positions(side: int, stride: int) -> np.ndarray:
     return np.arange(stride // 2, side, stride)
 
 
-def paper(image: np.ndarray) -> int:
-    """Return the median of the border of a picture uint8 [C, H, W]: the paper of handwriting."""
+def fill_of(image: np.ndarray, prepare: Preparation) -> int:
+    """Return the value of the square: grey for photos; for handwriting the paper, the median of the border."""
+    if prepare == "photo":
+        return GREY
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
     return int(np.median(border))
 

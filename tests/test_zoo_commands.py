@@ -17,6 +17,7 @@ import onnx
 import pytest
 import yaml
 from helpers import change_one_byte, command, done, in_process, png, refused
+from PIL import Image
 
 from cnnzoo.__main__ import COMMANDS
 from cnnzoo.commands.cli import SHIPPED
@@ -71,6 +72,49 @@ def test_predict_needs_no_torch(trained: Path, tmp_path: Path, digits):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--layer", "conv1"], ["--layer", "conv1", "--pixel", "3,4,4"], ["--layer", "pool1", "--pixel", "0,0,0"],
+     ["--filters"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_inspect_draws_what_a_network_sees(trained: Path, tmp_path: Path, digits, options: list[str]):
+    (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
+    zoo = ("--zoo", str(trained / "zoo"))
+    text = done("inspect", "digits_cnn", "digit.png", *options, "--output", "out/inside.png", *zoo, cwd=tmp_path)
+    assert "Wrote out/inside.png" in text
+    with Image.open(tmp_path / "out/inside.png") as poster:
+        assert poster.format == "PNG"
+        assert min(poster.size) > 200
+
+
+def test_explain_draws_what_mattered(trained: Path, tmp_path: Path, digits):
+    (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
+    zoo = ("--zoo", str(trained / "zoo"))
+    assert "Wrote digits_cnn-why.png" in done("explain", "digits_cnn", "digit.png", *zoo, cwd=tmp_path)
+    assert (tmp_path / "digits_cnn-why.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["inspect", "digits_cnn", "digit.png", "--layer", "conv7"], "there is no layer 'conv7' (there are pixels"),
+        (["inspect", "digits_cnn", "digit.png", "--pixel", "0,0,0"], "give --layer too"),
+        (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2"], "a map, a row and a column"),
+        (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2,8"], "10 maps of 8 × 8"),
+        (["inspect", "digits_cnn", "text.png"], "text.png: not a PNG or JPEG image"),
+        (["explain", "digits_cnn", "digit.png", "--label", "cat"], "digits_cnn has the classes 0, 1"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(trained: Path, tmp_path: Path, digits, words: list[str], says: str):
+    (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
+    (tmp_path / "text.png").write_bytes(b"hello")
+    finished = command(*words, "--zoo", str(trained / "zoo"), cwd=tmp_path)
+    assert finished.returncode
+    assert says in finished.stderr
+    assert not list(tmp_path.glob("*-*.png"))
 
 
 def test_list_says_what_it_cannot_show(copied: Path):

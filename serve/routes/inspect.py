@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
-from ...contract.layers import Layer
+from ...contract.layers import Layer, arithmetic
 from ...contract.names import HEADER_LENGTH, ContractError
 from ..batcher import QueueFull
 from ..drawing import over, sheet, sheet_columns
@@ -22,7 +22,7 @@ from ..errors import ApiError, AsciiJSONResponse
 from ..inspector import Inspector, Window
 from ..inspectors import Inspectors
 from ..model import Model
-from ..occlusion import GREY, Cover, covered, drops, paper
+from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
 from .compute import compute
 from .lookup import model_of
@@ -37,8 +37,9 @@ PREPARE = Parameter(one_of("auto", "none"), "auto")
 async def show_layers(request: Request) -> JSONResponse:
     """Return the layers of a file, from the pixels to the probabilities."""
     model = model_of(request.scope)
-    layers = await _ask(request, model, lambda inspector: list(inspector.layers.values()))
-    return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": list(map(_entry, layers))})
+    layers = await _ask(request, model, lambda inspector: inspector.layers)
+    entries = [_entry(layer, layers) for layer in layers.values()]
+    return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": entries})
 
 
 async def inspect(request: Request) -> Response:
@@ -65,8 +66,7 @@ async def explain(request: Request) -> JSONResponse:
     query = read_query(request, EXPLAIN)
     image = await _image(request, model, query["prepare"])
     cover = Cover.of(max(image.shape[1:]))
-    is_photo = model.card.prepare == "photo"
-    images = await in_thread(lambda: covered(image, cover, GREY if is_photo else paper(image)))
+    images = await in_thread(lambda: covered(image, cover, fill_of(image, model.card.prepare)))
     _, probabilities, *_ = await compute(model, np.concatenate([image[None], images]))
     chosen = _class(model, query["class"], probabilities[0])
     base = float(probabilities[0, chosen])
@@ -155,9 +155,10 @@ def _class(model: Model, wanted: str | None, probabilities: np.ndarray) -> int:
     raise ApiError(400, "class", f"there is no class {wanted[:32]!r}: give one of {known}, or its number")
 
 
-def _entry(layer: Layer) -> dict[str, Any]:
+def _entry(layer: Layer, layers: dict[str, Layer]) -> dict[str, Any]:
     """Return a layer's entry. The graph's own names stay inside."""
-    return {key: value for key, value in asdict(layer).items() if key not in ("tensor", "inputs", "weight")}
+    entry = {key: value for key, value in asdict(layer).items() if key not in ("tensor", "inputs", "weight")}
+    return entry | {"arithmetic": arithmetic(layer, layers[layer.sources[0]]) if layer.sources else ""}
 
 
 def _arithmetic(name: str, window: Window) -> dict[str, Any]:

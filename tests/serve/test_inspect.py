@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnnzoo.serve.answers import read_values
 from cnnzoo.serve.client import Client
-from cnnzoo.serve.occlusion import Cover, covered, drops, paper
+from cnnzoo.serve.occlusion import Cover, covered, drops, fill_of
 
 PNG = {"Content-Type": "image/png"}
 INSPECT = "/v1/models/digits_cnn/inspect"
@@ -36,6 +36,7 @@ def test_the_layers_are_listed(client: httpx.Client):
     ]  # fmt: skip
     conv = layers[1]
     assert (conv["volume"], conv["kernel"], conv["padding"]) == ([10, 8, 8], [3, 3], [1, 1, 1, 1])
+    assert conv["arithmetic"] == "(8 − 3 + 2·1)/1 + 1 = 8"
     assert conv["parameters"] == 100
     assert [layer["sources"] for layer in layers[:4]] == [[], ["pixels"], ["conv1"], ["relu1"]]
     assert not {"tensor", "inputs", "weight"} & conv.keys()  # names within the file
@@ -131,7 +132,7 @@ def test_a_picture_with_a_digit_in_one_corner_lights_up_there():
     image = np.zeros((1, 28, 28), np.uint8)
     image[:, 16:24, 16:24] = 255
     cover = Cover.of(28)
-    images = covered(image, cover, paper(image))
+    images = covered(image, cover, fill_of(image, "mnist"))
 
     def probability(batch: np.ndarray) -> np.ndarray:
         return batch[:, 0, 14:, 14:].mean((1, 2)) / 255

@@ -1,0 +1,126 @@
+"""`cnnzoo inspect` and `cnnzoo explain`: pictures of what a network of the zoo sees, without torch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..contract.images import UndecodableImage, decode, to_input
+from ..contract.model_file import read_model
+from ..contract.names import ContractError
+from ..serve.inspector import Inspector
+from ..serve.occlusion import Cover, covered, drops, fill_of
+from ..serve.session import Session
+from . import UsageError, say
+from .cards import find
+
+
+def inspect_model(
+    model: str,
+    picture: Path,
+    /,
+    *,
+    layer: str | None = None,
+    pixel: str | None = None,
+    filters: bool = False,
+    output: Path | None = None,
+    zoo: Path | None = None,
+) -> None:
+    """Draw what a network makes of a picture, layer by layer.
+
+    By default a poster of the whole journey from the pixels to the answer.
+
+    Args:
+        model: NAME, NAME@VERSION or an ONNX file
+        picture: a PNG or JPEG file
+        layer: draw all maps of this layer alone, such as conv1
+        pixel: draw the arithmetic of one value of that layer: its map, row and column, such as 3,12,7
+        filters: draw the filters of the first convolution
+        output: the PNG file (default: NAME-inside.png)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+    """
+    from . import posters
+
+    position = _position(pixel)
+    if position and layer is None:
+        raise UsageError("--pixel is one of a layer: give --layer too")
+    inspector = _open(model, zoo)
+    card = inspector.card
+    image = _read(picture, card.input_shape, card.prepare)
+    path = output or Path(f"{card.name}-inside.png")
+    try:
+        if filters:
+            first = next(name for name, one in inspector.layers.items() if one.operator == "Conv")
+            kernels, _ = inspector.kernel(first)
+            posters.sheet("filters of the first convolution", kernels.mean(1), card, path)
+        elif position and layer:
+            posters.pixel(layer, inspector.window(image, layer, position), image, card, path)
+        elif layer:
+            posters.sheet(layer, inspector.values(image, [layer])[layer], card, path)
+        else:
+            values = inspector.values(image, list(inspector.layers))
+            posters.journey(list(inspector.layers.values()), values, image, card, path)
+    except (KeyError, IndexError) as error:
+        raise UsageError(str(error.args[0])) from None
+    say(f"Wrote {path}")
+
+
+def explain_answer(
+    model: str, picture: Path, /, *, label: str | None = None, output: Path | None = None, zoo: Path | None = None
+) -> None:
+    """Draw which parts of a picture an answer depends on.
+
+    A square is moved over the picture; red is where the probability of the class drops.
+
+    Args:
+        model: NAME, NAME@VERSION or an ONNX file
+        picture: a PNG or JPEG file
+        label: the class (default: the most probable one)
+        output: the PNG file (default: NAME-why.png)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+    """
+    from . import posters
+
+    path = find(model, zoo)
+    content = path.read_bytes()
+    try:
+        card, session = read_model(content), Session(content)
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
+    if label is not None and label not in card.classes:
+        raise UsageError(f"--label is {label}: {card.name} has the classes {', '.join(card.classes)}")
+    image = _read(picture, card.input_shape, card.prepare)
+    cover = Cover.of(max(image.shape[1:]))
+    images = covered(image, cover, fill_of(image, card.prepare))
+    _, probabilities, *_ = session.run(np.concatenate([image[None], images]))
+    chosen = int(probabilities[0].argmax()) if label is None else card.classes.index(label)
+    base = float(probabilities[0, chosen])
+    found = drops(image, cover, probabilities[1:, chosen], base)
+    output = output or Path(f"{card.name}-why.png")
+    posters.explanation(image, found, f"{card.name}: {card.classes[chosen]}, {base:.1%}", output)
+    say(f"Wrote {output}")
+
+
+def _open(model: str, zoo: Path | None) -> Inspector:
+    path = find(model, zoo)
+    try:
+        return Inspector(path.read_bytes(), threads=0)
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
+
+
+def _read(picture: Path, shape: tuple[int, int, int], prepare: str) -> np.ndarray:
+    """Return the network's input for a file, uint8 [C, H, W]. Raises ValueError that names the file."""
+    try:
+        return to_input(decode(picture.read_bytes()), shape, prepare)  # type: ignore[arg-type]
+    except UndecodableImage as error:
+        raise ValueError(f"{picture}: {error}") from None
+
+
+def _position(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--pixel is {text}: give a map, a row and a column, such as 3,12,7")
+    which, row, column = map(int, parts)
+    return which, row, column

@@ -1,0 +1,163 @@
+"""PNG posters of the inside of a network, with Matplotlib. They need no torch and no display."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+from matplotlib.patches import Rectangle
+
+from ..contract.card import ModelCard
+from ..contract.files import atomic_write
+from ..contract.layers import Layer, arithmetic
+from ..serve.inspector import Window
+
+DPI = 150
+STRIP = 12  # maps in a row of the journey
+LONG = 16  # layers of a journey, beyond which activations and batch norms are left out
+KEPT = ("pixels", "pool", "add", "mean", "dense", "softmax")  # of a long journey, with the first convolution
+SHEET = 12  # maps in a row of a sheet
+
+
+def journey(
+    layers: Sequence[Layer], values: dict[str, np.ndarray], image: np.ndarray, card: ModelCard, path: Path
+) -> None:
+    """Draw a row for each layer: its volume, its arithmetic, and its first maps on one scale."""
+    by_name = {layer.name: layer for layer in layers}
+    rows = [layer for layer in layers if len(layers) <= LONG or layer.name == "conv1" or layer.name.startswith(KEPT)]
+    figure = Figure(figsize=(13.3, 0.9 + 0.72 * (len(rows) + 1)), layout="constrained")
+    figure.suptitle(f"{card.name}, version {card.version}: from the pixels to the answer", parse_math=False)
+    grid = figure.subplots(len(rows) + 1, 2, width_ratios=(1, 2.6), squeeze=False)
+    channels, height, width = image.shape
+    _caption(grid[0][0], "image", f"{width} × {height} × {channels}", "")
+    _picture(grid[0][1], image)
+    for layer, (left, right) in zip(rows, grid[1:], strict=True):
+        depth, height, width = layer.volume
+        numbers = [f"{layer.parameters:,} parameters"] if layer.parameters else []
+        numbers += [arithmetic(layer, by_name[source]) for source in layer.sources[:1]]
+        _caption(left, layer.name, f"{width} × {height} × {depth}", "   ".join(numbers))
+        if layer.name == "softmax":
+            _bars(right, values[layer.name].ravel(), card.classes)
+        else:
+            _strip(right, values[layer.name])
+    _save(figure, path)
+
+
+def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
+    """Draw all maps of a layer [depth, height, width] on one scale, with the scale beside them."""
+    columns = min(SHEET, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained")
+    figure.suptitle(f"{card.name}: {name}, {len(maps)} maps", parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    low, high = float(maps.min()), float(maps.max())
+    for ax in panels:
+        ax.axis("off")
+    for number, (ax, part) in enumerate(zip(panels, maps, strict=False)):
+        shown = ax.imshow(part, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        ax.set_title(str(number), fontsize=7, pad=2)
+    figure.colorbar(shown, ax=panels.tolist(), shrink=0.8, pad=0.01)
+    _save(figure, path)
+
+
+def pixel(name: str, window: Window, image: np.ndarray, card: ModelCard, path: Path) -> None:
+    """Draw where one value comes from: its field on the image, the patch, the kernel, the products and their sum."""
+    which, row, column = window.position
+    parts = [("patch", window.patch)]
+    if window.kernel is not None:
+        parts += [("kernel", window.kernel), ("products", window.patch * window.kernel)]
+    strongest = int(np.abs(parts[-1][1]).max((1, 2)).argmax())  # the channel that is shown in numbers
+    figure = Figure(figsize=(3.3 * (1 + len(parts)), 4), layout="constrained")
+    figure.suptitle(f"{card.name}: {name}, map {which}, row {row}, column {column}", parse_math=False)
+    first, *axes = figure.subplots(1, 1 + len(parts))
+    _picture(first, image)
+    top, left, bottom, right = window.field
+    box = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="tab:red", linewidth=2)
+    first.add_patch(box)
+    first.set_title("the pixels that it depends on", fontsize=9)
+    for ax, (title, values) in zip(axes, parts, strict=True):
+        channel = f", channel {strongest} of {len(values)}" if len(values) > 1 else ""
+        _numbers(ax, values[strongest], f"{title}{channel}")
+    if window.kernel is not None:
+        products = float(parts[-1][1].sum())
+        text = f"sum of all products {products:.4f} + bias {window.bias:.4f} = {window.value:.4f}"
+    else:
+        text = f"the largest: {window.value:.4f}"
+    figure.supxlabel(text, fontsize=11)
+    _save(figure, path)
+
+
+def explanation(image: np.ndarray, drops: np.ndarray, title: str, path: Path) -> None:
+    """Draw an image beside the map of drops over it, with the scale."""
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    plain, mapped = figure.subplots(1, 2)
+    _picture(plain, image)
+    _picture(mapped, np.repeat(image.mean(0, keepdims=True), 3, 0).round().astype(np.uint8))
+    most = max(float(np.abs(drops).max()), 1e-6)
+    _, height, width = image.shape
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    shown = mapped.imshow(
+        drops, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.65, extent=extent, interpolation="bilinear"
+    )
+    figure.colorbar(shown, ax=mapped, label="drop of the probability", shrink=0.85)
+    _save(figure, path)
+
+
+def _caption(ax: Axes, name: str, volume: str, text: str) -> None:
+    ax.axis("off")
+    ax.text(0, 0.68, f"{name}   {volume}", fontsize=11, transform=ax.transAxes, va="center", fontweight="bold")
+    ax.text(0, 0.22, text, fontsize=8, transform=ax.transAxes, va="center", color="0.35")
+
+
+def _picture(ax: Axes, image: np.ndarray) -> None:
+    ax.axis("off")
+    grey = len(image) == 1
+    pixels = image[0] if grey else image.transpose(1, 2, 0)
+    ax.imshow(pixels, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+
+
+def _strip(ax: Axes, maps: np.ndarray) -> None:
+    """Draw the first maps side by side; a vector as a barcode."""
+    ax.axis("off")
+    depth, height, width = maps.shape
+    low, high = float(maps.min()), float(maps.max())
+    if height == width == 1:
+        ax.imshow(maps.reshape(1, -1), cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    else:
+        shown = [np.pad(part, ((0, 0), (0, max(1, width // 8))), constant_values=np.nan) for part in maps[:STRIP]]
+        ax.imshow(np.concatenate(shown, 1), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    more = f", and {depth - STRIP} more maps" if depth > STRIP and height * width > 1 else ""
+    ax.set_title(f"{low:.2f} (black) to {high:.2f} (white){more}", fontsize=6, loc="left", pad=2, color="0.35")
+
+
+def _bars(ax: Axes, probabilities: np.ndarray, classes: Sequence[str]) -> None:
+    """Draw the probabilities of all classes, or of the most probable ones if there are many."""
+    best = np.sort(np.argsort(-probabilities, kind="stable")[:STRIP])
+    ax.bar(range(len(best)), probabilities[best], color="tab:blue")
+    ax.set_ylim(0, 1)
+    ax.set_yticks([])
+    labels = [f"{classes[c]}\n{probabilities[c]:.1%}" for c in best]
+    ax.set_xticks(range(len(best)), labels, fontsize=7, parse_math=False)
+    for side in ("top", "left", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def _numbers(ax: Axes, values: np.ndarray, title: str) -> None:
+    """Draw a small matrix in grey, with each number in its cell."""
+    shown = np.where(np.isfinite(values), values, np.nan)
+    ax.imshow(shown, cmap="gray", interpolation="nearest")
+    middle = (np.nanmin(shown) + np.nanmax(shown)) / 2
+    for (y, x), value in np.ndenumerate(shown):
+        text = f"{value:.2f}".replace("-0.00", "0.00")
+        ax.text(x, y, text, ha="center", va="center", fontsize=8, color="black" if value > middle else "white")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_title(title, fontsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png")
