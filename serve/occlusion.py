@@ -21,8 +21,8 @@ class Cover(NamedTuple):
 
     @classmethod
     def of(cls, side: int) -> "Cover":
-        """Return a square of a quarter of the picture's longer side, at about 14 × 14 positions."""
-        return cls(max(2, round(side / 4)), max(1, side // 14))
+        """Return a square of a quarter of the picture's longer side, at about 12 × 12 positions."""
+        return cls(max(2, round(side / 4)), max(1, round(side / 12)))
 
 
 def covered(image: np.ndarray, cover: Cover, fill: int) -> np.ndarray:

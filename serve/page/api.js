@@ -13,14 +13,47 @@ export async function listModels() {
  * times in milliseconds. */
 export async function predict(model, image) {
   const start = performance.now();
-  const response = await call(`${model.links.predict}?top_k=10&show_input=true`, {
-    method: "POST",
-    body: image,
-    headers: { "Content-Type": image.type },
-  });
+  const response = await call(`${model.links.predict}?top_k=10&show_input=true`, post(image));
   const answer = await response.json();
   const { classes, input, unfamiliar } = answer.predictions[0];
   return { classes, input, unfamiliar, roundTrip: performance.now() - start, server: answer.milliseconds };
+}
+
+/** Returns the layers of a model's file. */
+export async function listLayers(model) {
+  return (await (await call(model.links.layers)).json()).layers;
+}
+
+/** Returns the values of all layers for an image (a Blob), as a Float32Array by the layer's name. */
+export async function inspect(model, image) {
+  const response = await call(`${model.links.inspect}?format=binary`, post(image));
+  const content = await response.arrayBuffer();
+  const length = Number(response.headers.get("Inference-Header-Content-Length"));
+  const { layers } = JSON.parse(new TextDecoder().decode(content.slice(0, length)));
+  const numbers = new Float32Array(content.slice(length));
+  let start = 0;
+  return new Map(
+    layers.map(({ name, volume: [depth, height, width] }) => {
+      const values = numbers.subarray(start, start + depth * height * width);
+      start += values.length;
+      return [name, values];
+    }),
+  );
+}
+
+/** Returns the arithmetic of one value of a layer. `position` is its map, row and column. */
+export async function inspectPixel(model, image, layer, position) {
+  return (await call(`${model.links.inspect}?layers=${layer}&pixel=${position.join(",")}`, post(image))).json();
+}
+
+/** Returns how much the probability of a class drops where a square covers the image. */
+export async function explainClass(model, image, number) {
+  const chosen = number === null ? "" : `?class=${number}`;
+  return (await call(`${model.links.explain}${chosen}`, post(image))).json();
+}
+
+function post(image) {
+  return { method: "POST", body: image, headers: { "Content-Type": image.type } };
 }
 
 /** Returns a successful response. Asks for the API key, until the service accepts it. */

@@ -1,13 +1,15 @@
 // The panel of the grey-image models: a drawing pad, and the prediction of each model.
 
 import { createCommand } from "./command.js";
+import { createInside } from "./inside.js";
 import { createPad } from "./pad.js";
 import { createPrediction } from "./prediction.js";
 
 export function createDrawPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
+  const inside = createInside(find(".opened"));
   const predictions = models.map((model) =>
-    createPrediction(model, find(".predictions"), () => announceLater(predictions)),
+    createPrediction(model, find(".predictions"), () => announceLater(predictions), inside.open),
   );
   const command = createCommand(find(".command"), models, announce);
   const pad = createPad(find(".pad"), changed);
@@ -15,6 +17,7 @@ export function createDrawPanel(section, models, announceLater, announce) {
   function changed() {
     pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toBlob: pad.toBlob });
     find(".paper").classList.toggle("blank", pad.isEmpty());
+    pad.isEmpty() ? inside.forget() : inside.follow(pad.toBlob);
     for (const prediction of predictions) pad.isEmpty() ? prediction.reset() : prediction.ask(pad.toBlob);
   }
 

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { createCommand } from "./command.js";
+import { createInside } from "./inside.js";
 import { createPrediction } from "./prediction.js";
 
 const EXAMPLES = ["frog", "airplane", "cat", "automobile", "horse", "ship", "dog", "bird"];
@@ -9,8 +10,9 @@ const ACCEPTED = ["image/png", "image/jpeg"]; // by the service
 
 export function createPhotoPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
+  const inside = createInside(find(".opened"));
   const predictions = models.map((model) =>
-    createPrediction(model, find(".predictions"), () => announceLater(predictions)),
+    createPrediction(model, find(".predictions"), () => announceLater(predictions), inside.open),
   );
   const command = createCommand(find(".command"), models, announce);
   const preview = find(".preview");
@@ -25,6 +27,7 @@ export function createPhotoPanel(section, models, announceLater, announce) {
     if (mine !== choices) return;
     if (photo === null) {
       preview.hidden = true;
+      inside.forget();
       return command.hide();
     }
     URL.revokeObjectURL(preview.src);
@@ -32,6 +35,7 @@ export function createPhotoPanel(section, models, announceLater, announce) {
     preview.alt = name;
     for (const button of find(".examples").children)
       button.setAttribute("aria-pressed", `${button.title}.png` === name);
+    inside.follow(() => photo);
     command.show({ name: fileName(name, photo), type: photo.type, toBlob: () => photo });
   }
 

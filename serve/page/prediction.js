@@ -8,14 +8,18 @@ const BARS = 10;
 const UNFAMILIAR = "This looks like nothing the network was trained on.";
 const PAUSE = 40; // milliseconds between two requests to one model: faster than the eye
 
-/** Shows a model's prediction in `parent`. Calls `settled` after each answer or error. */
-export function createPrediction(model, parent, settled) {
+/** Shows a model's prediction in `parent`. Calls `settled` after each answer or error, and `look` when somebody wants
+ * to look inside. */
+export function createPrediction(model, parent, settled, look) {
   const dataset = model.dataset_title || "dataset not stated";
   const element = fill("#prediction", { name: model.name, dataset });
   const part = (name) => element.querySelector(`.${name}`);
   const bars = Array.from({ length: Math.min(BARS, model.classes.length) }, () => fill("#bar", {}));
   part("dataset").title = dataset;
   part("bars").append(...bars);
+  const button = part("look");
+  button.ariaLabel = `Look inside ${model.name}`;
+  button.addEventListener("click", () => look(model, { button, input: () => part("input").src }));
   parent.append(element);
 
   let waiting = null; // function that returns the newest image

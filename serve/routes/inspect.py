@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
-from ...contract.layers import Layer, arithmetic
+from ...contract.layers import arithmetic
 from ...contract.names import HEADER_LENGTH, ContractError
 from ..batcher import QueueFull
 from ..drawing import over, sheet, sheet_columns
@@ -35,10 +35,9 @@ PREPARE = Parameter(one_of("auto", "none"), "auto")
 
 
 async def show_layers(request: Request) -> JSONResponse:
-    """Return the layers of a file, from the pixels to the probabilities."""
+    """Return the layers of a file, from the pixels to the probabilities, and the filters of the first convolution."""
     model = model_of(request.scope)
-    layers = await _ask(request, model, lambda inspector: inspector.layers)
-    entries = [_entry(layer, layers) for layer in layers.values()]
+    entries = await _ask(request, model, _entries)
     return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": entries})
 
 
@@ -155,10 +154,16 @@ def _class(model: Model, wanted: str | None, probabilities: np.ndarray) -> int:
     raise ApiError(400, "class", f"there is no class {wanted[:32]!r}: give one of {known}, or its number")
 
 
-def _entry(layer: Layer, layers: dict[str, Layer]) -> dict[str, Any]:
-    """Return a layer's entry. The graph's own names stay inside."""
-    entry = {key: value for key, value in asdict(layer).items() if key not in ("tensor", "inputs", "weight")}
-    return entry | {"arithmetic": arithmetic(layer, layers[layer.sources[0]]) if layer.sources else ""}
+def _entries(inspector: Inspector) -> list[dict[str, Any]]:
+    """Return the entry of each layer. The graph's own names stay inside."""
+    layers, entries = inspector.layers, []
+    for layer in layers.values():
+        entry = {key: value for key, value in asdict(layer).items() if key not in ("tensor", "inputs", "weight")}
+        entry["arithmetic"] = arithmetic(layer, layers[layer.sources[0]]) if layer.sources else ""
+        entries.append(entry)
+    if first := next((entry for entry in entries if entry["operator"] == "Conv"), None):
+        first["filters"] = inspector.kernel(first["name"])[0].tolist()
+    return entries
 
 
 def _arithmetic(name: str, window: Window) -> dict[str, Any]:

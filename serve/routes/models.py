@@ -55,7 +55,10 @@ def describe(model: Model) -> dict[str, Any]:
         "links": {
             "card": f"/models/{path}",
             "download": f"/models/{path}.onnx",
+            "layers": f"/models/{path}/layers",
             "predict": f"/v1/models/{path}/predict",
+            "inspect": f"/v1/models/{path}/inspect",
+            "explain": f"/v1/models/{path}/explain",
             "infer": f"/v2/models/{path}/infer",
         },
     }

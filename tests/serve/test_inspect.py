@@ -38,6 +38,7 @@ def test_the_layers_are_listed(client: httpx.Client):
     assert (conv["volume"], conv["kernel"], conv["padding"]) == ([10, 8, 8], [3, 3], [1, 1, 1, 1])
     assert conv["arithmetic"] == "(8 − 3 + 2·1)/1 + 1 = 8"
     assert conv["parameters"] == 100
+    assert np.array(conv["filters"]).shape == (10, 1, 3, 3)
     assert [layer["sources"] for layer in layers[:4]] == [[], ["pixels"], ["conv1"], ["relu1"]]
     assert not {"tensor", "inputs", "weight"} & conv.keys()  # names within the file
     assert sum(layer["multiply_adds"] for layer in layers) == 14_260  # the lecture's

@@ -557,3 +557,112 @@ def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client
             for path, reason in refused.items():
                 expect(page.locator("#refused")).to_contain_text(f"{path}: {reason}")
             assert serious(page) == []
+
+
+# Look inside
+
+
+def look_inside(page: Page, model: str) -> Any:
+    page.get_by_role("button", name=f"Look inside {model}", exact=True).click()
+    inside = page.locator(".inside")
+    expect(inside.locator(".scale").last).to_contain_text("white")
+    return inside
+
+
+def layer(inside: Any, name: str) -> Any:
+    return inside.locator(".layer", has=inside.page.get_by_text(name, exact=True))
+
+
+def sum_of(inside: Any) -> list[float]:
+    """Return products, bias and value of the arithmetic that is shown."""
+    return [float(number) for number in re.findall(r"-?\d+\.\d{4}", inside.locator(".sum").inner_text())]
+
+
+def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: httpx.Client):
+    with visit() as page:
+        inside = look_inside(page, "digits_cnn")
+        names = [entry["name"] for entry in service.get("/models/digits_cnn/layers").json()["layers"]]
+        assert inside.locator(".layer .name").all_text_contents() == names
+        expect(layer(inside, "conv1").locator(".arithmetic")).to_have_text("(8 − 3 + 2·1)/1 + 1 = 8")
+        layer(inside, "conv1").locator("canvas").hover(position={"x": 20, "y": 30})
+        expect(inside.locator(".pixel .title")).to_have_text("conv1, map 0, row 4, column 2")
+        expect(inside.locator(".sum")).to_contain_text("bias")
+        products, bias, value = sum_of(inside)
+        assert products + bias == pytest.approx(value, abs=2e-4)
+        shown = [float(cell) for cell in inside.locator(".matrix").last.locator("td").all_text_contents()]
+        assert sum(shown) == pytest.approx(products, abs=0.05)
+        layer(inside, "pool1").locator("canvas").hover(position={"x": 20, "y": 30})
+        expect(inside.locator(".sum")).to_contain_text("the largest of these wins")
+        expect(inside.locator(".winner")).to_have_count(1)
+
+
+def test_the_maps_follow_the_drawing(visit: Visit):
+    with visit() as page:
+        inside = look_inside(page, "mnist_cnn")
+        scale = layer(inside, "conv1").locator(".scale")
+        layer(inside, "conv1").get_by_text("As a table").click()
+        highest = layer(inside, "conv1").locator("tbody tr").first.locator("td").last
+        before = highest.inner_text(), scale.inner_text()
+        page.locator(".pad").scroll_into_view_if_needed()
+        draw(page, HAND["0"])
+        expect(highest).not_to_have_text(before[0])
+        assert layer(inside, "conv1").locator("tbody tr").count() == 32
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator(".inside")).to_have_count(0)
+
+
+def test_what_mattered_is_shown_for_any_class(visit: Visit):
+    with visit() as page:
+        inside = look_inside(page, "digits_cnn")
+        expect(inside.locator(".strongest")).to_contain_text("The strongest drop is")
+        inside.locator(".mattered select").select_option("5")
+        expect(inside.locator(".strongest")).to_contain_text(re.compile(r"^5: "))
+        assert inside.locator(".heat").evaluate("image => image.naturalWidth") == 256
+        assert inside.locator(".filters li").count() == 10
+        assert re.fullmatch(
+            r"\d: -?\d+\.\d\d at row \d, column \d", inside.locator(".filters .most").first.inner_text()
+        )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out_of_the_inside(visit: Visit, scheme: str):
+    with visit(color_scheme=scheme) as page:
+        inside = look_inside(page, "digits_cnn")
+        layer(inside, "conv1").locator("canvas").hover(position={"x": 20, "y": 30})
+        expect(inside.locator(".sum")).to_contain_text("bias")
+        assert serious(page) == []
+
+
+def test_the_inside_with_the_keyboard_alone(visit: Visit):
+    with visit() as page:
+        button = page.get_by_role("button", name="Look inside digits_cnn", exact=True)
+        button.focus()
+        page.keyboard.press("Enter")
+        inside = page.locator(".inside")
+        expect(inside.locator(".close")).to_be_focused()
+        expect(layer(inside, "conv1").locator(".scale")).to_contain_text("white")
+        canvas = layer(inside, "conv1").locator("canvas")
+        for _ in range(10):
+            page.keyboard.press("Tab")
+            if canvas.evaluate("element => element === document.activeElement"):
+                break
+        page.keyboard.press("ArrowRight")
+        expect(inside.locator(".pixel .title")).to_have_text("conv1, map 0, row 4, column 5")
+        page.keyboard.press("PageDown")
+        expect(inside.locator(".pixel .title")).to_have_text("conv1, map 1, row 4, column 5")
+        inside.locator(".close").focus()
+        page.keyboard.press("Enter")
+        expect(inside).to_have_count(0)
+        expect(button).to_be_focused()
+        assert button.get_attribute("aria-expanded") == "false"
+
+
+def test_the_inside_of_a_photos_network_on_a_phone(visit: Visit):
+    with visit(**PHONE) as page:
+        inside = look_inside(page, "cifar10_cnn")
+        layer(inside, "conv1").locator("canvas").tap(position={"x": 30, "y": 30})
+        expect(inside.locator(".pixel .title")).to_contain_text("conv1, map 0")
+        assert inside.locator(".channel").is_visible()
+        assert inside.evaluate("element => element.scrollWidth <= element.clientWidth")
+        layer(inside, "conv2").get_by_role("button", name="Show all 64 maps").click()
+        expect(layer(inside, "conv2").get_by_role("button", name="Show all 64 maps")).to_be_hidden()

@@ -1,0 +1,91 @@
+// "Look inside": one network opened below the predictions of a panel.
+
+import { inspect, inspectPixel, listLayers } from "./api.js";
+import { createFilters } from "./filters.js";
+import { createJourney } from "./journey.js";
+import { latest } from "./latest.js";
+import { createMattered } from "./mattered.js";
+import { createPixel } from "./pixel.js";
+import { fill } from "./template.js";
+
+/** Returns an object that opens one model at a time in `parent`, and that follows the image. */
+export function createInside(parent) {
+  let opened = null; // the model that is open, and its parts
+  let current = null; // function that returns the newest image
+
+  /** Opens a model, and closes another one. `prediction` has its button and the network's input. */
+  async function open(model, prediction) {
+    const again = opened?.model === model;
+    close();
+    if (again) return;
+    const mine = { model, prediction, element: fill("#inside", { title: `Inside ${model.name}` }) };
+    opened = mine;
+    prediction.button.ariaExpanded = "true";
+    const find = (selector) => mine.element.querySelector(selector);
+    const failed = (error) => (find(".error").textContent = error.message);
+    find(".close").addEventListener("click", () => {
+      close();
+      prediction.button.focus();
+    });
+    parent.append(mine.element);
+    find(".close").focus();
+    try {
+      build(mine, await listLayers(model), find, failed);
+    } catch (error) {
+      return failed(error);
+    }
+    if (current) follow(current);
+  }
+
+  function build(mine, layers, find, failed) {
+    const { model } = mine;
+    const [, height, width] = model.input.shape;
+    const pixel = createPixel();
+    let chosen = null; // layer and position
+    const ask = latest(async () => {
+      const { layer, position } = chosen;
+      const answer = await inspectPixel(model, await mine.image(), layer.name, position);
+      pixel.show(answer, journey.mark(layer, position), { source: mine.prediction.input(), height, width });
+    }, failed);
+    const journey = createJourney(find(".journey"), layers, (layer, position) => {
+      chosen = { layer, position };
+      journey.mark(layer, position);
+      ask();
+    });
+    const first = layers.find((layer) => layer.filters);
+    const filters = first && createFilters(find(".filters"), first);
+    const mattered = createMattered(find(".mattered"), model, failed);
+    mine.show = latest(async () => {
+      const values = await inspect(model, await mine.image());
+      find(".error").textContent = "";
+      journey.show(values);
+      if (first) filters.show(values.get(first.name));
+      if (chosen) ask();
+    }, failed);
+    mine.mattered = mattered;
+  }
+
+  /** Shows what the opened network makes of another image; `toBlob` returns it. */
+  function follow(toBlob) {
+    current = toBlob;
+    if (!opened?.show) return;
+    opened.image = toBlob;
+    opened.show();
+    opened.mattered.show(toBlob);
+  }
+
+  function close() {
+    if (!opened) return;
+    opened.prediction.button.ariaExpanded = "false";
+    opened.element.remove();
+    opened = null;
+  }
+
+  /** Forgets the image: there is none any more. */
+  function forget() {
+    current = null;
+    close();
+  }
+
+  return { open, follow, forget };
+}

@@ -1,0 +1,131 @@
+// The layers of a network, one row each: what it is, and its maps for the current image.
+
+import { count } from "./format.js";
+import { drawMaps, extremes, layout, placeOf, positionAt } from "./maps.js";
+import { fill } from "./template.js";
+
+const ROOM = 300; // CSS pixels beside the maps, for the text
+const ROWS = 2; // of maps that are shown at first
+
+/** Fills `list` with a row for each layer. Calls `chosen` with a layer and a position that is pointed at. */
+export function createJourney(list, layers, chosen) {
+  const rows = layers.map((layer) => createRow(list, layer, chosen));
+  return {
+    show: (values) => {
+      for (const row of rows) row.show(values.get(row.layer.name));
+    },
+    /** Marks a value of a layer, and no other. Returns the row's element. */
+    mark: (layer, position) => {
+      for (const row of rows) row.mark(row.layer === layer ? position : null);
+      return rows.find((row) => row.layer === layer).element;
+    },
+  };
+}
+
+function createRow(list, layer, chosen) {
+  const [depth, height, width] = layer.volume;
+  const costs = [
+    layer.parameters ? `${count(layer.parameters)} parameters` : "",
+    layer.multiply_adds ? `${count(layer.multiply_adds)} multiply-adds` : "",
+  ];
+  const element = fill("#layer", {
+    name: layer.name,
+    volume: `${width} × ${height} × ${depth}`,
+    arithmetic: layer.arithmetic,
+    cost: costs.filter(Boolean).join(", "),
+  });
+  const find = (selector) => element.querySelector(selector);
+  const canvas = find("canvas");
+  const marker = find(".marker");
+  list.append(element);
+  const room = list.clientWidth - (list.clientWidth < 700 ? 0 : ROOM);
+  const more = find(".more");
+  const fitting = layout(layer.volume, room).columns * ROWS;
+  let place = null;
+  let shown = height * width === 1 ? depth : Math.min(depth, fitting);
+  let newest = null;
+  resize();
+
+  if (layer.operator === "Conv" || layer.operator === "MaxPool") makeSelectable(canvas, layer, () => place, chosen);
+  else Object.assign(canvas, { role: "img", ariaLabel: `${layer.name}: ${depth} maps of ${width} by ${height}` });
+  find("details").addEventListener("toggle", fillTable);
+  more.addEventListener("click", () => {
+    shown = depth;
+    resize();
+    if (newest) show(newest);
+  });
+
+  function resize() {
+    place = layout([shown, height, width], room);
+    more.hidden = shown === depth;
+    more.textContent = `Show all ${depth} maps`;
+  }
+
+  function show(values) {
+    newest = values;
+    const scale = extremes(values);
+    drawMaps(canvas, values.subarray(0, shown * height * width), place, scale);
+    find(".scale").textContent = `black ${scale[0].toFixed(2)}, white ${scale[1].toFixed(2)}`;
+    fillTable();
+  }
+
+  /** Writes the extremes and the mean of each map, while the table is open. */
+  function fillTable() {
+    if (!find("details").open || !newest) return;
+    const area = height * width;
+    const rows = Array.from({ length: depth }, (_, map) => {
+      const part = newest.subarray(map * area, (map + 1) * area);
+      const [low, high] = extremes(part);
+      const mean = part.reduce((sum, value) => sum + value, 0) / area;
+      const row = document.createElement("tr");
+      for (const text of [map, low.toFixed(3), mean.toFixed(3), high.toFixed(3)]) row.insertCell().textContent = text;
+      return row;
+    });
+    find("tbody").replaceChildren(...rows);
+  }
+
+  function mark(position) {
+    marker.hidden = !position;
+    if (!position) return;
+    const [left, top] = placeOf(place, position);
+    const side = Math.max(place.zoom, 5);
+    Object.assign(marker.style, { left: `${left}px`, top: `${top}px`, width: `${side}px`, height: `${side}px` });
+  }
+
+  return { layer, element, show, mark };
+}
+
+/** Lets a canvas be pointed at with mouse, finger and keyboard. */
+function makeSelectable(canvas, layer, place, chosen) {
+  const [depth, height, width] = layer.volume;
+  const position = [0, Math.floor(height / 2), Math.floor(width / 2)];
+  Object.assign(canvas, { tabIndex: 0, role: "application" });
+  canvas.ariaLabel = `${layer.name}: ${depth} maps of ${width} by ${height}. Arrow keys choose a value, Page Up and Page Down a map.`;
+
+  function choose(next) {
+    for (const [axis, size] of [place().depth, height, width].entries())
+      position[axis] = Math.min(size - 1, Math.max(0, next[axis]));
+    chosen(layer, [...position]);
+  }
+  const point = (event) => {
+    const found = positionAt(place(), event.offsetX, event.offsetY);
+    if (found) choose(found);
+  };
+  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && point(event));
+  canvas.addEventListener("keydown", (event) => {
+    const [map, row, column] = position;
+    const next = {
+      ArrowLeft: [map, row, column - 1],
+      ArrowRight: [map, row, column + 1],
+      ArrowUp: [map, row - 1, column],
+      ArrowDown: [map, row + 1, column],
+      PageUp: [map - 1, row, column],
+      PageDown: [map + 1, row, column],
+      Enter: position,
+    }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    choose(next);
+  });
+}

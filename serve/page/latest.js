@@ -1,0 +1,23 @@
+// Work that is done for the newest question alone.
+
+/** Returns a function that does `work` with its argument. One call is in progress at a time; of the arguments that
+ * arrive meanwhile, only the last is worked on. `failed` gets the error of a call. */
+export function latest(work, failed) {
+  let waiting = null;
+  let busy = false;
+  return async (argument) => {
+    waiting = { argument };
+    if (busy) return;
+    busy = true;
+    while (waiting) {
+      const next = waiting;
+      waiting = null;
+      try {
+        await work(next.argument);
+      } catch (error) {
+        failed(error);
+      }
+    }
+    busy = false;
+  };
+}
