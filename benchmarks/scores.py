@@ -59,7 +59,7 @@ def fit(model: ImageClassifier, train: Seen, labels: Tensor, held_out: Seen) -> 
         "k-nearest": _nearest(train.features),
         "fDBD": _boundary_distance(_head(model), train.features),
         "ViM": _virtual_logit(_head(model), train),
-        "channel statistics": lambda seen: familiarity.standardized(*seen.reading)[:, :-1].amax(1).double(),
+        "texture and channels": lambda seen: familiarity.standardized(*seen.reading)[:, :-1].amax(1).double(),
         "familiarity": lambda seen: familiarity.strangeness(*seen.reading).double(),
     }
 

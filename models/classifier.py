@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from .compatibility import check_checkpoint, check_data
 from .distillation import Teacher
-from .familiarity import Familiarity, Reading, channel_statistics
+from .familiarity import Familiarity, Reading, channel_statistics, texture
 from .optimization import OptimizerName, Schedule, check_settings, learning_rate_factor, make_optimizer
 
 Batch = tuple[Tensor, Tensor]
@@ -123,16 +123,16 @@ class ImageClassifier(LightningModule):
         """Decide, by the logits of held-out images in one view, which images are looked at in all views."""
 
     def reading(self, images: Tensor) -> Reading:
-        """Return what familiarity is computed from: channel statistics of the earlier activations, and logits.
+        """Return what familiarity is computed from: the texture, statistics of the earlier activations, and logits.
 
-        The earlier activations are those up to the middle one: later ones vary too much between classes.
+        The texture stands for the first activation. Activations from the middle on vary too much between classes.
         """
         x, statistics = self._normalized(images), []
         for layer in self.network:
             x = layer(x)
-            if isinstance(layer, nn.ReLU | nn.GELU) and x.ndim == 4:
-                statistics.append(channel_statistics(x))
-        return statistics[: len(statistics) // 2 + 1], x
+            if isinstance(layer, nn.ReLU | nn.GELU):
+                statistics.append(channel_statistics(x) if x.ndim == 4 else x)
+        return [texture(images), *statistics[1 : max(2, len(statistics) // 2)]], x
 
     def answers(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of an exported file: logits and probabilities, and familiarity if it was fitted."""

@@ -1,27 +1,31 @@
 """Familiarity: the share of held-out images that look stranger to a network than an image.
 
-An image is strange if the means and standard deviations of a layer's channels are far from those of training images,
-by their Mahalanobis distance (Lee et al., arXiv 1807.03888, take class means and no deviations), or if its energy
--log Σ exp(logits) is high (Liu et al., arXiv 2010.03759).
+An image is strange if its texture, or the means and standard deviations of a layer's channels, are far from those of
+training images, by their Mahalanobis distance (Lee et al., arXiv 1807.03888, take class means and no deviations), or
+if its energy -log Σ exp(logits) is high (Liu et al., arXiv 2010.03759). The texture does not depend on the network: one
+that is trained on noisy images no longer sees fine structure.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHRINKAGE = 0.1  # of the correlations towards none: directions of little variance count less
 TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
 STEPS = 128
 SMALLEST = 1e-6
-# A layer's distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy.
-# So it decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
-MARGIN = 2.25
-SLOPE = 8
+# A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
+# decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
+MARGIN = 1.5
+SLOPE = 2
+BLOCK = 4  # pixels along the side of the squares whose frequencies are the texture
+OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, 0.0, -1 / 2), (-1 / 4, 1 / 2, -1 / 4))  # grey, red to blue, green to magenta
 
 Reading = tuple[list[Tensor], Tensor]
-"""Channel statistics [N, 2C] of each layer, and logits [N, classes]."""
+"""Statistics [N, d] of the texture and of some layers, and logits [N, classes]."""
 
 
 class Familiarity(nn.Module):
@@ -114,6 +118,29 @@ def channel_statistics(volume: Tensor) -> Tensor:
     mean = volume.mean((2, 3), keepdim=True)
     deviation = (volume - mean).square().mean((2, 3)).clamp_min(SMALLEST**2).sqrt()
     return torch.cat([mean.flatten(1), deviation], dim=1)
+
+
+def texture(images: Tensor) -> Tensor:
+    """Return the mean and the standard deviation of the strength of each frequency, [N, 2·C·16], of raw images.
+
+    A frequency is a coefficient of the discrete cosine transform of 4×4 pixels, as JPEG has them of 8×8, in grey and
+    two opponent colors. The squares overlap by half.
+    """
+    _, channels, height, width = images.shape
+    values = images.float() / 255 - 0.5
+    if channels == len(OPPONENT):
+        values = F.conv2d(values, torch.tensor(OPPONENT, device=images.device)[:, :, None, None])
+    size = min(BLOCK, height, width)
+    waves = _cosines(size).to(images.device).repeat(channels, 1, 1, 1)
+    return channel_statistics(F.conv2d(values, waves, stride=max(1, size // 2), groups=channels).abs())
+
+
+def _cosines(size: int) -> Tensor:
+    """Return the waves of the discrete cosine transform, [size², 1, size, size], each of length 1."""
+    at = (torch.arange(size, dtype=torch.double) + 0.5) * math.pi / size
+    waves = torch.cos(at * torch.arange(size, dtype=torch.double)[:, None])
+    waves /= waves.norm(dim=1, keepdim=True)
+    return torch.einsum("uy,vx->uvyx", waves, waves).reshape(-1, 1, size, size).float()
 
 
 def _whitening(values: Tensor) -> Tensor:

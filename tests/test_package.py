@@ -81,7 +81,7 @@ def test_the_wheel_brings_the_pretrained_models(installed: Path, tmp_path: Path,
     assert f"{len(files)} files verified" in run(installed / "venv/bin/cnnzoo", "verify", cwd=tmp_path)
     code = (
         "import numpy, torch; from cnnzoo.models import create_model, list_models\n"
-        "models = {name: create_model(name, pretrained=True) for name in list_models()}\n"
+        f"models = {{name: create_model(name, pretrained=True) for name in list_models() if name in {names}}}\n"
         "images = torch.from_numpy(numpy.load('digits.npy'))\n"
         "print((models['digits_cnn'](images).argmax(1) == torch.from_numpy(numpy.load('labels.npy'))).float().mean())"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from scipy.fft import dctn
 from torch import nn
 
 from cnnzoo.commands.measure import fit_outputs
@@ -17,7 +18,7 @@ from cnnzoo.contract.names import ContractError
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import ImageClassifier, SpeedNet, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, readings, to_onnx, torch_answers, with_card
-from cnnzoo.models.familiarity import Familiarity, channel_statistics
+from cnnzoo.models.familiarity import Familiarity, channel_statistics, texture
 from cnnzoo.models.pretrained import restore
 from cnnzoo.models.recalibration import refit_familiarity
 from cnnzoo.models.variants import to_fp16, to_int8
@@ -67,8 +68,27 @@ def test_statistics_are_those_of_numpy():
     np.testing.assert_allclose(channel_statistics(volume), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_texture_is_the_strength_of_scipys_cosines(channels: int):
+    images = torch.randint(0, 256, (2, channels, 9, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = images.numpy() / 255 - 0.5
+    if channels == 3:
+        red, green, blue = pixels.transpose(1, 0, 2, 3)
+        grey, across, other = (red + green + blue) / 3, (red - blue) / 2, green / 2 - (red + blue) / 4
+        pixels = np.stack([grey, across, other], 1)
+    squares = [pixels[:, :, y : y + 4, x : x + 4] for y in (0, 2, 4) for x in (0, 2, 4, 6)]
+    strength = np.abs(dctn(np.stack(squares), axes=(3, 4), norm="ortho"))
+    mean, deviation = strength.mean(0), strength.std(0)
+    expected = np.concatenate([mean.reshape(2, -1), deviation.reshape(2, -1)], axis=1)
+    np.testing.assert_allclose(texture(images), expected, atol=1e-5)
+
+
+def test_texture_of_tiny_images_has_fewer_frequencies():
+    assert texture(torch.zeros((2, 1, 1, 3), dtype=torch.uint8)).shape == (2, 2)
+
+
 def test_it_is_the_share_of_held_out_images_that_are_stranger():
-    """Strangeness is the larger of the Mahalanobis distance, from 2.25 on and steeply, and the energy."""
+    """Strangeness is the larger of the Mahalanobis distance, from 1.5 on and doubled, and the energy."""
     rng = np.random.default_rng(0)
     statistics, logits = rng.normal(size=(4000, 3)), rng.normal(size=(4000, 5))
     statistics[:, 2] = statistics[:, 0] + 0.5 * statistics[:, 1]
@@ -80,7 +100,7 @@ def test_it_is_the_share_of_held_out_images_that_are_stranger():
     distance = np.log(np.sqrt(np.einsum("ni,ij,nj->n", z, np.linalg.inv(shrunk), z)))
     energy = -np.log(np.exp(logits).sum(1))
     far, unsure = ((raw - raw.mean()) / raw.std() for raw in (distance, energy))
-    strangeness = np.maximum(8 * (far - 2.25), unsure)
+    strangeness = np.maximum(2 * (far - 1.5), unsure)
     share = 1 - strangeness.argsort().argsort() / (len(strangeness) - 1)
     assert np.abs(found - share).max() < 0.01
     assert abs((found < 0.05).mean() - 0.05) < 0.002
@@ -183,6 +203,8 @@ def test_too_few_held_out_images_leave_nothing_of_an_earlier_fit(fitted: ImageCl
 def test_readings_are_of_the_earlier_activations():
     model = create_model("cifar10_cnn")
     statistics, logits = readings(model, torch.zeros((3, 3, 32, 32), dtype=torch.uint8), batch_size=2)
-    assert [values.shape for values in statistics] == [(3, 64), (3, 128)]
+    assert [values.shape for values in statistics] == [(3, 2 * 3 * 16), (3, 128)]  # texture, and the second activation
     assert logits.shape == (3, 10)
     assert sum(isinstance(layer, nn.ReLU) for layer in model.network) == 4
+    digits = readings(create_model("digits_cnn"), torch.zeros((2, 1, 8, 8), dtype=torch.uint8))[0]
+    assert [values.shape for values in digits] == [(2, 2 * 16), (2, 50)]  # the second one is of a dense layer
