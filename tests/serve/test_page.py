@@ -624,7 +624,7 @@ def test_what_mattered_is_shown_for_any_class(visit: Visit):
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_nothing_keeps_people_out_of_the_inside(visit: Visit, scheme: str):
     with visit(color_scheme=scheme) as page:
         inside = look_inside(page, "digits_cnn")
@@ -633,6 +633,7 @@ def test_nothing_keeps_people_out_of_the_inside(visit: Visit, scheme: str):
         assert serious(page) == []
 
 
+@pytest.mark.slow
 def test_the_inside_with_the_keyboard_alone(visit: Visit):
     with visit() as page:
         button = page.get_by_role("button", name="Look inside digits_cnn", exact=True)
@@ -657,6 +658,7 @@ def test_the_inside_with_the_keyboard_alone(visit: Visit):
         assert button.get_attribute("aria-expanded") == "false"
 
 
+@pytest.mark.slow
 def test_the_inside_of_a_photos_network_on_a_phone(visit: Visit):
     with visit(**PHONE) as page:
         inside = look_inside(page, "cifar10_cnn")
