@@ -74,7 +74,7 @@ function createMatrix(title, numbers, winner) {
       cell.textContent = (Math.abs(value) < 0.005 ? 0 : value).toFixed(2);
       const share = high > low ? (value - low) / (high - low) : 0;
       cell.style.setProperty("--grey", `${Math.round(100 * share)}%`);
-      cell.classList.toggle("light", share > 0.55);
+      cell.classList.toggle("light", share > 0.46); // both texts have a contrast of 4.5 there
       cell.classList.toggle("winner", value === winner);
     }
   }
