@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 PICTURES = Path(__file__).parent.parent / "docs/pictures"
 ZOO = Path(os.environ.get("CNNZOO_ZOO", "zoo"))
@@ -42,10 +42,23 @@ def main() -> None:
                 page.mouse.move(0, 0)
                 page.wait_for_timeout(2000)  # until the answers no longer change
                 save(page.screenshot(), PICTURES / f"{name}.png")
+                if name == "page-desktop":
+                    look_inside(page)
+                    save(page.screenshot(), PICTURES / "page-inside.png")
             browser.close()
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(30)
+
+
+def look_inside(page: Page) -> None:
+    """Open mnist_cnn, and point at a value of its first convolution."""
+    page.get_by_role("button", name="Look inside mnist_cnn", exact=True).click()
+    page.locator(".inside .scale").last.wait_for()
+    page.locator(".layer canvas").nth(1).hover(position={"x": 430, "y": 30})
+    page.locator(".inside .sum").wait_for()
+    page.locator(".inside").evaluate("element => scrollTo(0, element.getBoundingClientRect().top + scrollY - 16)")
+    page.wait_for_timeout(1000)
 
 
 def save(screenshot: bytes, path: Path) -> None:
