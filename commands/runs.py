@@ -145,8 +145,9 @@ def check_same_split(run: Path, settings: Settings) -> None:
     differing = differences(run, settings)
     split: Differences = {key: differing[key] for key in ("data.seed", "data.val_fraction") if key in differing}
     if split:
+        relative = os.path.relpath(run)
         raise ValueError(
-            f"{run} was trained with {describe(split)}: other images would be held out. Give --config {run}"
+            f"{relative} was trained with {describe(split)}: other images would be held out. Give --config {relative}"
         )
 
 

@@ -104,6 +104,21 @@ def read_layers(proto: onnx.ModelProto) -> list[Layer]:
         raise ContractError("its layers cannot be listed: the graph is unlike those that cnnzoo exports") from None
 
 
+def with_values(proto: onnx.ModelProto, layers: Iterable[Layer]) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Return a file whose outputs are also the values and inputs of layers, and the constant weights of layers by name.
+
+    Weights that an int8 file computes from the rounded ones are outputs, too.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    wanted = {name for layer in layers for name in (layer.tensor, *layer.inputs, *layer.weight)}
+    there = {value.name for value in (*proto.graph.output, *proto.graph.input)}
+    opened = onnx.ModelProto()
+    opened.CopyFrom(proto)
+    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted - there - constants.keys()))
+    weights = {name: np.asarray(to_array(constants[name]), np.float32) for name in wanted & constants.keys()}
+    return opened.SerializeToString(), weights
+
+
 def arithmetic(layer: Layer, source: Layer) -> str:
     """Return how the width of a layer with a window follows from that of its source: (28 − 3 + 2·1)/1 + 1 = 28.
 

@@ -5,11 +5,9 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import onnxruntime as ort
-from onnx.numpy_helper import to_array
 
-from ..contract.layers import Layer, read_layers
+from ..contract.layers import Layer, read_layers, with_values
 from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import INPUT, ContractError
 
@@ -54,20 +52,12 @@ class Inspector:
         self.layers = {layer.name: layer for layer in read_layers(proto)}
         if (values := sum(prod(layer.volume) for layer in self.layers.values())) > MAX_VALUES:
             raise ContractError(f"its layers have {values:,} values for an image: at most {MAX_VALUES:,} can be shown")
-        self._constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-        there = {output.name for output in proto.graph.output}
-        wanted = {layer.tensor for layer in self.layers.values()}
-        wanted |= {name for layer in self.layers.values() for name in layer.inputs}
-        # An int8 file computes its kernels from the rounded ones.
-        wanted |= {name for layer in self.layers.values() for name in layer.weight if name not in self._constants}
-        wanted -= there | {INPUT}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted))
+        opened, self._weights = with_values(proto, self.layers.values())
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
         try:
-            content = proto.SerializeToString()
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(opened, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ContractError(f"its layers cannot be opened ({str(error).splitlines()[0]})") from None
 
@@ -89,7 +79,7 @@ class Inspector:
         layer = self.find(name)
         if layer.operator != "Conv":
             raise KeyError(f"{name} is no convolution: only those have kernels")
-        parts = [self._constant(part) for part in layer.weight]
+        parts = [self._weight(part) for part in layer.weight]
         bias = parts[1] if len(parts) > 1 else np.zeros(len(parts[0]), np.float32)
         return parts[0], bias
 
@@ -129,9 +119,9 @@ class Inspector:
             ends.append((max(0, first), min(side, first + layer.receptive_field[at])))
         return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
-    def _constant(self, name: str) -> np.ndarray:
-        if name in self._constants:
-            return np.asarray(to_array(self._constants[name]), np.float32)
+    def _weight(self, name: str) -> np.ndarray:
+        if name in self._weights:
+            return self._weights[name]
         blank = np.zeros(self.card.input_shape, np.uint8)
         return self._run(blank, [name])[0]
 

@@ -213,7 +213,7 @@ def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Pa
     path = str(trained / RUN / "checkpoints/best.ckpt")
     for command in ("export", "test"):
         done = here(command, "--config", "mnist", "--ckpt_path", path, "--data", "DigitsDataModule",
-                   "--model.input_shape", "[1,8,8]", cwd=tmp_path)  # fmt: skip
+                   "--data.val_fraction", "0.15", "--model.input_shape", "[1,8,8]", cwd=tmp_path)  # fmt: skip
         assert "the checkpoint holds DigitsCNN, the config builds MNISTCNN" in mistake(done)
     done = here("export", "--config", "digits", "--ckpt_path", path, "--model.hidden", "60", cwd=tmp_path)
     assert "network.4.bias is (50,) in the checkpoint and (60,) here" in mistake(done)
@@ -231,7 +231,7 @@ def test_no_such_command(here: Here, tmp_path: Path):
     for words in ((), ("lsit",)):
         message = mistake(here(*words, cwd=tmp_path))
         assert "There are fit, " in message
-        assert ", list, card, get, verify, serve; see cnnzoo --help" in message
+        assert ", list, card, get, inspect, explain, verify, serve; see cnnzoo --help" in message
 
 
 def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: Path):
@@ -482,7 +482,7 @@ def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
         (["--trainer.max_epochs", "1"], "has 2 epochs, --trainer.max_epochs 1 is fewer"),
         (["--data.seed", "0"], "version_0: data.seed 3, not 0"),
         (["--model.learning_rate", "0.5"], "version_0: model.learning_rate 0.003, not 0.5"),
-        (["--data.augmentation.rotate", "1"], "data.augmentation.rotate 15.0, not 1.0"),
+        (["--data.augmentation.rotate", "1"], "data.augmentation.rotate 20.0, not 1.0"),
     ):
         assert words in mistake(here(*fit, "--ckpt_path", "last", *change, cwd=tmp_path))
     mistake(here(*fit, "--ckpt_path", "last", "--trainer.accelerator", "cuda", "--trainer.devices", "99", cwd=tmp_path))
@@ -566,7 +566,7 @@ def test_a_run_of_an_older_version_lacks_newer_arguments(here: Here, tmp_path: P
     assert here("fit", *short, cwd=tmp_path).returncode == 0
     config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
     del config["model"]["init_args"]["momentum"]
-    del config["data"]["init_args"]["augmentation"]["noise"]
+    del config["data"]["init_args"]["augmentation"]["cutout"]
     (tmp_path / RUN / "config.yaml").write_text(yaml.safe_dump(config))
     for given in (short, ("--config", str(RUN))):
         done = here("fit", *given, "--trainer.max_epochs", "2", "--ckpt_path", "last", cwd=tmp_path)

@@ -556,6 +556,8 @@ def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client
                 expect(page.locator(f"#{panel}")).to_be_visible(visible=panel in shown)
             for path, reason in refused.items():
                 expect(page.locator("#refused")).to_contain_text(f"{path}: {reason}")
+            if "photo" in shown:
+                expect(page.locator(".answered")).to_have_count(1)  # no longer faded
             assert serious(page) == []
 
 
