@@ -100,6 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_onnxruntime_web_answers_the_same(site: str, browser: Browser, trained: Path, digits):
     """A page of another origin fetches the model from the service, and runs it in Chromium."""

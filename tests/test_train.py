@@ -240,6 +240,7 @@ def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: P
     assert "--top_k is 0" in mistake(here("predict", "--config", "digits", "--top_k", "0", "x.png", cwd=trained))
 
 
+@pytest.mark.slow
 def test_names_are_never_markup_or_mathematics(here: Here, tmp_path: Path):
     """Rich interprets brackets, and matplotlib interprets dollar signs."""
     rng = np.random.default_rng(0)
@@ -451,6 +452,7 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     assert "the weights of digits_cnn do not fit this DigitsCNN" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_what_is_exported_is_what_its_card_says(here: Here, tmp_path: Path):
     small = [
         "--model",
@@ -513,6 +515,7 @@ def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Pat
 # Runs belong to recipes
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_recipe_is_refused(here: Here, tmp_path: Path):
     """Same class, same name, same sizes: only the settings tell the two recipes apart."""
     for recipe in ("digits", "digits_lecture"):
@@ -575,6 +578,7 @@ def test_a_run_of_an_older_version_lacks_newer_arguments(here: Here, tmp_path: P
     assert "version_0: model.momentum 0.0, not 0.1" in mistake(done)
 
 
+@pytest.mark.slow
 def test_a_short_trial_does_not_hide_the_run_of_the_recipe(here: Here, tmp_path: Path):
     for epochs in ("2", "1"):
         assert here("fit", "--config", "digits", "--trainer.max_epochs", epochs, cwd=tmp_path).returncode == 0
@@ -612,6 +616,7 @@ def test_export_honours_cnnzoo_zoo(trained: Path, here: Here, tmp_path: Path, mo
     assert read_card(tmp_path / "mine/digits_cnn/1/model.onnx").license == ""
 
 
+@pytest.mark.slow
 def test_no_license_is_claimed_that_no_recipe_states(trained: Path, here: Here, tmp_path: Path):
     export = ("export", "--config", str(trained / RUN), "--zoo", str(tmp_path), "--corruption_images", "0")
     done = here(*export, "--license", "CC-BY-4.0", cwd=tmp_path)

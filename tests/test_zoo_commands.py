@@ -76,10 +76,15 @@ def test_predict_needs_no_torch(trained: Path, tmp_path: Path, digits):
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--layer", "conv1"], ["--layer", "conv1", "--pixel", "3,4,4"], ["--layer", "pool1", "--pixel", "0,0,0"],
-     ["--filters"]],
+    [
+        [],
+        ["--layer", "conv1", "--pixel", "3,4,4"],
+        pytest.param(["--layer", "conv1"], marks=pytest.mark.slow),
+        pytest.param(["--layer", "pool1", "--pixel", "0,0,0"], marks=pytest.mark.slow),
+        pytest.param(["--filters"], marks=pytest.mark.slow),
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_inspect_draws_what_a_network_sees(trained: Path, tmp_path: Path, digits, options: list[str]):
     (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
     zoo = ("--zoo", str(trained / "zoo"))

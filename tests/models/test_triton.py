@@ -20,7 +20,13 @@ TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32"
          "STRING"}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list_models())
+LARGE = ("cifar10_resnet20", "cifar10_speednet")  # whose export takes long
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in list_models()],
+)
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = exported(request.param)[0].input_shape
     card = ModelCard(request.param, 1, tuple(map(str, range(10))), shape)  # type: ignore[arg-type]

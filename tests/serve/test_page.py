@@ -613,6 +613,7 @@ def test_the_maps_follow_the_drawing(visit: Visit):
         expect(page.locator(".inside")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_mattered_is_shown_for_any_class(visit: Visit):
     with visit() as page:
         inside = look_inside(page, "digits_cnn")
