@@ -474,6 +474,7 @@ def test_what_is_exported_is_what_its_card_says(here: Here, tmp_path: Path):
     assert card.config["model"]["init_args"]["label_smoothing"] == 0.2  # as it was trained
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
     fit = ("fit", "--config", "digits", "--trainer.max_epochs", "2", "--data.seed", "3", "--seed_everything", "5")
     done = here(*fit, cwd=tmp_path)
@@ -500,6 +501,7 @@ def test_a_run_goes_on_as_it_was_begun(here: Here, tmp_path: Path):
     assert "--trainer.max_epochs 3" in then
 
 
+@pytest.mark.slow
 def test_a_run_is_not_tested_on_what_it_was_trained_on(here: Here, tmp_path: Path):
     fit = here("fit", "--config", "digits", "--data.seed", "3", "--trainer.max_epochs", "1", cwd=tmp_path)
     assert fit.returncode == 0, fit.stderr
@@ -609,6 +611,7 @@ def test_a_run_that_crashed_keeps_its_folder(here: Here, tmp_path: Path, monkeyp
 # The card's provenance
 
 
+@pytest.mark.slow
 def test_export_honours_cnnzoo_zoo(trained: Path, here: Here, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("CNNZOO_ZOO", str(tmp_path / "mine"))
     done = here("export", "--config", "digits", "--license", "", "--corruption_images", "0", cwd=trained)
@@ -633,6 +636,7 @@ def test_the_recorded_command_can_be_typed(program: str, monkeypatch):
     assert provenance.command() == "cnnzoo fit --config digits --trainer.max_epochs 3 --name 'a b'"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_records_both_commands(here: Here, tmp_path: Path):
     fit = ("fit", "--config=digits")
     assert here(*fit, "--trainer.max_epochs=1", cwd=tmp_path).returncode == 0

@@ -160,6 +160,7 @@ def test_verify_repeats_what_the_card_says(trained: Path):
     assert "2 files verified" in text
 
 
+@pytest.mark.slow
 def test_verify_finds_another_accuracy(copied: Path):
     """The card claims a higher accuracy, in a file whose SHA-256 is correct."""
     path = copied / "zoo" / PLACE
@@ -269,6 +270,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_verify_believes_no_card(copied: Path):
     for version, (changes, _) in enumerate(LIES, start=3):
         path = copied / f"zoo/digits_cnn/{version}/model.onnx"

@@ -60,7 +60,7 @@ def test_any_batch_size_gives_torchs_probabilities(name: str):
     assert not any(t.external_data for t in proto.graph.initializer)
 
 
-@pytest.mark.parametrize("name", ["digits_cnn", "mnist_speednet"])
+@pytest.mark.parametrize("name", ["digits_cnn", pytest.param("mnist_speednet", marks=pytest.mark.slow)])
 def test_a_file_says_nothing_of_the_machine_it_was_made_on(name: str):
     content = exported(name)[1].SerializeToString()
     for words in (str(Path(cnnzoo.models.__file__).parent), str(Path(torch.__file__).parent), "pkg."):
@@ -171,6 +171,7 @@ def test_an_int8_file_is_for_answering_only(tmp_path, proto, images: torch.Tenso
         create_model("digits_cnn", pretrained=path)
 
 
+@pytest.mark.slow
 def test_weights_are_not_taken_for_pixels_scaled_otherwise(tmp_path):
     path = write(to_onnx(create_model("digits_cnn", mean=[0.5], std=[0.25])), CARD, tmp_path)
     with pytest.raises(ValueError, match=r"digits_cnn was trained with pixels' mean \[0.5\]"):

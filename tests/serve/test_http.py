@@ -182,6 +182,7 @@ def test_familiarity_is_that_of_the_file_and_flags_what_is_below_the_threshold(c
         assert "give a number from 0 to 1" in error(response, 400)
 
 
+@pytest.mark.slow
 def test_a_file_without_familiarity_is_served_as_before(tmp_path: Path):
     card = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
     write(to_onnx(create_model("digits_cnn")), card, tmp_path)

@@ -343,6 +343,7 @@ def test_a_downloads_hash_is_the_one_shown(visit: Visit, service: httpx.Client):
             assert version == 1 or digest in str(card.text_content())
 
 
+@pytest.mark.slow
 def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
     """The file's name has characters that a shell needs quoted."""
     photo = tmp_path / "it's $HOME.png"
@@ -541,6 +542,7 @@ def test_with_the_keyboard_alone(visit: Visit):
             page.keyboard.press("Enter")
 
 
+@pytest.mark.slow
 def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client, service: httpx.Client):
     with visit(served) as page:  # digits alone
         expect(page.locator("#draw")).to_be_visible()
