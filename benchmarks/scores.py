@@ -22,7 +22,7 @@ SMALLEST = 1e-9
 
 
 class Seen(NamedTuple):
-    """What a network makes of images: the features before its last layer [N, d], logits [N, classes], a Reading."""
+    """Features before the last layer [N, d], logits [N, classes] and the Reading of a network for images."""
 
     features: Tensor
     logits: Tensor

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..contract.card import Preparation
 from ..contract.images import UndecodableImage, decode, to_input
-from ..contract.model_file import read_model
 from ..contract.names import ContractError
 from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
-from ..serve.session import Session
 from . import UsageError, say
 from .cards import find
+from .predict import open_model
 
 
 def inspect_model(
@@ -49,7 +49,9 @@ def inspect_model(
     path = output or Path(f"{card.name}-inside.png")
     try:
         if filters:
-            first = next(name for name, one in inspector.layers.items() if one.operator == "Conv")
+            first = next((name for name, one in inspector.layers.items() if one.operator == "Conv"), None)
+            if first is None:
+                raise UsageError(f"{card.name} has no convolution, and so no filters")
             kernels, _ = inspector.kernel(first)
             posters.sheet("filters of the first convolution", kernels.mean(1), card, path)
         elif position and layer:
@@ -80,12 +82,7 @@ def explain_answer(
     """
     from . import posters
 
-    path = find(model, zoo)
-    content = path.read_bytes()
-    try:
-        card, session = read_model(content), Session(content)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
+    card, session = open_model(model, zoo)
     if label is not None and label not in card.classes:
         raise UsageError(f"--label is {label}: {card.name} has the classes {', '.join(card.classes)}")
     image = _read(picture, card.input_shape, card.prepare)
@@ -108,10 +105,15 @@ def _open(model: str, zoo: Path | None) -> Inspector:
         raise ContractError(f"{path}: {error}") from None
 
 
-def _read(picture: Path, shape: tuple[int, int, int], prepare: str) -> np.ndarray:
-    """Return the network's input for a file, uint8 [C, H, W]. Raises ValueError that names the file."""
+def _read(picture: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
+    """Return the network's input for a file, uint8 [C, H, W].
+
+    Raises FileNotFoundError, or ValueError that names the file.
+    """
+    if not picture.is_file():
+        raise FileNotFoundError(f"no such picture: {picture}")
     try:
-        return to_input(decode(picture.read_bytes()), shape, prepare)  # type: ignore[arg-type]
+        return to_input(decode(picture.read_bytes()), shape, prepare)
     except UndecodableImage as error:
         raise ValueError(f"{picture}: {error}") from None
 

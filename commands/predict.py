@@ -48,14 +48,19 @@ def predict_files(
     if not 0 <= min_familiarity <= 1:
         raise UsageError(f"--min_familiarity is {min_familiarity:g}: give a number from 0 to 1")
     files = image_files([images, *more])
+    card, session = open_model(model, zoo)
+    answers = list(track(_answers(files, card, session), "Images", len(files), console=console, transient=True))
+    console.print(_table(files, answers, card.classes, top_k, min_familiarity))
+
+
+def open_model(model: str, zoo: Path | None) -> tuple[ModelCard, Session]:
+    """Return the card and a session of NAME, NAME@VERSION or an ONNX file. Raises as `find`, and ContractError."""
     path = find(model, zoo)
     content = path.read_bytes()
     try:
-        card, session = read_model(content), Session(content)
+        return read_model(content), Session(content)
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from None
-    answers = list(track(_answers(files, card, session), "Images", len(files), console=console, transient=True))
-    console.print(_table(files, answers, card.classes, top_k, min_familiarity))
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

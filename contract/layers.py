@@ -75,7 +75,7 @@ class Layer:
 
 @dataclass
 class _Reach:
-    """How a value depends on the image: the receptive field, step and offset of a Layer."""
+    """Receptive field of a value, its step and its offset, as in a Layer."""
 
     field: tuple[int, int] = (1, 1)
     step: tuple[int, int] = (1, 1)

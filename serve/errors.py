@@ -102,7 +102,7 @@ def _to_api_error(exception: Exception) -> ApiError:
         detail = exception.detail.rstrip(".")
         if status == 405:
             detail = f"this path does not take the method: use {headers.get('Allow', 'another')}"
-        elif status == 400:
+        elif "boundary" in detail:  # of a form; too many files or fields have words of their own
             detail += ": send a whole multipart/form-data body, as `curl -F file=@picture.png` does"
         return ApiError(status, _code(status), detail, headers)
     if isinstance(exception, ClientDisconnect):

@@ -15,7 +15,7 @@ MAX_VALUES = 8_000_000  # of all layers together for an image: 32 MB
 
 
 class Window(NamedTuple):
-    """What one value of a convolution or a pooling is computed from.
+    """Inputs and result of one value of a convolution or a pooling.
 
     Args:
         position: (filter, row, column) of the value.

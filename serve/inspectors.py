@@ -1,7 +1,6 @@
 """The inspectors in memory, and the one thread that they work on."""
 
 import asyncio
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,6 @@ class Inspectors:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "inspection")
         self._open: OrderedDict[Model, Inspector] = OrderedDict()
-        self._lock = threading.Lock()
         self._waiting = 0
 
     async def ask(self, model: Model, question: Callable[[Inspector], T]) -> T:
@@ -44,10 +42,9 @@ class Inspectors:
             self._waiting -= 1
 
     def _get(self, model: Model) -> Inspector:
-        with self._lock:
-            inspector = self._open.get(model) or Inspector(model.read())
-            self._open[model] = inspector
-            self._open.move_to_end(model)
-            while len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)
-            return inspector
+        inspector = self._open.get(model) or Inspector(model.read())
+        self._open[model] = inspector
+        self._open.move_to_end(model)
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)
+        return inspector

@@ -14,7 +14,7 @@ GREY = 127  # of the square over a photo
 
 
 class Cover(NamedTuple):
-    """How a picture is covered: the side of the square, and the pixels between two of its positions."""
+    """Side of the square that covers a picture, and the pixels between two of its positions."""
 
     square: int
     stride: int

@@ -110,6 +110,8 @@ def test_explain_draws_what_mattered(trained: Path, tmp_path: Path, digits):
         (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2"], "a map, a row and a column"),
         (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2,8"], "10 maps of 8 × 8"),
         (["inspect", "digits_cnn", "text.png"], "text.png: not a PNG or JPEG image"),
+        (["inspect", "digits_cnn", "none.png"], "no such picture: none.png"),
+        (["explain", "digits_cnn", "none.png"], "no such picture: none.png"),
         (["explain", "digits_cnn", "digit.png", "--label", "cat"], "digits_cnn has the classes 0, 1"),
     ],
 )

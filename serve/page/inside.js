@@ -1,11 +1,7 @@
-// "Look inside": one network opened below the predictions of a panel.
+// "Look inside": one network opened below the predictions of a panel. Its parts are loaded when it is first opened.
 
 import { inspect, inspectPixel, listLayers } from "./api.js";
-import { createFilters } from "./filters.js";
-import { createJourney } from "./journey.js";
 import { latest } from "./latest.js";
-import { createMattered } from "./mattered.js";
-import { createPixel } from "./pixel.js";
 import { fill } from "./template.js";
 
 /** Returns an object that opens one model at a time in `parent`, and that follows the image. */
@@ -30,14 +26,18 @@ export function createInside(parent) {
     parent.append(mine.element);
     find(".close").focus();
     try {
-      build(mine, await listLayers(model), find, failed);
+      await build(mine, await listLayers(model), find, failed);
     } catch (error) {
       return failed(error);
     }
     if (current) follow(current);
   }
 
-  function build(mine, layers, find, failed) {
+  async function build(mine, layers, find, failed) {
+    const { createFilters } = await import("./filters.js");
+    const { createJourney } = await import("./journey.js");
+    const { createMattered } = await import("./mattered.js");
+    const { createPixel } = await import("./pixel.js");
     const { model } = mine;
     const [, height, width] = model.input.shape;
     const pixel = createPixel();

@@ -1,7 +1,7 @@
 // Work that is done for the newest question alone.
 
 /** Returns a function that does `work` with its argument. One call is in progress at a time; of the arguments that
- * arrive meanwhile, only the last is worked on. `failed` gets the error of a call. */
+ * arrive meanwhile, only the last is worked on. `failed`, if given, gets the error of a call. */
 export function latest(work, failed) {
   let waiting = null;
   let busy = false;

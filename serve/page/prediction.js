@@ -2,6 +2,7 @@
 
 import { predict } from "./api.js";
 import { milliseconds, percent } from "./format.js";
+import { latest } from "./latest.js";
 import { fill } from "./template.js";
 
 const BARS = 10;
@@ -22,30 +23,25 @@ export function createPrediction(model, parent, settled, look) {
   button.addEventListener("click", () => look(model, { button, input: () => part("input").src }));
   parent.append(element);
 
-  let waiting = null; // function that returns the newest image
-  let busy = false;
   let subject = 0; // counts the drawings and photos, so that an answer about an earlier one is dropped
   let summary = "";
 
-  /** Classifies the image that `toBlob` returns. One request is in flight at a time. Of the images that arrive
-   * meanwhile only the newest is sent, so that a slow service gets no backlog. */
-  async function ask(toBlob) {
-    waiting = toBlob;
-    if (busy) return;
-    busy = true;
-    while (waiting) {
-      const about = subject;
-      const next = waiting;
-      waiting = null;
-      try {
-        const answer = await predict(model, await next());
-        if (about === subject) show(answer);
-      } catch (error) {
-        if (about === subject) fail(error);
-      }
-      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  // One request is in flight at a time. Of the images that arrive meanwhile only the newest is sent, so that a slow
+  // service gets no backlog.
+  const send = latest(async ({ toBlob, about }) => {
+    if (about !== subject) return;
+    try {
+      const answer = await predict(model, await toBlob());
+      if (about === subject) show(answer);
+    } catch (error) {
+      if (about === subject) fail(error);
     }
-    busy = false;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  });
+
+  /** Classifies the image that `toBlob` returns. */
+  function ask(toBlob) {
+    send({ toBlob, about: subject });
   }
 
   /** Classifies another image: fades the old answer, and drops one that is still in flight. */
@@ -58,7 +54,6 @@ export function createPrediction(model, parent, settled, look) {
   /** Clears the prediction. */
   function reset() {
     subject += 1;
-    waiting = null;
     blank();
     element.className = "prediction";
   }

@@ -311,6 +311,10 @@ def test_refusals_say_what_to_do(client: httpx.Client):
     assert error(client.get(PREDICT), 405) == "this path does not take the method: use POST"
     response = client.post(PREDICT, content=b"--x\r\n", headers={"Content-Type": "multipart/form-data"})
     assert "send a whole multipart/form-data body, as `curl -F file=@picture.png` does" in error(response, 400)
+    many = [("file", (f"{i}.png", b"x")) for i in range(300)]
+    said = error(client.post(PREDICT, files=many), 400)
+    assert "Maximum number of files is 256" in said
+    assert "whole" not in said  # nothing is wrong with the form
 
 
 def test_a_bad_picture_does_not_lose_the_others(client: httpx.Client, digits, torch_classes):

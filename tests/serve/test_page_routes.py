@@ -71,13 +71,25 @@ def test_the_page_refers_to_its_own_files_only():
         text = path.read_text()
         for reference in re.findall(r'(?:src|href)="(/page/[^"]+)"', text):
             assert (FOLDER / reference.removeprefix("/page/")).is_file(), reference
-        for reference in re.findall(r'from "\./([^"]+)"', text):
+        for reference in re.findall(r'(?:from |import\()"\./([^"]+)"', text):
             assert (FOLDER / reference).is_file(), reference
         assert set(re.findall(r"https?://[\w./]+", text)) <= {"http://www.w3.org/2000/svg"}, path
 
 
+def imported(module: str) -> set[str]:
+    """Return a module and those that are loaded together with it."""
+    found = {module}
+    for name in re.findall(r'from "\./([^"]+)"', (FOLDER / module).read_text()):
+        found |= imported(name)
+    return found
+
+
 def test_the_page_stays_small():
-    assert sum((FOLDER / name).stat().st_size for name in FILES) < 100_000
+    loaded = [name for name in FILES if not name.endswith(".js") or name in imported("page.js") | {"docs.js"}]
+    later = set(FILES) - set(loaded)  # when a network is opened
+    assert "journey.js" in later
+    assert sum((FOLDER / name).stat().st_size for name in loaded) < 80_000
+    assert sum((FOLDER / name).stat().st_size for name in later) < 20_000
 
 
 def pixels_of(data_url: str) -> np.ndarray:
