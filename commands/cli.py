@@ -28,6 +28,7 @@ from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
 SHIPPED = Path(__file__).parent.parent / "configs"
+PROCESSES_A_CORE = 4  # on the CPU, at most
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
 
@@ -208,10 +209,13 @@ class ZooCLI(LightningCLI):
 
 
 def _check_devices(trainer: Any) -> None:
-    """Raise ValueError for more processes on the CPU than it has cores, which would only wait for each other."""
+    """Raise ValueError for far more processes on the CPU than it has cores, which would take all of its memory."""
     on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
-    if on_cpu and str(trainer.devices).isdecimal() and int(trainer.devices) > max(cores(), 2):
-        raise ValueError(f"--trainer.devices is {trainer.devices}, and this CPU has {cores()} cores: give at most that")
+    most = PROCESSES_A_CORE * cores()
+    if on_cpu and str(trainer.devices).isdecimal() and int(trainer.devices) > most:
+        raise ValueError(
+            f"--trainer.devices is {trainer.devices}, and this CPU has {cores()} cores: give one a core, {most} at most"
+        )
 
 
 def quiet_lightning() -> None:

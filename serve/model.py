@@ -36,6 +36,10 @@ class FileState(NamedTuple):
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
+class FileGone(ContractError):
+    """The file on disk is not the one that was found."""
+
+
 class Model:
     """A file of the zoo folder. Reads it once, and checks it against the contract.
 
@@ -80,13 +84,13 @@ class Model:
         return Session(self.read(), self._sessions.threads, self._sessions.max_batch)
 
     def read(self) -> bytes:
-        """Return the file's content. Raises ContractError if it is not the one that was read at the scan."""
+        """Return the file's content. Raises FileGone if it is not the one that was read at the scan."""
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise ContractError(f"it cannot be read ({error.strerror})") from None
+            raise FileGone(f"it cannot be read ({error.strerror})") from None
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ContractError("it was changed on disk")
+            raise FileGone("it was changed on disk")
         return content
 
 

@@ -19,5 +19,10 @@ async def compute(model: Model, images: np.ndarray) -> Outputs:
         message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None
     except ContractError as error:
-        message = f"{model.card.name} {model.card.version} cannot be loaded: {error}"
-        raise ApiError(503, "not_loaded", message, {"Retry-After": "5"}) from None
+        raise not_loaded(model, error) from None
+
+
+def not_loaded(model: Model, error: ContractError) -> ApiError:
+    """Return the answer for a model whose file can no longer be loaded."""
+    message = f"{model.card.name} {model.card.version} cannot be loaded: {error}"
+    return ApiError(503, "not_loaded", message, {"Retry-After": "5"})

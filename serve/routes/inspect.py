@@ -21,10 +21,10 @@ from ..drawing import over, sheet, sheet_columns
 from ..errors import ApiError, AsciiJSONResponse
 from ..inspector import Inspector, Window
 from ..inspectors import Inspectors
-from ..model import Model
+from ..model import FileGone, Model
 from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
-from .compute import compute
+from .compute import compute, not_loaded
 from .lookup import model_of
 from .predict import IMAGE_TYPES
 from .query import Parameter, one_of, read_query
@@ -114,7 +114,10 @@ EXPLAIN = {
 
 
 async def _ask(request: Request, model: Model, question: Callable[[Inspector], T]) -> T:
-    """Ask a model's inspector. Raises ApiError 400 for what it does not have, 422 for a file without known layers."""
+    """Ask a model's inspector.
+
+    Raises ApiError 400 for what it does not have, 422 for a file without known layers, 503 for one that is gone.
+    """
     inspectors: Inspectors = request.app.state.inspectors
     try:
         return await inspectors.ask(model, question)
@@ -122,6 +125,8 @@ async def _ask(request: Request, model: Model, question: Callable[[Inspector], T
         raise ApiError(429, "busy", "too many inspections wait already: try again in a second") from None
     except (KeyError, IndexError) as error:
         raise ApiError(400, "layer", str(error.args[0])) from None
+    except FileGone as error:
+        raise not_loaded(model, error) from None
     except ContractError as error:
         raise ApiError(422, "not_inspectable", f"{model.card.name} cannot be looked into: {error}") from None
 
