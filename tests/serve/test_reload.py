@@ -166,6 +166,7 @@ def test_more_models_than_may_be_loaded(zoo: Path):
         wrong = client.post("/v2/models/digits_2/infer", content=PIXELS, headers=RAW)
         assert "digits_2 1 cannot be loaded" in error(wrong, 503)
         assert wrong.headers["retry-after"] == "5"
+        assert "digits_2 1 cannot be loaded" in error(client.get("/models/digits_2/layers"), 503)
 
 
 def test_classify_answers_503_for_a_model_that_can_no_longer_be_loaded(zoo: Path):
