@@ -27,6 +27,7 @@ import uvicorn
 from lightning import Trainer
 from PIL import Image
 from starlette.types import ASGIApp
+from torch import nn
 
 import cnnzoo.__main__
 from cnnzoo.models import ImageClassifier, create_model
@@ -219,6 +220,21 @@ def copy_of_export(name: str) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(exported(name)[1])
     return proto
+
+
+def module_outputs(model: ImageClassifier, images: torch.Tensor) -> list[torch.Tensor]:
+    """Return what each module answers in eval mode, one view: by forward hooks. Flatten and dropout are left out."""
+    seen: list[torch.Tensor] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        for module in model.eval().network.modules()
+        if not isinstance(module, (nn.Flatten, nn.Dropout)) and type(module) is not nn.Sequential
+    ]
+    with torch.no_grad():
+        model.logits_in_training(images)
+    for hook in hooks:
+        hook.remove()
+    return seen
 
 
 def change_one_byte(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tables
 import torch
-from helpers import in_process, png
+from helpers import in_process, module_outputs, png
 from PIL import Image, ImageOps
 
 from cnnzoo.commands import verify
@@ -25,6 +25,7 @@ from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
 from cnnzoo.datamodules import DATASETS, MNISTDataModule
 from cnnzoo.models import create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
+from cnnzoo.serve.inspector import Inspector
 
 ENTRIES = tables.shipped()
 # Test accuracy that each must have; of `cifar10_speednet` that of the long recipe.
@@ -74,6 +75,16 @@ def test_each_comes_back_into_torch(entry: Entry):
     check_parity(OnnxFile(entry.path.read_bytes()).answers(images), torch_answers(model, images))
 
 
+@of_each_network
+def test_the_maps_of_each_are_those_of_torchs_modules(entry: Entry):
+    image = np.random.default_rng(0).integers(64, 192, entry.card.input_shape, np.uint8)
+    inspector = Inspector(entry.path.read_bytes())
+    found = inspector.values(image, list(inspector.layers)[1:-1])  # without pixels and softmax
+    expected = module_outputs(create_model(entry.card.name, pretrained=entry.path), torch.from_numpy(image[None]))
+    for (name, maps), output in zip(found.items(), expected, strict=True):
+        np.testing.assert_allclose(maps.reshape(output[0].shape), output[0], rtol=0, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @of_each
@@ -118,6 +129,18 @@ def test_the_service_reads_held_out_digits(service: httpx.Client, digits: tuple)
         answer = service.post(f"/v1/models/{name}/predict?top_k=1", files=files).json()
         found = [int(prediction["classes"][0]["class"]) for prediction in answer["predictions"]]
         assert np.mean(np.array(found) == labels[:64].numpy()) >= least, (name, json.dumps(found))
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 12), (12, 0), (12, 12)])
+def test_what_mattered_is_where_the_digit_is(service: httpx.Client, digits: tuple, top: int, left: int):
+    page = np.zeros((28, 28), np.uint8)
+    page[top : top + 16, left : left + 16] = np.kron(digits[0][0, 0].numpy(), np.ones((2, 2), np.uint8))
+    file = {"content": png(page), "headers": {"Content-Type": "image/png"}}
+    drops = np.array(service.post("/v1/models/mnist_cnn/explain?prepare=none", **file).json()["drops"])
+    row, column = (np.indices(drops.shape) + 0.5) * 28 / len(drops)
+    near = (row > top - 4) & (row < top + 20) & (column > left - 4) & (column < left + 20)
+    assert drops[near].max() > 0.2
+    assert np.abs(drops[~near]).max() < 1e-4
 
 
 @pytest.mark.data

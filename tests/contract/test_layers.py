@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from helpers import module_outputs
 from onnx import numpy_helper
-from torch import nn
 
 from cnnzoo.contract.layers import Layer, read_layers
 from cnnzoo.contract.names import ContractError
@@ -18,7 +18,6 @@ from cnnzoo.models.familiarity import Familiarity
 from cnnzoo.models.summary import multiply_adds
 from cnnzoo.models.variants import to_fp16, to_int8
 
-SILENT = (nn.Flatten, nn.Dropout)  # modules that are no layer of the file
 NETWORKS: dict[str, dict[str, Any]] = {
     "digits_cnn": {},
     "mnist_cnn": {"channels": [4, 6], "hidden": 9},
@@ -67,16 +66,8 @@ def values(proto: onnx.ModelProto, layers: list[Layer], x: torch.Tensor) -> dict
 
 def test_values_are_those_of_torchs_modules(network: tuple[ImageClassifier, onnx.ModelProto]):
     model, proto = network
-    x, seen = images(model, 3), []
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
-        for module in model.network.modules()
-        if not isinstance(module, SILENT) and type(module) is not nn.Sequential
-    ]
-    with torch.no_grad():
-        model.logits_in_training(x)
-    for hook in hooks:
-        hook.remove()
+    x = images(model, 3)
+    seen = module_outputs(model, x)
     layers = read_layers(proto)
     found = values(proto, layers, x)
     assert len(seen) == len(layers) - 2  # pixels and softmax are no modules
