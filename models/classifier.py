@@ -35,9 +35,9 @@ class ImageClassifier(LightningModule):
         num_classes: number of classes.
         mean: per-channel mean that normalization subtracts, of pixels scaled to 0–1.
         std: per-channel standard deviation that normalization divides by.
-        optimizer: sgd, adam, or adamw (decoupled weight decay).
+        optimizer: sgd, adam, adamw (decoupled weight decay), or muon (see `Muon`).
         learning_rate: highest learning rate.
-        momentum: of SGD; Nesterov's form if above 0.
+        momentum: of SGD, in Nesterov's form if above 0, and of Muon.
         weight_decay: of kernels (convolution and dense weights), never of biases. With plain SGD, the L2 penalty
             λ·Σw² of Keras' kernel regularizer is a weight decay of 2λ.
         schedule: constant, or a fall to 0: linear, or cosine (half a period).

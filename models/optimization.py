@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+from .muon import Muon
+
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 SCHEDULES: dict[Schedule, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -37,9 +39,16 @@ def make_optimizer(
     """Return an optimizer that decays kernels (parameters of two or more dimensions) and no others.
 
     Args:
-        momentum: of SGD; Nesterov's form if above 0.
+        momentum: of SGD, in Nesterov's form if above 0, and of Muon. Muon decays dense layers alone.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if name == "muon":
+        common = {"lr": learning_rate, "momentum": momentum}
+        return Muon([
+            common | {"params": [p for p in trained if p.ndim == 4], "orthogonal": True},
+            common | {"params": [p for p in trained if p.ndim == 2], "weight_decay": weight_decay},
+            common | {"params": [p for p in trained if p.ndim < 2]},
+        ])  # fmt: skip
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

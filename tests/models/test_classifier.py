@@ -34,6 +34,23 @@ def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
         torch.testing.assert_close(value, reference[key].detach() - rate * reference[key].grad)
 
 
+def test_muon_steps_are_orthogonal_for_kernels_and_plain_for_the_rest():
+    torch.manual_seed(0)
+    model = DigitsCNN(optimizer="muon", learning_rate=0.1)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    images = torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)
+    torch.nn.functional.cross_entropy(model(images), torch.arange(32) % 10).backward()
+    model.make_optimizer().step()
+    for name, value in model.named_parameters():
+        if value.ndim == 4:
+            step = (before[name] * len(value) ** 0.5 / before[name].norm() - value.detach()) / 0.1
+            singular = torch.linalg.svdvals(step.flatten(1))
+            assert 0.5 < singular.median() <= singular.max() < 1.5
+        else:
+            assert value.grad is not None
+            torch.testing.assert_close(value.detach(), before[name] - 0.1 * value.grad)
+
+
 @pytest.mark.parametrize(("warmup", "expected"), [(0.0, [1.0, 0.5, 0.0]), (0.5, [0.0, 1.0, 0.0])])
 def test_cosine_schedule(warmup: float, expected: list[float]):
     assert [learning_rate_factor(p, "cosine", warmup) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected, abs=1e-12)
