@@ -31,6 +31,12 @@ SHIPPED = Path(__file__).parent.parent / "configs"
 PROCESSES_A_CORE = 4  # on the CPU, at most
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
+# Arguments of every network that the data decides.
+OF_DATA: dict[str, Callable[[ImageDataModule], Any]] = {
+    "num_classes": lambda data: data.num_classes,
+    "input_shape": lambda data: data.image_shape,
+}
+
 
 def find_config(value: str) -> Path:
     """Return the file that --config names: a file, a run folder's config.yaml, or a shipped recipe.
@@ -129,6 +135,9 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
         parser.add_class_arguments(Best, "checkpoint", instantiate=False)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
+        for argument, of_data in OF_DATA.items():
+            target = f"model.init_args.{argument}"
+            parser.link_arguments("data", target, compute_fn=of_data, apply_on="instantiate")
         skip: set[str | int] = {"cli", "images"}
         self.names = parser.add_function_arguments(self.command, skip=skip)
         if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature
@@ -180,6 +189,9 @@ class ZooCLI(LightningCLI):
                 cause = cause.__cause__
             raise cause from None
         self.model, self.datamodule = self.config_init.model, self.config_init.data
+        arguments = self.config.model.get("init_args", {})
+        for argument in OF_DATA.keys() & arguments.keys():  # for the run's config and the card
+            arguments[argument] = OF_DATA[argument](self.datamodule)
         if self.checkpoint:
             runs.check_classes(self.checkpoint, self.datamodule.classes)
             if self.run and not self.run_is_given:

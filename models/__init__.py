@@ -19,6 +19,7 @@ from .lecture import MNISTCNN as MNISTCNN
 from .lecture import DigitsCNN as DigitsCNN
 from .resnet import ResNet as ResNet
 from .speednet import SpeedNet as SpeedNet
+from .torchvision_classifier import TorchvisionClassifier as TorchvisionClassifier
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in serve/__init__.py
 
@@ -30,6 +31,7 @@ NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
     "digits_cnn": (DigitsCNN, {}),
     "mnist_cnn": (MNISTCNN, {}),
     "mnist_speednet": (SpeedNet, {"input_shape": (1, 28, 28), "widths": (32, 64, 128)}),
+    "torchvision": (TorchvisionClassifier, {}),
 }
 CLASSES = {network.__name__: network for network, _ in NETWORKS.values()}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from onnx.numpy_helper import to_array
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..contract.card import ModelCard
 from ..contract.model_file import card_of, parse_onnx
@@ -16,6 +16,7 @@ from ..contract.names import ContractError
 from ..contract.zoo_folder import SHIPPED, ZooFolder
 from .classifier import ImageClassifier
 from .familiarity import Familiarity
+from .head import last_layer
 
 logger = logging.getLogger("cnnzoo.models")
 
@@ -133,7 +134,7 @@ def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Te
     """Return the weights to load, the last layer, and whether it stays as it is. Raises ValueError."""
     # Exported files have no counters of batch norm.
     wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+    head, _ = last_layer(model)
     new_head = len(card.classes) != model.num_classes
     if new_head:
         wanted = {key: v for key, v in wanted.items() if not key.startswith(f"{head}.")}

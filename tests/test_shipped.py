@@ -135,8 +135,8 @@ def test_the_service_reads_held_out_digits(service: httpx.Client, digits: tuple)
 def test_what_mattered_is_where_the_digit_is(service: httpx.Client, digits: tuple, top: int, left: int):
     page = np.zeros((28, 28), np.uint8)
     page[top : top + 16, left : left + 16] = np.kron(digits[0][0, 0].numpy(), np.ones((2, 2), np.uint8))
-    file = {"content": png(page), "headers": {"Content-Type": "image/png"}}
-    drops = np.array(service.post("/v1/models/mnist_cnn/explain?prepare=none", **file).json()["drops"])
+    url, headers = "/v1/models/mnist_cnn/explain?prepare=none", {"Content-Type": "image/png"}
+    drops = np.array(service.post(url, content=png(page), headers=headers).json()["drops"])
     row, column = (np.indices(drops.shape) + 0.5) * 28 / len(drops)
     near = (row > top - 4) & (row < top + 20) & (column > left - 4) & (column < left + 20)
     assert drops[near].max() > 0.2

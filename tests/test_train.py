@@ -251,8 +251,8 @@ def test_names_are_never_markup_or_mathematics(here: Here, tmp_path: Path):
             for i in range(12):
                 pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8) + np.uint8(40 * label)
                 (folder / f"[{i}].png").write_bytes(png(pixels))
-    arguments = ["--model", "CIFAR10CNN", "--model.num_classes", "3", "--data", "ImageFolderDataModule",
-                 "--data.data_dir", "data", "--data.val_fraction", "0"]  # fmt: skip
+    arguments = ["--model", "CIFAR10CNN", "--data", "ImageFolderDataModule", "--data.data_dir", "data",
+                 "--data.val_fraction", "0"]  # fmt: skip
     done = here("fit", *arguments, "--trainer.max_epochs", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cnnzoo test --config runs/model/version_0 --ckpt_path last" in done.stdout
@@ -371,10 +371,9 @@ def test_a_folder_of_images_becomes_an_http_answer(here: Here, tmp_path: Path):
 name: fruit
 model:
   class_path: CIFAR10CNN
-  init_args: {num_classes: 3}
 data:
   class_path: ImageFolderDataModule
-  init_args: {data_dir: fruit, size: [32, 32], batch_size: 32}
+  init_args: {data_dir: fruit, size: [24, 24], batch_size: 32}
 trainer: {max_epochs: 5}
 """)
     for command in ("fit", "test", "export"):
