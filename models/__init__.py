@@ -31,6 +31,7 @@ NETWORKS: dict[str, tuple[type[ImageClassifier], dict[str, Any]]] = {
     "digits_cnn": (DigitsCNN, {}),
     "mnist_cnn": (MNISTCNN, {}),
     "mnist_speednet": (SpeedNet, {"input_shape": (1, 28, 28), "widths": (32, 64, 128)}),
+    "mnist_tiny": (ResNet, {"input_shape": (1, 28, 28), "depth": 8, "width": (8, 14, 18)}),
     "torchvision": (TorchvisionClassifier, {}),
 }
 CLASSES = {network.__name__: network for network, _ in NETWORKS.values()}

@@ -8,29 +8,31 @@ from torch import nn
 from .classifier import ImageClassifier
 from .residual import Residual
 
+GROUPS = 3
+
 
 class ResNet(ImageClassifier):
     """The residual network for 32×32 images: He et al., arXiv 1512.03385, §4.2. ResNet-20: 269,722 parameters.
 
     A convolution, three groups of residual blocks, the mean over the image, and a dense layer. Each group after the
-    first halves the image and doubles the channels.
+    first halves the image.
 
     Args:
         depth: number of layers with weights, 6n + 2 for n blocks a group: 20, 32, 44, 56, …
-        width: channels of the first group.
+        width: channels of the first group, which each following one doubles; or of each of the three.
         input_shape: (channels, height, width) of one image.
         num_classes: number of classes.
         mean: see ImageClassifier.
         std: see ImageClassifier.
         kwargs: optimizer and schedule, see ImageClassifier.
 
-    Raises ValueError for a depth that is not 6n + 2.
+    Raises ValueError for a depth that is not 6n + 2, and widths that are not three numbers that grow.
     """
 
     def __init__(
         self,
         depth: int = 20,
-        width: int = 16,
+        width: int | Sequence[int] = 16,
         input_shape: tuple[int, int, int] = (3, 32, 32),
         num_classes: int = 10,
         mean: Sequence[float] = (0.0,),
@@ -42,10 +44,12 @@ class ResNet(ImageClassifier):
             raise ValueError(
                 f"depth is {depth}: expected 6n + 2 layers for n blocks in each group, such as 8, 20 or 32"
             )
-        network = nn.Sequential(_conv(input_shape[0], width), nn.BatchNorm2d(width), nn.ReLU())
-        before = width
-        for group in range(3):
-            after = width * 2**group
+        widths = [width, 2 * width, 4 * width] if isinstance(width, int) else list(width)
+        if len(widths) != GROUPS or widths != sorted(widths):
+            raise ValueError(f"width is {width}: give one number, or three that do not fall")
+        before = widths[0]
+        network = nn.Sequential(_conv(input_shape[0], before), nn.BatchNorm2d(before), nn.ReLU())
+        for group, after in enumerate(widths):
             for block in range(blocks):
                 stride = 2 if group and not block else 1
                 network.extend([_block(before, after, stride), nn.ReLU()])

@@ -27,6 +27,18 @@ def test_other_depths_are_refused(depth: int):
         ResNet(depth=depth)
 
 
+def test_mnist_tiny_has_fewer_than_10_000_parameters():
+    model = create_model("mnist_tiny").eval()
+    assert sum(p.numel() for p in model.parameters()) == 9546
+    assert model(torch.zeros((2, 1, 28, 28), dtype=torch.uint8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("width", [[8, 16], [8, 6, 16]])
+def test_other_widths_are_refused(width: list[int]):
+    with pytest.raises(ValueError, match="give one number, or three that do not fall"):
+        ResNet(width=width)
+
+
 @pytest.mark.parametrize("size", [7, 8])
 def test_a_shortcut_subsamples_and_pads_with_zeros(size: int):
     block = Residual(nn.Conv2d(2, 5, 3, stride=2, padding=1))
