@@ -73,6 +73,11 @@ class ImageDataModule(LightningDataModule):
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def validates(self) -> bool:
+        """Whether some images are held out for validation."""
+        return self.val_fraction > 0
+
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return all training or all test images, uint8 [N, C, H, W], and their labels, int64 [N].
 
@@ -93,31 +98,46 @@ class ImageDataModule(LightningDataModule):
         if stage in (None, "fit", "validate") and "train" not in self.splits:
             self._split_training_images()
         if stage in (None, "test") and "test" not in self.splits:
-            self.splits["test"] = ImageDataset(*self.load(train=False))
+            self._load_test_images()
 
     def _split_training_images(self) -> None:
         images, labels = self.load(train=True)
-        train, val = np.arange(len(labels)), np.arange(0)
-        if self.val_fraction:
-            try:
-                train, val = train_test_split(
-                    train, test_size=self.val_fraction, stratify=labels, random_state=self.seed
-                )
-            except ValueError as error:
-                raise ValueError(
-                    f"cannot hold out {self.val_fraction:.0%} of {len(labels)} training images in "
-                    f"{self.num_classes} classes for validation ({error}): set data.val_fraction to at least "
-                    f"{self.num_classes / len(labels):.2g}, or to 0 for none, or add images"
-                ) from None
-        # Sorted, so that a memory-mapped file is read forwards.
-        for split, indices in (("train", np.sort(train)), ("val", np.sort(val))):
+        train, val = self._held_out(labels, np.arange(len(labels)), "val_fraction")
+        self._fill(images, labels, train=train, val=val)
+
+    def _load_test_images(self) -> None:
+        self.splits["test"] = ImageDataset(*self.load(train=False))
+
+    def _fill(self, images: Tensor, labels: Tensor, **splits: np.ndarray) -> None:
+        """Fill splits with the images at these positions."""
+        for split, indices in splits.items():
             self.splits[split] = ImageDataset(images, labels, torch.from_numpy(indices))
+
+    def _held_out(self, labels: Tensor, indices: np.ndarray, fraction: str) -> tuple[np.ndarray, np.ndarray]:
+        """Divide the images at these positions, by class: into those that stay, and the share that is held out.
+
+        Args:
+            fraction: name of the argument with the share.
+
+        Raises ValueError if a class has too few images.
+        """
+        share = getattr(self, fraction)
+        if not share:
+            return indices, indices[:0]
+        try:
+            stay, held = train_test_split(indices, test_size=share, stratify=labels[indices], random_state=self.seed)
+        except ValueError as error:
+            raise ValueError(
+                f"cannot hold out {share:.0%} of {len(indices)} images in {self.num_classes} classes ({error}): set "
+                f"data.{fraction} to at least {self.num_classes / len(indices):.2g}, or to 0 for none, or add images"
+            ) from None
+        return np.sort(stay), np.sort(held)  # so that a memory-mapped file is read forwards
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train", self.batch_size)
 
     def val_dataloader(self) -> BatchLoader | list[Any]:
-        return self._loader("val", self.eval_batch_size) if self.val_fraction else []
+        return self._loader("val", self.eval_batch_size) if self.validates else []
 
     def test_dataloader(self) -> BatchLoader:
         return self._loader("test", self.eval_batch_size)

@@ -1,25 +1,22 @@
-"""Class folders of image files, decoded once into a memory-mapped array."""
+"""Class folders of image files."""
 
-import hashlib
+import logging
 import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
-from ..contract.images import SUFFIXES, UndecodableImage, decode, fit
+from ..contract.images import SUFFIXES
+from .decoded import Stamp, decoded
 
-FORMAT = 1  # raise it when the same files would be decoded to other pixels
+OnError = Literal["raise", "skip"]
+SHOWN = 10  # unreadable files that an error lists
 
-
-def cache_dir() -> Path:
-    """Return the folder of decoded datasets: CNNZOO_CACHE, else ~/.cache/cnnzoo."""
-    return Path(os.environ.get("CNNZOO_CACHE", "~/.cache/cnnzoo")).expanduser()
+logger = logging.getLogger("cnnzoo.datamodules")
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -34,37 +31,51 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def load_folder(folder: Path, classes: tuple[str, ...], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def load_folder(
+    folder: Path, classes: Sequence[str], shape: tuple[int, int, int], on_error: OnError = "raise"
+) -> tuple[Tensor, Tensor]:
     """Return all images of `folder`/<class>/, cropped and resized to `shape` (channels, height, width).
 
-    Decodes on the first use, and memory-maps the cached pixels until a file changes. If several processes decode at
-    the same time, the first to finish fills the cache.
+    Args:
+        on_error: what to do with files that cannot be decoded: raise, or skip them with a warning.
 
     Returns:
-        images uint8 [N, C, H, W] in the order of classes and paths, and labels int64 [N].
+        images uint8 [N, C, H, W], memory-mapped, in the order of classes and paths, and labels int64 [N].
 
     Raises:
         FileNotFoundError: no class folders, or a class without images.
-        ValueError: other classes than `classes`, or a file that cannot be decoded.
+        ValueError: other classes than `classes`, files that cannot be decoded, or too little space on the disk.
     """
-    if (found := class_names(folder)) != classes:
+    if (found := class_names(folder)) != tuple(classes):
         raise ValueError(f"{folder.absolute()} holds the classes {', '.join(found)}: expected {', '.join(classes)}")
-    files = [(label, *file) for label, name in enumerate(classes) for file in _images(folder / name)]
-    cached = cache_dir() / f"{folder.parent.name}-{folder.name}-{_fingerprint(folder, files, shape)}"
-    if not cached.is_dir():
-        _decode_into(cached, [(label, Path(path)) for label, path, *_ in files], shape)
-    # Copy-on-write: processes share the pages, and torch gets writable memory.
-    images = np.load(cached / "images.npy", mmap_mode="c")
-    labels = np.load(cached / "labels.npy")
-    return torch.from_numpy(images), torch.from_numpy(labels)
+    files = [file for name in classes for file in _images(folder, name)]
+    result = decoded(folder, files, shape)
+    if result.unreadable:
+        _report(folder, result.unreadable, len(files), on_error)
+    number = {name: label for label, name in enumerate(classes)}
+    labels = [number[path.split(os.sep, 1)[0]] for path, *_ in result.files]
+    if len(set(labels)) < len(classes):
+        empty = [name for name in classes if number[name] not in set(labels)]
+        raise ValueError(f"none of the images of {', '.join(empty)} in {folder.absolute()} can be decoded")
+    return torch.from_numpy(result.images), torch.from_numpy(np.array(labels, np.int64))
 
 
-def _images(folder: Path) -> list[tuple[str, int, int]]:
-    """Return (path, size, time of last change) of each image below `folder`, sorted by path.
+def _report(folder: Path, unreadable: dict[str, str], files: int, on_error: OnError) -> None:
+    lines = [f"  {folder / path}: {reason}" for path, reason in list(unreadable.items())[:SHOWN]]
+    lines += [f"  and {len(unreadable) - SHOWN} more"] if len(unreadable) > SHOWN else []
+    what = f"{len(unreadable):,} of {files:,} files in {folder.absolute()} cannot be decoded"
+    if on_error == "raise":
+        advice = "remove or replace them, or leave them out with data.on_error: skip"
+        raise ValueError("\n".join([f"{what}; {advice}:", *lines]))
+    logger.warning("%s and are left out:\n%s", what, "\n".join(lines))
+
+
+def _images(folder: Path, name: str) -> list[Stamp]:
+    """Return the image files below a class folder, sorted by path.
 
     Strings, since it runs at every start and a Path takes ten times as long.
     """
-    found, folders = [], [str(folder)]
+    found, folders, start = [], [str(folder / name)], len(str(folder)) + 1
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
@@ -72,41 +83,9 @@ def _images(folder: Path) -> list[tuple[str, int, int]]:
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                     stat = entry.stat()
-                    found.append((entry.path, stat.st_size, stat.st_mtime_ns))
+                    found.append((entry.path[start:], stat.st_size, stat.st_mtime_ns))
     if not found:
-        raise FileNotFoundError(f"no PNG or JPEG images in {folder.absolute()}: add some, or remove the folder")
+        raise FileNotFoundError(
+            f"no PNG or JPEG images in {(folder / name).absolute()}: add some, or remove the folder"
+        )
     return sorted(found)
-
-
-def _fingerprint(folder: Path, files: list[tuple[int, str, int, int]], shape: tuple[int, int, int]) -> str:
-    start = len(str(folder))
-    content = (FORMAT, shape, [(label, path[start:], *times) for label, path, *times in files])
-    return hashlib.sha256(repr(content).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _decode_into(target: Path, files: list[tuple[int, Path]], shape: tuple[int, int, int]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        images = np.lib.format.open_memmap(staging / "images.npy", "w+", np.uint8, (len(files), *shape))
-
-        def decode_one(number: int) -> None:
-            path = files[number][1]
-            try:
-                images[number] = fit(decode(path.read_bytes()), shape)
-            except UndecodableImage as error:
-                raise ValueError(f"{path}: {error}; remove or replace it") from None
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the GIL
-            results = pool.map(decode_one, range(len(files)))
-            for _ in track(results, f"Decoding {target.name}", total=len(files), transient=True):
-                pass
-        images.flush()
-        np.save(staging / "labels.npy", np.array([label for label, _ in files], np.int64))
-        if not target.is_dir():
-            staging.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process finished first
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""Test the cache of decoded photos, and how folders of photos are split."""
+
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnzoo.contract.images import decode, fit
+from cnnzoo.datamodules import ImageFolderDataModule, decoded
+from cnnzoo.datamodules.files import load_folder
+
+CLASSES = ("cat", "dog")
+SHAPE = (3, 16, 20)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CNNZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write(folder: Path, n: int = 12, classes: tuple[str, ...] = CLASSES) -> Path:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 256, (30, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write(tmp_path / "photos")
+
+
+def expected(photos: Path) -> np.ndarray:
+    return np.stack([fit(decode(path.read_bytes()), SHAPE) for path in sorted(photos.glob("*/*.png"))])
+
+
+def count_decodings(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[int]:
+    """Count what is decoded, and stop the process' decoding at one."""
+    seen: list[int] = []
+
+    def counted(data: bytes) -> Image.Image:
+        seen.append(1)
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+        return decode(data)
+
+    monkeypatch.setattr(decoded, "decode", counted)
+    return seen
+
+
+def test_only_what_is_new_or_changed_is_decoded_again(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = count_decodings(monkeypatch)
+    images, labels = load_folder(photos, CLASSES, SHAPE)
+    assert (images.numpy() == expected(photos)).all()
+    assert labels.tolist() == [0] * 12 + [1] * 12
+    assert len(seen) == 24
+    load_folder(photos, CLASSES, SHAPE)
+    assert len(seen) == 24
+
+    Image.new("RGB", (30, 30), "red").save(photos / "cat/03.png")
+    Image.new("RGB", (30, 30), "blue").save(photos / "dog/00a.png")
+    (photos / "cat/00.png").unlink()
+    images, labels = load_folder(photos, CLASSES, SHAPE)
+    assert (images.numpy() == expected(photos)).all()
+    assert labels.tolist() == [0] * 11 + [1] * 13
+    assert len(seen) == 26
+    assert [path.suffix for path in cache.glob("*/*.pixels")] == [".pixels"]
+    load_folder(photos, CLASSES, (3, 8, 8))  # another size has its own pixels
+    assert len(list(cache.glob("*/*.pixels"))) == 2
+
+
+def test_a_stopped_decoding_goes_on(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoded, "CHUNK", 4)
+    count_decodings(monkeypatch, stop_at=17)
+    with pytest.raises(KeyboardInterrupt):
+        load_folder(photos, CLASSES, SHAPE)
+    seen = count_decodings(monkeypatch)
+    images, _ = load_folder(photos, CLASSES, SHAPE)
+    assert 24 - 16 <= len(seen) <= 24 - 8  # whole chunks of four are kept
+    assert (images.numpy() == expected(photos)).all()
+    assert not list(cache.glob("*/*.done"))
+
+
+def test_a_killed_decoding_goes_on_in_another_process(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    photos = write(tmp_path / "many", 40)
+    script = (
+        "import sys, time; from pathlib import Path; from cnnzoo.datamodules import decoded, files\n"
+        "decoded.CHUNK = 8; real = decoded.fit\n"
+        "decoded.fit = lambda *a: (time.sleep(0.05), real(*a))[1]\n"
+        f"files.load_folder(Path({str(photos)!r}), {CLASSES!r}, {SHAPE!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while not any(np.fromfile(path, np.uint8).any() for path in cache.glob("*/*.done")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    seen = count_decodings(monkeypatch)
+    images, _ = load_folder(photos, CLASSES, SHAPE)
+    assert 0 < len(seen) <= 72
+    assert (images.numpy() == expected(photos)).all()
+
+
+def test_unreadable_files_are_listed_or_left_out(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    whole = expected(photos)
+    (photos / "cat/05.png").write_bytes(b"no picture")
+    data = (photos / "dog/07.png").read_bytes()
+    (photos / "dog/07.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="2 of 24 files in") as raised:
+        load_folder(photos, CLASSES, SHAPE)
+    assert "cat/05.png: not a PNG or JPEG image" in str(raised.value)
+    assert "dog/07.png: the image is damaged" in str(raised.value)
+    assert "data.on_error: skip" in str(raised.value)
+    for _ in range(2):  # from the files, and from the cache
+        images, labels = load_folder(photos, CLASSES, SHAPE, "skip")
+        assert (images.numpy() == np.delete(whole, [5, 19], axis=0)).all()
+        assert labels.tolist() == [0] * 11 + [1] * 11
+    assert "2 of 24 files" in caplog.text
+    (photos / "dog/07.png").write_bytes(data)
+    seen = count_decodings(monkeypatch)
+    images, _ = load_folder(photos, CLASSES, SHAPE, "skip")
+    assert (images.numpy() == np.delete(whole, 5, axis=0)).all()
+    assert len(seen) == 2  # the mended one, and the other again
+
+
+def test_a_class_without_a_readable_file_is_an_error(photos: Path):
+    for path in (photos / "dog").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the images of dog in"):
+        load_folder(photos, CLASSES, SHAPE, "skip")
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_a_full_disk_is_an_error_before_anything_is_written(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1000))
+    with pytest.raises(ValueError, match=r"24 images of 16 × 20 pixels take 0.00 GB in .* set CNNZOO_CACHE"):
+        load_folder(photos, CLASSES, SHAPE)
+    assert not list(cache.glob("*/*.pixels"))
+
+
+def test_the_photo_is_turned_upright_by_its_exif_orientation(tmp_path: Path):
+    photos = write(tmp_path / "photos", 2)
+    picture = Image.fromarray(np.zeros((20, 16, 3), np.uint8))
+    picture.paste((255, 255, 255), (0, 0, 16, 10))  # the upper half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° to the right
+    picture.save(photos / "cat/00.png", exif=exif)
+    images, _ = load_folder(photos, CLASSES, SHAPE)
+    assert images[0, :, :, 15:].float().mean() > 200 > 50 > images[0, :, :, :5].float().mean()
+
+
+def sizes(data: ImageFolderDataModule) -> dict[str, int]:
+    data.setup("fit")
+    data.setup("test")
+    return {name: len(split) for name, split in data.splits.items()}
+
+
+def positions(data: ImageFolderDataModule, part: str) -> list[int]:
+    return data.splits[part].indices.tolist()
+
+
+def test_one_folder_of_classes_is_split_in_three(photos: Path):
+    data = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.25, test_fraction=0.25)
+    assert sizes(data) == {"train": 13, "val": 5, "test": 6}
+    parts = [positions(data, part) for part in ("train", "val", "test")]
+    assert sorted(itertools.chain(*parts)) == list(range(24))
+    assert data.splits["test"].labels[positions(data, "test")].bincount().tolist() == [3, 3]
+    images, labels = data.load(train=False)
+    assert torch.equal(images, data.splits["test"][torch.arange(6)][0])
+    assert len(labels) == 6
+    assert data.classes == CLASSES
+    other = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.25, test_fraction=0.25, seed=1)
+    sizes(other)
+    assert positions(other, "test") != positions(data, "test")
+
+
+def test_a_val_folder_is_used_for_validation(tmp_path: Path):
+    for part, n in (("train", 5), ("val", 3), ("test", 2)):
+        write(tmp_path / "photos" / part, n)
+    data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20), val_fraction=0)
+    assert sizes(data) == {"train": 10, "val": 6, "test": 4}
+    assert len(data.val_dataloader()) == 1
+
+
+def test_classes_must_be_the_same_in_every_part(tmp_path: Path):
+    write(tmp_path / "photos/train", 4)
+    write(tmp_path / "photos/test", 2, ("cat", "mouse"))
+    data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20))
+    with pytest.raises(ValueError, match="holds the classes cat, mouse: expected cat, dog"):
+        data.setup("test")
