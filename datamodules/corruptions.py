@@ -90,7 +90,7 @@ def motion_blur(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     angle = np.pi * (_GOLDEN * _numbers(images, first) % 1)
     direction = np.stack([np.sin(angle), np.cos(angle)])
     steps = np.linspace(-length / 2, length / 2, 2 * math.ceil(length) + 1)
-    still = np.zeros(n, bool), np.zeros(n), np.ones(n)
+    still = np.zeros(n, bool), np.zeros(n), np.ones((2, n))
     return _pixels(torch.stack([warp(images, step * direction, *still, fill).float() for step in steps]).mean(0))
 
 
@@ -98,14 +98,14 @@ def rotation(images: Tensor, degrees: float, fill: Fill, first: int) -> Tensor:
     """Turn images with an even index to the left, the others to the right."""
     n = len(images)
     angles = np.deg2rad(degrees) * _SIGNS[_numbers(images, first) % 2]
-    return warp(images, np.zeros((2, n)), np.zeros(n, bool), angles, np.ones(n), fill)
+    return warp(images, np.zeros((2, n)), np.zeros(n, bool), angles, np.ones((2, n)), fill)
 
 
 def translation(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     """Move images by a share of the width, in four directions in turn."""
     n = len(images)
     moved = images.shape[3] * share * _DIRECTIONS[:, _numbers(images, first) % 4]
-    return warp(images, moved, np.zeros(n, bool), np.zeros(n), np.ones(n), fill)
+    return warp(images, moved, np.zeros(n, bool), np.zeros(n), np.ones((2, n)), fill)
 
 
 CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, Fill, int], Tensor], tuple[float, ...]]] = {

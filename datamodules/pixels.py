@@ -13,6 +13,14 @@ def jitter(images: Tensor, drawn: np.ndarray, brightness: float, contrast: float
     return to_uint8(mean + (pixels - mean) * (1 + contrast * factor) + 255 * brightness * more)
 
 
+def saturate(images: Tensor, change: np.ndarray) -> Tensor:
+    """Stretch the distance of each image's colors to grey by a share [N], or shrink it; uint8 [N, C, H, W]."""
+    factor = torch.from_numpy(1 + change.astype(np.float32)).to(images.device)[:, None, None, None]
+    pixels = images.float()
+    grey = pixels.mean(1, keepdim=True)
+    return to_uint8(grey + (pixels - grey) * factor)
+
+
 def add_noise(images: Tensor, rng: np.random.Generator, n: int, mine: slice, sigma: float, patch: int) -> Tensor:
     """Add Gaussian noise of a random sigma to half of the images.
 

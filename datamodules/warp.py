@@ -11,19 +11,20 @@ Fill = Literal["mirror", "black"]
 
 
 def warp(
-    images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, factor: np.ndarray, fill: Fill
+    images: Tensor, moved: np.ndarray, flipped: np.ndarray, angle: np.ndarray, part: np.ndarray, fill: Fill
 ) -> Tensor:
-    """Move, mirror, turn and magnify each image around its center.
+    """Mirror and turn each image, and magnify a part of it to the whole.
 
     Args:
         images: uint8 [N, C, H, W].
-        moved: pixels down and to the right, [2, N].
+        moved: of the part's center from the image's, in pixels down and to the right, [2, N].
         flipped: bool [N].
         angle: radians [N].
-        factor: magnification [N].
+        part: height and width of the part, as shares of the image's, [2, N].
     """
-    cos, sin, sign = np.cos(angle) / factor, np.sin(angle) / factor, np.where(flipped, -1, 1)
-    return affine(images, np.array([[cos, sin], [-sin * sign, cos * sign]]), moved * [np.ones_like(sign), sign], fill)
+    (height, width), cos, sin, sign = part, np.cos(angle), np.sin(angle), np.where(flipped, -1, 1)
+    matrix = np.array([[cos * height, sin * width], [-sin * sign * height, cos * sign * width]])
+    return affine(images, matrix, moved * [np.ones_like(sign), sign], fill)
 
 
 def affine(images: Tensor, matrix: np.ndarray, moved: np.ndarray, fill: Fill) -> Tensor:

@@ -91,6 +91,35 @@ def test_turning_and_zooming_are_what_scipy_makes_of_them():
             assert np.abs(out[i, channel].numpy() - expected).max() <= 0.51
 
 
+def test_a_crop_is_what_scipy_makes_of_a_random_part():
+    out = Augmentation(crop=0.3)(IMAGES, (3, 1, 4), 0, 1)
+    rng = np.random.default_rng((3, 1, 4))
+    for unused in (16, 32, 16, 16):  # flip, shift, rotation, zoom
+        rng.random(unused)
+    area, proportions = rng.uniform(0.3, 1, 16), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), 16))
+    height, width = np.sqrt(area / proportions).clip(max=1), np.sqrt(area * proportions).clip(max=1)
+    corner = rng.uniform(-0.5, 0.5, (2, 16))
+    for i, image in enumerate(IMAGES.numpy()):
+        top, left = (0.5 + corner[:, i]) * (12 * (1 - height[i]), 10 * (1 - width[i]))
+        offset = (top + height[i] / 2 - 0.5, left + width[i] / 2 - 0.5)  # of the first pixel's center
+        for channel in range(3):
+            expected = affine_transform(
+                image[channel].astype(float), (height[i], width[i]), offset, order=1, mode="mirror"
+            )
+            assert np.abs(out[i, channel].numpy() - expected).max() <= 0.51
+
+
+def test_saturation_changes_the_distance_to_grey_alone():
+    dull = (IMAGES // 4 + 96).float()
+    out = Augmentation(saturation=0.8)(dull.to(torch.uint8), (0, 0, 0), 0, 1).float()
+    grey = dull.mean(1, keepdim=True)
+    torch.testing.assert_close(out.mean(1, keepdim=True), grey, atol=0.5, rtol=0)
+    factor = ((out - grey) * (dull - grey)).sum((1, 2, 3)) / (dull - grey).square().sum((1, 2, 3))
+    assert 0.2 <= factor.min() < 0.7 < 1.3 < factor.max() <= 1.8
+    for image, before, middle, share in zip(out, dull, grey, factor, strict=True):
+        torch.testing.assert_close(image, middle + (before - middle) * share, atol=0.6, rtol=0)
+
+
 def test_a_warp_of_nothing_is_the_image():
     same = Augmentation(rotate=1e-9)(IMAGES, (0, 0, 0), 0, 1)
     assert torch.equal(same, IMAGES)
@@ -98,7 +127,7 @@ def test_a_warp_of_nothing_is_the_image():
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_devices_warp_together_as_one_does_alone(world: int):
-    warp = Augmentation(rotate=10, zoom=0.1, shift=0.5)
+    warp = Augmentation(rotate=10, zoom=0.1, shift=0.5, crop=0.5, saturation=0.3)
     whole = warp(IMAGES, (0, 0, 0), 0, 1)
     for rank in range(world):
         assert torch.equal(warp(IMAGES[rank::world], (0, 0, 0), rank, world), whole[rank::world])
@@ -121,7 +150,17 @@ def test_cutout_blots_out_one_square_anywhere_within():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rotate", 181), ("zoom", 1), ("cutout", -1), ("flip", "never"), ("fill", "white"), ("noise", 2), ("augmix", 11)],
+    [
+        ("rotate", 181),
+        ("zoom", 1),
+        ("cutout", -1),
+        ("flip", "never"),
+        ("fill", "white"),
+        ("noise", 2),
+        ("augmix", 11),
+        ("crop", 2),
+        ("saturation", -1),
+    ],
 )
 def test_senseless_arguments_are_named(name: str, value: Any):
     with pytest.raises(ValueError, match=rf"augmentation\.{name} is"):
