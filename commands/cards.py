@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contract.card import ModelCard, Robustness
-from ..contract.facts import MEGABYTE, class_accuracies, counted, facts, megabytes, percent, worst_confusions
+from ..contract.class_scores import class_scores
+from ..contract.facts import MEGABYTE, counted, facts, megabytes, percent, worst_confusions
 from ..contract.model_file import read_card, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ZooFolder
@@ -150,9 +151,10 @@ def _page(card: ModelCard, size: int) -> Group:
 
 
 def _classes(card: ModelCard) -> Table:
-    table = Table("class", "correct", "", title="Accuracy by class", title_justify="left")
-    for name, share in class_accuracies(card):
-        table.add_row(Text(name), f"{share:.1%}", Text("█" * round(BAR * share), style="green"))
+    table = Table("class", "images", "precision", "recall", "F1", "", title="Accuracy by class", title_justify="left")
+    for name, scores in zip(card.classes, class_scores(card.confusion_matrix), strict=False):
+        shares = (f"{share:.1%}" for share in (scores.precision, scores.recall, scores.f1))
+        table.add_row(Text(name), f"{scores.images:,}", *shares, Text("█" * round(BAR * scores.f1), style="green"))
     return table
 
 

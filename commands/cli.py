@@ -3,7 +3,8 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ..models import ImageClassifier
 from ..models.compatibility import check_checkpoint
 from . import runs
 from .checkpoints import Best
+from .grid import make_data
 from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
@@ -135,9 +137,6 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
         parser.add_class_arguments(Best, "checkpoint", instantiate=False)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
-        for argument, of_data in OF_DATA.items():
-            target = f"model.init_args.{argument}"
-            parser.link_arguments("data", target, compute_fn=of_data, apply_on="instantiate")
         skip: set[str | int] = {"cli", "images"}
         self.names = parser.add_function_arguments(self.command, skip=skip)
         if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature
@@ -153,6 +152,7 @@ class ZooCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the run and the checkpoint, and check that they belong to the settings."""
         check_name(self.config.name)
+        self._take_from_data()
         files = [Path(str(file)) for file in self.config.get("config") or []]
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         wanted, resumes = self.config.get("ckpt_path"), self.command.__name__ == "fit"
@@ -173,6 +173,18 @@ class ZooCLI(LightningCLI):
             runs.check_same_split(self.run, self.settings)
         rank_zero_only(print)(f"Checkpoint  {os.path.relpath(found)}")
 
+    def _take_from_data(self) -> None:
+        """Set the arguments of the network that the data decides.
+
+        Not by jsonargparse's links: they apply when the network is created, and the settings are compared with those
+        of earlier runs before that.
+        """
+        arguments = self.config.model.get("init_args") or {}
+        with _errors_of_classes():
+            data = make_data(self.settings["data"])
+            for argument in OF_DATA.keys() & arguments.keys():
+                arguments[argument] = OF_DATA[argument](data)
+
     def given_checkpoint(self) -> Path:
         """Return the checkpoint. Raises ValueError if --ckpt_path is null."""
         if self.checkpoint is None:
@@ -181,17 +193,9 @@ class ZooCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Create the network and the data. A command that needs a trainer calls `new_trainer`."""
-        try:
+        with _errors_of_classes():
             self.config_init = self.parser.instantiate(self.config)
-        except ValueError as error:
-            cause: BaseException = error
-            while cause.__cause__ and str(cause).startswith("Does not validate"):  # jsonargparse wraps a class's error
-                cause = cause.__cause__
-            raise cause from None
         self.model, self.datamodule = self.config_init.model, self.config_init.data
-        arguments = self.config.model.get("init_args", {})
-        for argument in OF_DATA.keys() & arguments.keys():  # for the run's config and the card
-            arguments[argument] = OF_DATA[argument](self.datamodule)
         if self.checkpoint:
             runs.check_classes(self.checkpoint, self.datamodule.classes)
             if self.run and not self.run_is_given:
@@ -218,6 +222,18 @@ class ZooCLI(LightningCLI):
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+
+
+@contextmanager
+def _errors_of_classes() -> Iterator[None]:
+    """Raise the error of a class, which jsonargparse wraps."""
+    try:
+        yield
+    except ValueError as error:
+        cause: BaseException = error
+        while cause.__cause__ and str(cause).startswith("Does not validate"):
+            cause = cause.__cause__
+        raise cause from None
 
 
 def _check_devices(trainer: Any) -> None:

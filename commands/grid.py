@@ -112,6 +112,14 @@ def build(settings: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
     return built.model, built.data
 
 
+def make_data(settings: dict[str, Any]) -> ImageDataModule:
+    """Return the data of the part `data` of a recipe, as read from YAML."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    data: ImageDataModule = parser.instantiate(parser.parse_object({"data": settings})).data
+    return data
+
+
 def _find(settings: dict[str, Any], argument: str) -> tuple[dict[str, Any], str]:
     """Return the mapping in a resolved recipe that holds an argument, and its key there.
 

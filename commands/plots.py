@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 
+from ..contract.class_scores import ClassScores
 from ..contract.files import atomic_write
 from ..datamodules import ImageDataModule
 
 DPI = 150
+MOST_CLASSES = 60  # in the plot of classes
 
 
 def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5) -> None:
@@ -64,6 +66,25 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
+    ax.set_title(title, fontsize=11, parse_math=False)
+    _save(figure, path)
+
+
+def per_class(scores: Mapping[str, ClassScores], path: Path, title: str = "") -> None:
+    """Plot precision and recall of each class, the class with the lowest F1 first; at most `MOST_CLASSES` of them."""
+    shown = sorted(scores.items(), key=lambda item: item[1].f1)[:MOST_CLASSES]
+    figure = Figure(figsize=(6, 1.5 + 0.32 * len(shown)), layout="constrained")
+    ax = figure.subplots()
+    for row, (_, found) in enumerate(shown):
+        ax.plot([found.precision, found.recall], [row, row], color="0.7", zorder=1)
+        ax.scatter(found.precision, row, 36, color="C0", marker="D", label="precision" if row == 0 else None)
+        ax.scatter(found.recall, row, 40, color="C1", label="recall" if row == 0 else None)
+    names = [f"{name} ({found.images:,})" for name, found in shown]
+    ax.set_yticks(range(len(shown)), names, parse_math=False)
+    ax.set(xlabel="share of the images that were called so, and of the class' own", xlim=(-0.02, 1.02))
+    ax.invert_yaxis()
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower left")
     ax.set_title(title, fontsize=11, parse_math=False)
     _save(figure, path)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from ..contract.class_scores import class_scores
 from ..contract.files import atomic_write
 from ..contract.images import UndecodableImage, decode, to_input
 from ..datamodules import ImageDataModule
@@ -60,12 +62,17 @@ class Report(Callback):
         metrics = classification_metrics(calibrated, labels)
         metrics["calibration_error_before"] = classification_metrics(raw, labels)["calibration_error"]
         counts = np.array(confusions(logits.argmax(1), labels, len(classes)))
-        per_class = {c: counts[i, i] / max(1, counts[i].sum()) for i, c in enumerate(classes)}
-        more = {"temperature": temperature, "accuracy_per_class": per_class}
+        scores = dict(zip(classes, class_scores(counts.tolist()), strict=True))
+        more = {
+            "temperature": temperature,
+            "accuracy_per_class": {name: found.recall for name, found in scores.items()},
+            "per_class": {name: asdict(found) for name, found in scores.items()},
+        }
         self._write_json({**metrics, **more, **self.details})
 
         title = f"{type(module).__name__}: {metrics['accuracy']:.2%} of {metrics['n']:,} test images"
         plots.confusion_matrix(counts, classes, self._path("confusion_matrix.png"), title)
+        plots.per_class(scores, self._path("per_class.png"), title)
         curves = {"as trained": reliability(raw, labels)}
         if temperature:
             curves["calibrated"] = reliability(calibrated, labels)

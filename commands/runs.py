@@ -143,7 +143,9 @@ def check_same_settings(run: Path, settings: Settings) -> None:
 def check_same_split(run: Path, settings: Settings) -> None:
     """Raise ValueError if the held-out images are not those of the run: it may have been trained on them."""
     differing = differences(run, settings)
-    split: Differences = {key: differing[key] for key in ("data.seed", "data.val_fraction", "data.test_fraction") if key in differing}
+    split: Differences = {
+        key: differing[key] for key in ("data.seed", "data.val_fraction", "data.test_fraction") if key in differing
+    }
     if split:
         relative = os.path.relpath(run)
         raise ValueError(

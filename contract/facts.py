@@ -7,6 +7,7 @@ from .card import ModelCard
 
 MEGABYTE = 1_000_000
 MAX_CONFUSIONS = 5  # that are shown
+NOTICEABLE = 0.005  # difference of balanced accuracy and accuracy
 
 
 def facts(card: ModelCard, size: int) -> dict[str, str]:
@@ -20,6 +21,7 @@ def facts(card: ModelCard, size: int) -> dict[str, str]:
         "Intended use": card.intended_use,
         "Limitations": card.limitations,
         "Test accuracy": _accuracy(card),
+        "Balanced accuracy": _balanced(card),
         "Corrupted": _corrupted(card),
         "Calibration": _calibration(card),
         "Unfamiliar": _unfamiliar(card),
@@ -87,6 +89,14 @@ def _accuracy(card: ModelCard) -> str:
     between = f" (95%: {interval(card)})" if interval(card) else ""
     images = f" of {card.metrics['n']:,} images" if "n" in card.metrics else ""
     return f"{percent(card.metrics['accuracy'])}{images}{between}"
+
+
+def _balanced(card: ModelCard) -> str:
+    """Say the mean over the classes, where it differs from the accuracy: the classes have unequal numbers of images."""
+    balanced = card.metrics.get("balanced_accuracy")
+    if balanced is None or abs(balanced - card.metrics.get("accuracy", balanced)) < NOTICEABLE:
+        return ""
+    return f"{percent(balanced)}, the mean over the classes"
 
 
 def _corrupted(card: ModelCard) -> str:

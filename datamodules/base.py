@@ -96,24 +96,24 @@ class ImageDataModule(LightningDataModule):
                 f"{self._world_size}: choose a multiple, or fewer --trainer.devices"
             )
         if stage in (None, "fit", "validate") and "train" not in self.splits:
-            self._split_training_images()
+            self.split_training_images()
         if stage in (None, "test") and "test" not in self.splits:
-            self._load_test_images()
+            self.load_test_images()
 
-    def _split_training_images(self) -> None:
+    def split_training_images(self) -> None:
         images, labels = self.load(train=True)
-        train, val = self._held_out(labels, np.arange(len(labels)), "val_fraction")
-        self._fill(images, labels, train=train, val=val)
+        train, val = self.held_out(labels, np.arange(len(labels)), "val_fraction")
+        self.fill(images, labels, train=train, val=val)
 
-    def _load_test_images(self) -> None:
+    def load_test_images(self) -> None:
         self.splits["test"] = ImageDataset(*self.load(train=False))
 
-    def _fill(self, images: Tensor, labels: Tensor, **splits: np.ndarray) -> None:
+    def fill(self, images: Tensor, labels: Tensor, **splits: np.ndarray) -> None:
         """Fill splits with the images at these positions."""
         for split, indices in splits.items():
             self.splits[split] = ImageDataset(images, labels, torch.from_numpy(indices))
 
-    def _held_out(self, labels: Tensor, indices: np.ndarray, fraction: str) -> tuple[np.ndarray, np.ndarray]:
+    def held_out(self, labels: Tensor, indices: np.ndarray, fraction: str) -> tuple[np.ndarray, np.ndarray]:
         """Divide the images at these positions, by class: into those that stay, and the share that is held out.
 
         Args:

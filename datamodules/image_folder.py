@@ -81,27 +81,27 @@ class ImageFolderDataModule(ImageDataModule):
         indices = parts[0 if train else 1]
         return images[indices], labels[indices]
 
-    def _split_training_images(self) -> None:
+    def split_training_images(self) -> None:
         if self._in_one_folder:
             images, labels, training, _ = self._divided()
-            train, val = self._held_out(labels, training, "val_fraction")
-            self._fill(images, labels, train=train, val=val)
+            train, val = self.held_out(labels, training, "val_fraction")
+            self.fill(images, labels, train=train, val=val)
         elif self._has_val:
             self.splits |= {part: ImageDataset(*self._read(part)) for part in ("train", "val")}
         else:
-            super()._split_training_images()
+            super().split_training_images()
 
-    def _load_test_images(self) -> None:
+    def load_test_images(self) -> None:
         if self._in_one_folder:
             images, labels, _, test = self._divided()
-            self._fill(images, labels, test=test)
+            self.fill(images, labels, test=test)
         else:
-            super()._load_test_images()
+            super().load_test_images()
 
     def _divided(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
         """Return all images and labels of the one folder, and the positions of those for training and for the test."""
         images, labels = self._read("")
-        return images, labels, *self._held_out(labels, np.arange(len(labels)), "test_fraction")
+        return images, labels, *self.held_out(labels, np.arange(len(labels)), "test_fraction")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
         return load_folder(self.data_dir / part, self.classes, self.image_shape, self.on_error)

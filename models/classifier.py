@@ -43,6 +43,7 @@ class ImageClassifier(LightningModule):
         schedule: constant, or a fall to 0: linear, or cosine (half a period).
         warmup: share of all steps in which the learning rate first rises from 0.
         label_smoothing: of the training loss.
+        class_weights: balanced: each class counts the same in the training loss, however many images it has.
         teacher: a model of the zoo, or an exported file, to learn from beside the labels; see `Teacher`.
         compile: train through torch.compile; the first step waits for the compiler.
     """
@@ -65,6 +66,7 @@ class ImageClassifier(LightningModule):
         schedule: Schedule = "constant",
         warmup: float = 0.0,
         label_smoothing: float = 0.0,
+        class_weights: Literal["balanced"] | None = None,
         teacher: str | None = None,
         compile: bool = False,
     ) -> None:
@@ -87,6 +89,8 @@ class ImageClassifier(LightningModule):
         self.schedule = schedule
         self.warmup = warmup
         self.label_smoothing = label_smoothing
+        self.balances_classes = class_weights == "balanced"
+        self.weight_of_class: Tensor | None = None  # counted when training starts
         self.teacher_name = teacher
         self.teacher: Teacher | None = None  # loaded when training starts
         self.compile_network = compile
@@ -94,6 +98,7 @@ class ImageClassifier(LightningModule):
         # object, so that a resumed epoch continues them.
         self._train_sums = torch.zeros(3)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.val_balanced_accuracy = MulticlassAccuracy(num_classes, average="macro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -153,7 +158,7 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.logits_in_training(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(logits, labels, self.weight_of_class, label_smoothing=self.label_smoothing)
         if self.teacher:
             loss = (1 - TAUGHT) * loss + TAUGHT * self.teacher.loss(images, logits)
         with torch.no_grad():
@@ -166,6 +171,12 @@ class ImageClassifier(LightningModule):
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # set by seed_everything
         self._train_sums = self._train_sums.to(self.device)
         self.teacher = Teacher(self.teacher_name, self) if self.teacher_name else None
+        if self.balances_classes:
+            data = getattr(self.trainer, "datamodule", None)
+            if data is None:
+                raise ValueError("class_weights counts the training images of a data module: give fit one")
+            labels = data.splits["train"].labels[data.splits["train"].indices]
+            self.weight_of_class = _balanced_weights(labels, self.num_classes).to(self.device)
         if self.compile_network:
             self.network.compile()  # in place: the checkpoint's keys stay the same
 
@@ -217,6 +228,9 @@ class ImageClassifier(LightningModule):
         accuracy = self.val_accuracy if split == "val" else self.test_accuracy
         accuracy(logits, labels)
         scores: dict[str, Any] = {f"{split}_loss": F.cross_entropy(logits, labels), f"{split}_accuracy": accuracy}
+        if split == "val":
+            self.val_balanced_accuracy(logits, labels)
+            scores["val_balanced_accuracy"] = self.val_balanced_accuracy
         self.log_dict(scores, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(labels))
 
     def make_optimizer(self) -> Optimizer:
@@ -253,6 +267,11 @@ class ImageClassifier(LightningModule):
         check_checkpoint(self, checkpoint)
         if self.global_rank == 0:  # the saved sums are those of all devices
             self._train_sums = checkpoint["train_sums"]
+
+
+def _balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return a weight for each class, inversely proportional to its number of images; 1 if all have as many."""
+    return len(labels) / (classes * labels.bincount(minlength=classes).clamp_min(1))
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> Tensor:

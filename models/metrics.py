@@ -4,14 +4,16 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
+from ..contract.class_scores import balanced_accuracy
 from .calibration import BINS
 
 
 def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return accuracy (0-1) with its interval, n, loss (mean cross-entropy, nats) and calibration_error.
+    """Return accuracy and balanced_accuracy (0-1), n, loss (mean cross-entropy, nats) and calibration_error.
 
-    The interval, accuracy_low to accuracy_high, is Wilson's 95% interval (JASA 22, 1927). The calibration error is
-    the expected one over 15 bins of confidence (Guo et al., arXiv 1706.04599).
+    The balanced accuracy is the mean over the classes. The interval of the accuracy, accuracy_low to accuracy_high, is
+    Wilson's 95% interval (JASA 22, 1927). The calibration error is the expected one over 15 bins of confidence (Guo et
+    al., arXiv 1706.04599).
 
     Args:
         probabilities: float [N, classes].
@@ -26,6 +28,7 @@ def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, f
         "accuracy": correct / n,
         "accuracy_low": low,
         "accuracy_high": high,
+        "balanced_accuracy": balanced_accuracy(confusions(probabilities.argmax(1), labels, classes)),
         "n": n,
         "loss": -of_true_class.clamp_min(1e-45).log().mean().item(),
         "calibration_error": error.item(),

@@ -79,7 +79,9 @@ def test_test_writes_metrics_and_pictures(trained: Path, digits):
     assert training["epochs"] == 8
     assert 0 < training["seconds"] < 500
     assert re.match(r"\d+ cores?, .+", training["hardware"])
-    for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png"):
+    assert sum(scores["images"] for scores in metrics["per_class"].values()) == 360
+    assert metrics["per_class"]["3"]["recall"] == metrics["accuracy_per_class"]["3"]
+    for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png", "per_class.png"):
         assert is_picture(trained / RUN / picture)
 
 

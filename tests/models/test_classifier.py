@@ -2,9 +2,11 @@
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from helpers import quiet
+from sklearn.utils.class_weight import compute_class_weight
 
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import DigitsCNN, create_model
@@ -49,6 +51,32 @@ def test_muon_steps_are_orthogonal_for_kernels_and_plain_for_the_rest():
         else:
             assert value.grad is not None
             torch.testing.assert_close(value.detach(), before[name] - 0.1 * value.grad)
+
+
+class FewOfOne(DigitsDataModule):
+    """The digits, with a tenth of the ones."""
+
+    def load(self, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = super().load(train)
+        kept = (labels != 1) | (torch.arange(len(labels)) % 10 == 0)
+        return images[kept], labels[kept]
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    data = FewOfOne(batch_size=50)
+    data.setup("fit")
+    model = DigitsCNN(class_weights="balanced", optimizer="sgd", learning_rate=0.1)
+    reference = {k: v.clone().requires_grad_() for k, v in model.state_dict().items()}
+    seen = []
+    model.training_step = lambda batch, i, step=model.training_step: (seen.append(batch), step(batch, i))[1]
+    quiet(max_steps=1).fit(model, data)
+    labels = data.splits["train"].labels[data.splits["train"].indices]
+    weights = torch.tensor(compute_class_weight("balanced", classes=np.arange(10), y=labels.numpy())).float()
+    assert weights[1] > 5 * weights[0]
+    logits = torch.func.functional_call(model, reference, (seen[0][0],))
+    torch.nn.functional.cross_entropy(logits, seen[0][1], weights).backward()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, reference[key].detach() - 0.1 * reference[key].grad)
 
 
 @pytest.mark.parametrize(("warmup", "expected"), [(0.0, [1.0, 0.5, 0.0]), (0.5, [0.0, 1.0, 0.0])])
