@@ -11,7 +11,7 @@ from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
 from .cards import find
-from .predict import open_model
+from .scoring import Scorer
 
 
 def inspect_model(
@@ -82,7 +82,8 @@ def explain_answer(
     """
     from . import posters
 
-    card, session = open_model(model, zoo)
+    scorer = Scorer.open(model, zoo)
+    card, session = scorer.card, scorer.session
     if label is not None and label not in card.classes:
         raise UsageError(f"--label is {label}: {card.name} has the classes {', '.join(card.classes)}")
     image = _read(picture, card.input_shape, card.prepare)

@@ -1,0 +1,142 @@
+"""Scores of many images in one CSV or Parquet file: constant memory, and a stopped scoring goes on."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from ..contract.files import atomic_write
+from ..contract.images import SUFFIXES
+from . import UsageError, console
+from .scoring import Scorer
+
+ROWS = 4096  # of a part, which is written at once
+JOB = "job.json"
+COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
+    """Write a row for each image file in the given files and folders, and return the number of files.
+
+    The rows are those of `Scorer.rows`, by path within each folder. Parts of 4,096 rows are kept in OUTPUT.parts until
+    the end. If that is there, the scoring goes on with the rows that are missing.
+
+    Raises UsageError for another suffix than .csv and .parquet, for Parquet without pyarrow, and for parts of another
+    model or other files; FileNotFoundError for a missing path, and for no images.
+    """
+    extend = _writer(output.suffix.lower())
+    count, listing = _listing(paths)
+    job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity,
+           "files": listing}  # fmt: skip
+    parts = output.with_name(f"{output.name}.parts")
+    _begin(parts, job)
+    with Progress(*COLUMNS, console=console, transient=True) as progress:
+        bar = progress.add_task(f"Scoring {scorer.card.name}", total=count)
+        files = walk(paths)
+        for number in range(-(-count // ROWS)):
+            chunk = list(islice(files, ROWS))
+            part = parts / f"{number:06}.jsonl"
+            if part.is_file():
+                progress.advance(bar, len(chunk))
+                continue
+            with atomic_write(part) as temporary, temporary.open("w") as file:
+                for row in scorer.rows(chunk):
+                    file.write(json.dumps(row) + "\n")
+                    progress.advance(bar)
+    with atomic_write(output) as temporary:
+        extend(temporary, scorer.columns, _parts(parts))
+    shutil.rmtree(parts)
+    return count
+
+
+def walk(paths: Iterable[Path]) -> Iterator[Path]:
+    """Give the files, and the PNG and JPEG files in the folders, one folder after the other.
+
+    Raises FileNotFoundError for a missing path.
+    """
+    for path in paths:
+        if path.is_dir():
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.is_dir():
+                    yield from walk([Path(entry.path)])
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                    yield Path(entry.path)
+        elif path.is_file():
+            yield path
+        else:
+            raise FileNotFoundError(f"no such image or folder: {path}")
+
+
+def _listing(paths: Sequence[Path]) -> tuple[int, str]:
+    """Return the number of files and a hash of their paths. Raises FileNotFoundError if there are none."""
+    count, listing = 0, hashlib.sha256()
+    for path in walk(paths):
+        count += 1
+        listing.update(os.fsencode(path) + b"\0")
+    if not count:
+        raise FileNotFoundError(f"no PNG or JPEG images in {', '.join(map(str, paths))}")
+    return count, listing.hexdigest()
+
+
+def _begin(parts: Path, job: dict[str, Any]) -> None:
+    """Create the folder of parts, or check that it is of the same job."""
+    begun = parts / JOB
+    if begun.is_file():
+        if (other := json.loads(begun.read_text())) != job:
+            differing = ", ".join(key for key in job if other.get(key) != job[key])
+            raise UsageError(
+                f"{parts} was begun with other {differing}: remove it to start anew, or give another --output"
+            )
+        return
+    with atomic_write(begun) as temporary:
+        temporary.write_text(json.dumps(job))
+
+
+def _parts(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Give the rows of each part."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open() as file:
+            yield [json.loads(line) for line in file]
+
+
+def _writer(suffix: str) -> Any:
+    """Return the function that writes a file of this kind."""
+    if suffix == ".csv":
+        return _write_csv
+    if suffix != ".parquet":
+        raise UsageError(f"--output ends in {suffix or 'no suffix'}: give a name that ends in .csv or .parquet")
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError("Parquet needs pyarrow: pip install 'cnnzoo[parquet]', or give a .csv") from None
+    return _write_parquet
+
+
+def _write_csv(path: Path, columns: dict[str, type], parts: Iterable[list[dict[str, Any]]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        for rows in parts:
+            writer.writerows(rows)
+
+
+def _write_parquet(path: Path, columns: dict[str, type], parts: Iterable[list[dict[str, Any]]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for rows in parts:
+            for row in rows:  # a path may hold bytes that are no UTF-8
+                row["path"] = os.fsencode(row["path"]).decode(errors="replace")
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))

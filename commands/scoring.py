@@ -1,0 +1,111 @@
+"""Classify image files, without torch: `Scorer` turns paths into rows. It is used on one machine or on many."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract.card import ModelCard
+from ..contract.images import UndecodableImage, decode, to_input
+from ..contract.model_file import read_model
+from ..contract.names import UNFAMILIAR, ContractError
+from ..serve.session import Session
+from .cards import find
+
+BATCH = 64  # images
+
+Answer = tuple[np.ndarray, float | None] | str
+"""Probabilities [classes] and the familiarity, None if the file has none; or why an image could not be read."""
+
+
+@dataclass
+class Scorer:
+    """A model of the zoo that classifies image files.
+
+    Args:
+        card: its card.
+        session: its session.
+        sha256: of its file.
+        top_k: classes in a row.
+        min_familiarity: an image of a lower familiarity (0-1) is unfamiliar.
+    """
+
+    card: ModelCard
+    session: Session
+    sha256: str
+    top_k: int = 3
+    min_familiarity: float = UNFAMILIAR
+
+    @classmethod
+    def open(cls, model: str, zoo: Path | None = None, **options: Any) -> "Scorer":
+        """Open NAME, NAME@VERSION or an ONNX file. Raises as `find`, and ContractError."""
+        path = find(model, zoo)
+        content = path.read_bytes()
+        try:
+            scorer = cls(read_model(content), Session(content), hashlib.sha256(content).hexdigest(), **options)
+        except ContractError as error:
+            raise ContractError(f"{path}: {error}") from None
+        scorer.top_k = min(scorer.top_k, len(scorer.card.classes))
+        return scorer
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """The columns of a row and their types."""
+        classes = {f"{what}_{k}": kind for k in range(1, self.top_k + 1) for what, kind in _CLASS.items()}
+        familiarity = {"familiarity": float, "unfamiliar": bool} if "familiarity" in self.card.outputs else {}
+        return {"path": str, **classes, **familiarity, "error": str}
+
+    def answers(self, files: Sequence[Path]) -> Iterator[Answer]:
+        """Give the answer for each file. Decodes on all cores, the next batch while one is computed."""
+        batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            coming = [pool.submit(self._input, file) for file in batches[0]] if batches else []
+            for following in [*batches[1:], ()]:
+                inputs = [future.result() for future in coming]
+                coming = [pool.submit(self._input, file) for file in following]
+                yield from self._computed(inputs)
+
+    def rows(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        """Give a row with the columns of `columns` for each file. None stands for what it does not have."""
+        for file, answer in zip(files, self.answers(files), strict=True):
+            row: dict[str, Any] = dict.fromkeys(self.columns) | {"path": str(file)}
+            if isinstance(answer, str):
+                yield row | {"error": answer}
+                continue
+            probabilities, familiarity = answer
+            for k, label in enumerate(self.best(probabilities), 1):
+                row |= {f"class_{k}": self.card.classes[label], f"probability_{k}": float(probabilities[label])}
+            if familiarity is not None:
+                row |= {"familiarity": familiarity, "unfamiliar": familiarity < self.min_familiarity}
+            yield row
+
+    def best(self, probabilities: np.ndarray) -> list[int]:
+        """Return the most probable classes, the most probable first."""
+        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
+        return order[: self.top_k]
+
+    def _input(self, file: Path) -> np.ndarray | str:
+        """Return the network's input uint8 [C, H, W], as the service makes it, or why there is none."""
+        try:
+            return to_input(decode(file.read_bytes()), self.card.input_shape, self.card.prepare)
+        except (UndecodableImage, OSError) as error:
+            return str(error)
+
+    def _computed(self, inputs: Sequence[np.ndarray | str]) -> Iterator[Answer]:
+        images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
+        outputs = self.session.run(np.stack(images)) if images else ()
+        found = zip(*outputs[1:], strict=True)
+        for pixels in inputs:
+            if isinstance(pixels, str):
+                yield pixels
+                continue
+            probabilities, *familiarity = next(found)
+            yield probabilities, float(familiarity[0]) if familiarity else None
+
+
+_CLASS = {"class": str, "probability": float}

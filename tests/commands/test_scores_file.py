@@ -1,0 +1,160 @@
+"""Test the scoring of many images into one file: its answers, its errors, and going on after a kill."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import command, png
+from pyarrow import parquet
+
+from cnnzoo.commands import UsageError, scores_file
+from cnnzoo.commands.scores_file import walk, write_scores
+from cnnzoo.commands.scoring import Scorer
+from cnnzoo.contract.images import decode, to_input
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, digits) -> Path:
+    """Return a folder with 150 digits in two folders, and two files that are no images."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "b").mkdir()
+    for number in range(150):
+        page = 255 - np.kron(digits[0][number, 0].numpy(), np.ones((8, 8), np.uint8))
+        (folder / ("b" if number % 3 else ".") / f"{number:03}.png").write_bytes(png(page))
+    (folder / "b/000a.png").write_bytes(b"hello")
+    (folder / "zz.jpg").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def scorer(trained: Path) -> Scorer:
+    return Scorer.open("digits_cnn", trained / "zoo", top_k=2)
+
+
+def test_a_csv_has_a_row_for_each_image(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
+    output = tmp_path / "answers.csv"
+    words = (
+        "predict",
+        "digits_cnn",
+        str(pictures),
+        "--output",
+        str(output),
+        "--top_k",
+        "2",
+        "--zoo",
+        str(trained / "zoo"),
+    )
+    finished = command(*words, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "152 images in" in finished.stdout
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [row["path"] for row in rows] == [str(path) for path in walk([pictures])]
+    assert rows[0].keys() == scorer.columns.keys()
+    bad = {Path(row["path"]).name: row["error"] for row in rows if row["error"]}
+    assert bad == {"000a.png": "not a PNG or JPEG image", "zz.jpg": "it is empty"}
+    good = [row for row in rows if not row["error"]]
+    card = scorer.card
+    inputs = [to_input(decode(Path(row["path"]).read_bytes()), card.input_shape, card.prepare) for row in good]
+    _, probabilities, familiarity = scorer.session.run(np.stack(inputs))
+    best = np.sort(probabilities, axis=1)[:, ::-1]
+    assert [row["class_1"] for row in good] == [card.classes[label] for label in probabilities.argmax(1)]
+    for k in (1, 2):
+        np.testing.assert_allclose([float(row[f"probability_{k}"]) for row in good], best[:, k - 1], atol=1e-5)
+    np.testing.assert_allclose([float(row["familiarity"]) for row in good], familiarity, atol=1e-4)
+    assert {row["unfamiliar"] for row in good} <= {"True", "False"}
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_parquet_has_the_same_rows(pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scores_file, "ROWS", 40)
+    assert write_scores(scorer, [pictures], tmp_path / "answers.parquet") == 152
+    table = parquet.read_table(tmp_path / "answers.parquet")
+    assert table.column_names == list(scorer.columns)
+    expected = list(scorer.rows(list(walk([pictures]))))
+    for found, row in zip(table.to_pylist(), expected, strict=True):
+        for name, value in row.items():
+            assert found[name] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value)
+
+
+@pytest.mark.slow
+def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
+    whole, again = tmp_path / "whole.csv", tmp_path / "again.csv"
+    write_scores(scorer, [pictures], whole)
+    script = (
+        "import time; from pathlib import Path; from cnnzoo.commands import scores_file\n"
+        "from cnnzoo.commands.scoring import Scorer\n"
+        f"scores_file.ROWS = 10; scorer = Scorer.open('digits_cnn', Path({str(trained / 'zoo')!r}), top_k=2)\n"
+        "rows = Scorer.rows; Scorer.rows = lambda self, files: (time.sleep(0.2), rows(self, files))[1]\n"
+        f"print(scores_file.write_scores(scorer, [Path({str(pictures)!r})], Path({str(again)!r})))"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script])
+    parts = tmp_path / "again.csv.parts"
+    while len(list(parts.glob("*.jsonl"))) < 3:
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    there = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.jsonl")}
+    assert not again.exists()
+    second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert second.stdout.strip() == "152"
+    assert len(there) < 16
+    rows = [list(csv.DictReader(path.read_text().splitlines())) for path in (whole, again)]
+    for one, other in zip(*rows, strict=True):
+        assert (one["path"], one["class_1"], one["error"]) == (other["path"], other["class_1"], other["error"])
+
+
+def test_parts_of_another_job_are_refused(
+    pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "answers.csv"
+    monkeypatch.setattr(Scorer, "rows", lambda self, files: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_scores(scorer, [pictures], output)
+    monkeypatch.undo()
+    scorer.top_k = 3
+    with pytest.raises(UsageError, match=r"answers\.csv\.parts was begun with other columns: remove it"):
+        write_scores(scorer, [pictures], output)
+    scorer.top_k = 2
+    with pytest.raises(UsageError, match="begun with other files"):
+        write_scores(scorer, [pictures / "b"], output)
+    assert write_scores(scorer, [pictures], output) == 152
+
+
+@pytest.mark.parametrize(
+    ("output", "folder", "says"),
+    [
+        ("answers.xlsx", "", "ends in .xlsx: give a name"),
+        ("answers", "", "no suffix"),
+        ("a.csv", "b/none", "no such image"),
+    ],
+)
+def test_what_cannot_be_written_says_why(
+    pictures: Path, tmp_path: Path, scorer: Scorer, output: str, folder: str, says: str
+):
+    with pytest.raises((UsageError, FileNotFoundError), match=says):
+        write_scores(scorer, [pictures / folder], tmp_path / output)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
+    words = ["digits_cnn", str(pictures), str(tmp_path / "answers"), "--workers", "2", "--zoo", str(trained / "zoo")]
+    example = ROOT / "examples/batch_scoring_ray.py"
+    done = subprocess.run([sys.executable, example, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "152 images in" in done.stdout
+    scorer.top_k = 3
+    found = {row["path"]: row for row in parquet.read_table(tmp_path / "answers").to_pylist()}
+    expected = list(scorer.rows(list(walk([pictures]))))
+    assert len(found) == len(expected)
+    for row in expected:
+        for name, value in row.items():
+            there = found[row["path"]][name]
+            assert there == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value)
