@@ -148,7 +148,7 @@ def export(
     zoo: Path | None = None,
     quantize: Literal["int8"] | None = None,
     fp16: bool = False,
-    corruption_images: int = 2000,
+    corruption_images: int | None = None,
 ) -> None:
     """Export a checkpoint to the zoo as a self-describing ONNX file.
 
@@ -159,7 +159,8 @@ def export(
         zoo: folder for <name>/<version>/model.onnx, the next version each time; by default CNNZOO_ZOO, else zoo/.
         quantize: int8 for a quarter of the size, as <name>_int8, if the validation accuracy is nearly the same.
         fp16: half the size, as <name>_fp16, on the same condition.
-        corruption_images: number of test images for the card's accuracy on corrupted images; 0 leaves it out.
+        corruption_images: number of test images for the card's accuracy on corrupted images; 0 leaves it out. By
+            default at most 2,000, or 200 of more than 96 × 96 pixels.
     """
     if quantize and fp16:
         raise ValueError("--quantize int8 and --fp16 make one file each: give one of them")

@@ -46,7 +46,7 @@ def export_model(
     config: dict[str, Any],
     training: Training,
     precision: Precision = "fp32",
-    corruption_images: int = 2000,
+    corruption_images: int | None = None,
     license: str = "",
 ) -> Exported:
     """Calibrate a trained network, compare its ONNX file with torch on the whole test set, and add it to the zoo.
@@ -56,7 +56,7 @@ def export_model(
         config: the resolved configuration of the training run.
         training: provenance of the training run.
         precision: int8 and fp16 are also compared with fp32 on the validation split.
-        corruption_images: number of test images for the table of corruptions; 0 omits the table.
+        corruption_images: see `robustness`.
         license: of the weights; empty makes no claim.
 
     Raises ParityError, GateError, ContractError for the name, OSError for the zoo, or what the data raises. Nothing is

@@ -1,5 +1,6 @@
 """Measurements that calibrate a network and fill the card of an exported file."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from ..models.metrics import classification_metrics, confusions
 
 SEVERITIES = range(1, 6)
 CHUNK = 100  # images that are corrupted at once
+CORRUPTED, LARGE_CORRUPTED = 2000, 200  # images, of at most SMALL pixels and of more
+SMALL = 96 * 96
 FEWEST = 100  # held-out images to fit on; fewer give random results
 TRAIN_IMAGES = 10_000  # for the statistics of familiarity
 STRANGERS = 1000  # images of each kind
@@ -111,14 +114,17 @@ def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
 
 
 def robustness(
-    file: OnnxFile, data: ImageDataModule, count: int, kinds: Sequence[str] = tuple(CORRUPTIONS)
+    file: OnnxFile, data: ImageDataModule, count: int | None = None, kinds: Sequence[str] = tuple(CORRUPTIONS)
 ) -> Robustness | None:
-    """Return the accuracy under each kind of corruption on `count` test images, evenly spaced.
+    """Return the accuracy under each kind of corruption on at most `count` test images, evenly spaced.
 
-    Returns None for a count of 0. Raises ValueError for a negative count or an unknown kind.
+    By default 2,000 images, or 200 large ones, which take as long. Returns None for a count of 0. Raises ValueError for
+    a negative count or an unknown kind.
     """
     if unknown := set(kinds) - CORRUPTIONS.keys():
         raise ValueError(f"no corruption is called {', '.join(sorted(unknown))}: there are {', '.join(CORRUPTIONS)}")
+    if count is None:
+        count = CORRUPTED if math.prod(data.image_shape[1:]) <= SMALL else LARGE_CORRUPTED
     if count < 0:
         raise ValueError(f"corruption_images is {count}: expected a number of images from 0 up")
     if not count:

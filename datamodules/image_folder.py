@@ -21,7 +21,7 @@ class ImageFolderDataModule(ImageDataModule):
     antialiasing, and cached. The service prepares an image that it is sent in the same way.
 
     Args:
-        data_dir: the folder.
+        data_dir: the folder. It must be given.
         size: (height, width) of the network's input.
         mode: RGB for color, L for grey.
         test_fraction: share of the images that is held out for the test, stratified by class, if there is no train/.
@@ -31,13 +31,15 @@ class ImageFolderDataModule(ImageDataModule):
 
     def __init__(
         self,
-        data_dir: str | Path,
+        data_dir: str | Path | None = None,
         size: tuple[int, int] = (32, 32),
         mode: Literal["RGB", "L"] = "RGB",
         test_fraction: float = 0.2,
         on_error: OnError = "raise",
         **kwargs: Any,
     ) -> None:
+        if data_dir is None:
+            raise ValueError("data.data_dir is not set: give your folder of images, such as --data.data_dir my_photos")
         super().__init__(data_dir, **kwargs)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction is {test_fraction}: expected a share between 0 and 1")

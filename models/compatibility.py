@@ -36,8 +36,8 @@ def check_checkpoint(model: "ImageClassifier", checkpoint: dict[str, Any]) -> No
             "give the config that the checkpoint was trained with (config.yaml in its run folder)"
         )
     for key, value in (("mean", model.mean), ("std", model.std)):
-        # A subclass may have no such argument.
-        trained = torch.tensor(tuple(checkpoint["hyper_parameters"].get(key, value.flatten().tolist())))
+        # A subclass may have no such argument, or derive it from others.
+        trained = torch.tensor(tuple(checkpoint["hyper_parameters"].get(key) or value.flatten().tolist()))
         if not torch.equal(*torch.broadcast_tensors(trained, value.flatten().cpu())):
             raise ValueError(
                 f"the checkpoint's {name} was trained on pixels normalized with {key} {trained.tolist()}, not "

@@ -11,7 +11,7 @@ from ..contract.layers import Layer, read_layers, with_values
 from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import INPUT, ContractError
 
-MAX_VALUES = 8_000_000  # of all layers together for an image: 32 MB
+MAX_VALUES = 16_000_000  # of all layers together for an image: 64 MB
 
 
 class Window(NamedTuple):
