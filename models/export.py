@@ -61,7 +61,8 @@ def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
     assert program is not None
     # Not the exporter's optimize=True: it merges batch norms into convolutions, but pretrained.py needs each
     # parameter under its name. ONNX Runtime merges them when it loads the file.
-    fold_constants(program.model)
+    # Nor are dense weights transposed, for the same reason.
+    fold_constants(program.model, should_fold=lambda node: False if node.op_type == "Transpose" else None)
     remove_unused_nodes(program.model)
     proto = program.model_proto
     graph = proto.graph

@@ -132,8 +132,8 @@ def _load_fitted(model: ImageClassifier, weights: dict[str, Tensor]) -> None:
 
 def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> tuple[list[str], str, bool]:
     """Return the weights to load, the last layer, and whether it stays as it is. Raises ValueError."""
-    # Exported files have no counters of batch norm.
-    wanted = {key: v for key, v in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    # Exported files have no counters of batch norm, and no indices of attention, which the architecture determines.
+    wanted = {key: v for key, v in model.state_dict().items() if v.is_floating_point()}
     head, _ = last_layer(model)
     new_head = len(card.classes) != model.num_classes
     if new_head:

@@ -20,7 +20,7 @@ from cnnzoo.contract.zoo_folder import ZooFolder
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 # In this order: cifar10_resnet20 learns from cifar10_speednet.
-RECIPES = ("digits", "mnist", "mnist_speednet", "cifar10", "cifar10_speednet_long", "cifar10_resnet20")
+RECIPES = ("digits", "mnist", "mnist_tiny", "mnist_speednet", "cifar10", "cifar10_speednet_long", "cifar10_resnet20")
 ALSO_INT8 = ("cifar10_speednet",)
 RUNS = Path("runs/zoo")
 
