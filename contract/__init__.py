@@ -3,4 +3,4 @@
 The bottom room: it imports no other room, and no torch, onnxruntime, starlette or bentoml.
 """
 
-__version__ = "0.2.0"  # the one source; pyproject.toml reads it
+__version__ = "0.3.0"  # the one source; pyproject.toml reads it

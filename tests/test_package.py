@@ -52,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", next(folder.glob("cnnzoo-*.whl")), cwd=folder)
     gained = {p.name for p in site.iterdir()} - before
-    assert gained == {"cnnzoo", "cnnzoo-0.2.0.dist-info"}
+    assert gained == {"cnnzoo", "cnnzoo-0.3.0.dist-info"}
     # A path line in a .pth adds the folder without running the .pth files in it: no editable cnnzoo.
     (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return folder
