@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .augmix import augmix
-from .pixels import add_noise, inside, jitter, saturate
+from .pixels import add_noise, inside, jitter
 from .warp import Fill, warp
 
 
@@ -85,10 +85,10 @@ class Augmentation:
             images = self._moved_and_cut(images, rng, n, mine, key[1])
         if self.augmix:
             images = augmix(images, rng, n, mine, self.augmix, self.fill)
-        if self.brightness or self.contrast:
-            images = jitter(images, rng.uniform(-1, 1, (2, n))[:, mine], self.brightness, self.contrast)
-        if self.saturation:
-            images = saturate(images, self.saturation * rng.uniform(-1, 1, n)[mine])
+        if self.brightness or self.contrast or self.saturation:
+            more, factor = rng.uniform(-1, 1, (2, n))[:, mine]
+            colors = rng.uniform(-1, 1, n)[mine] if self.saturation else np.zeros_like(more)
+            images = jitter(images, self.brightness * more, 1 + self.contrast * factor, 1 + self.saturation * colors)
         if self.noise:
             images = add_noise(images, rng, n, mine, self.noise, self.noise_patch)
         return images

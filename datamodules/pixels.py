@@ -5,20 +5,28 @@ import torch
 from torch import Tensor
 
 
-def jitter(images: Tensor, drawn: np.ndarray, brightness: float, contrast: float) -> Tensor:
-    """Change brightness and contrast of images uint8 [N, C, H, W], by `drawn` [2, N] of -1 to 1 times the maximum."""
-    more, factor = torch.from_numpy(drawn.astype(np.float32)).to(images.device)[..., None, None, None]
+def jitter(images: Tensor, brightness: np.ndarray, contrast: np.ndarray, saturation: np.ndarray) -> Tensor:
+    """Change brightness, contrast and saturation of images uint8 [N, C, H, W].
+
+    Args:
+        brightness: share of white that is added, [N].
+        contrast: factor of the distance to the image's mean, [N].
+        saturation: factor of the distance to grey, [N].
+    """
     pixels = images.float()
-    mean = pixels.mean((1, 2, 3), keepdim=True)
-    return to_uint8(mean + (pixels - mean) * (1 + contrast * factor) + 255 * brightness * more)
+    if (saturation != 1).any():
+        factor = _for_each(saturation, images)
+        grey = pixels.mean(1, keepdim=True)
+        pixels.mul_(factor).add_(grey * (1 - factor))
+    if (contrast != 1).any() or brightness.any():
+        factor, mean = _for_each(contrast, images), pixels.mean((1, 2, 3), keepdim=True)
+        pixels.mul_(factor).add_(mean * (1 - factor) + 255 * _for_each(brightness, images))
+    return to_uint8(pixels)
 
 
-def saturate(images: Tensor, change: np.ndarray) -> Tensor:
-    """Stretch the distance of each image's colors to grey by a share [N], or shrink it; uint8 [N, C, H, W]."""
-    factor = torch.from_numpy(1 + change.astype(np.float32)).to(images.device)[:, None, None, None]
-    pixels = images.float()
-    grey = pixels.mean(1, keepdim=True)
-    return to_uint8(grey + (pixels - grey) * factor)
+def _for_each(values: np.ndarray, images: Tensor) -> Tensor:
+    """Return a value for each image, [N, 1, 1, 1]."""
+    return torch.from_numpy(values.astype(np.float32)).to(images.device)[:, None, None, None]
 
 
 def add_noise(images: Tensor, rng: np.random.Generator, n: int, mine: slice, sigma: float, patch: int) -> Tensor:
@@ -46,8 +54,8 @@ def add_noise(images: Tensor, rng: np.random.Generator, n: int, mine: slice, sig
 
 
 def to_uint8(values: Tensor) -> Tensor:
-    """Round values to the nearest of 0-255."""
-    return values.round().clamp(0, 255).to(torch.uint8)
+    """Round values to the nearest of 0-255, in place."""
+    return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def inside(index: np.ndarray, extent: int) -> np.ndarray:

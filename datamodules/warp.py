@@ -35,12 +35,18 @@ def affine(images: Tensor, matrix: np.ndarray, moved: np.ndarray, fill: Fill) ->
         matrix: [2, 2, N].
         moved: pixels down and to the right, [2, N].
     """
+    if not len(images):  # affine_grid takes no empty batch
+        return images
     height, width = images.shape[2:]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-    (a, b), (c, d) = matrix[..., None, None]
-    rows, columns = a * y + b * x + moved[0, :, None, None], c * y + d * x + moved[1, :, None, None]
-    grid = np.stack([columns / max(0.5, (width - 1) / 2), rows / max(0.5, (height - 1) / 2)], axis=-1)
-    where = torch.from_numpy(grid.astype(np.float32)).to(images.device)
+    (a, b), (c, d) = matrix
+    half_height, half_width = max(0.5, (height - 1) / 2), max(0.5, (width - 1) / 2)
+    # In torch's coordinates: x first, and from -1 to 1 between the centers of the outer pixels.
+    theta = np.array([
+        [d, c * half_height / half_width, moved[1] / half_width],
+        [b * half_width / half_height, a, moved[0] / half_height],
+    ])  # fmt: skip
+    where = torch.from_numpy(theta.transpose(2, 0, 1).astype(np.float32)).to(images.device)
+    grid = F.affine_grid(where, list(images.shape), align_corners=True)
     padding = "reflection" if fill == "mirror" else "zeros"
-    out = F.grid_sample(images.float(), where, mode="bilinear", padding_mode=padding, align_corners=True)
-    return out.round().to(torch.uint8)
+    out = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode=padding, align_corners=True)
+    return out.round_().to(torch.uint8)
