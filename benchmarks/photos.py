@@ -4,7 +4,7 @@
 
 Photos are JPEG files of 500 × 375 pixels: 500 different ones, copied under other names. Prints minutes and photos a
 second of the decoding by all cores, the size of the pixels, and seconds to start again with nothing to decode and with
-ten changed files. Then images a second of an epoch's reading in batches of 32: cold, with nothing of the file in memory;
+ten changed files. Then images a second of reading an epoch in batches of 32: cold, with nothing of the file in memory;
 warm; and with the augmentation of the recipe `photos`. Writes benchmarks/photos.json. Needs an otherwise idle machine.
 """
 

@@ -46,6 +46,15 @@ python benchmarks/serving_growth.py   # growing input, and ten minutes of full l
 python benchmarks/variants.py --zoo build/variants
 ```
 """
+INSIDE = """
+What the routes answer that look inside a model: `python benchmarks/looking_inside.py`. The server has one core here.
+The first `layers` opens the file a second time. `inspect` answers with the values of all layers, as the page asks for
+them while one draws. `explain` classifies the picture once for each position of the square:
+"""
+NEIGHBORS = """
+Predictions of `mnist_cnn`, one image in binary, by 16 connections on two cores, alone and beside one client that asks
+about the same model without a pause:
+"""
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
 validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone, and ratios to fp32, on two
@@ -118,6 +127,24 @@ def soak(rows: list[dict[str, float]]) -> str:
     return table(("", "MB (RSS)", "descriptors", "threads", "requests in 10 s", "errors"), cells)
 
 
+def inside(rows: list[dict[str, Any]]) -> str:
+    """Return time and size of the answers about each model."""
+    cells = []
+    for row in rows:
+        pairs = [
+            f"{number(row[f'{what}_ms'])} / {number(row[f'{what}_kB'])}" for what in ("layers", "inspect", "explain")
+        ]
+        cells.append([f"`{row['model']}`", number(row["first_ms"]), *pairs])
+    return table(("ms / kB", "first `layers`, ms", "`layers`", "`inspect`", "`explain`"), cells)
+
+
+def neighbors(rows: list[dict[str, Any]]) -> str:
+    """Return the speed of predictions beside each kind of asking."""
+    keys = ("requests_per_second", "p50_ms", "p99_ms", "asked_per_second")
+    cells = [[row["beside"], *(number(row[key]) for key in keys)] for row in rows]
+    return table(("beside", "requests/s", "p50 ms", "p99 ms", "asked a second"), cells)
+
+
 def precision(rows: list[dict[str, Any]]) -> str:
     """Return size, accuracy and speed of each file, with ratios to the fp32 file above it."""
     cells, full = [], rows[0]
@@ -135,9 +162,9 @@ def precision(rows: list[dict[str, Any]]) -> str:
 
 def pages() -> dict[Path, str]:
     """Return the expected text of docs/speed.md."""
-    serving, growing, soaked, variants = (
+    serving, growing, soaked, looking, variants = (
         json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
-        for name in ("serving", "serving_growth", "soak", "variants")
+        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants")
     )
     results = serving["results"]
     parts = [HEAD.format(**serving["options"]), "## 64 connections"]
@@ -146,5 +173,6 @@ def pages() -> dict[Path, str]:
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## Ten minutes of full load", soak(soaked)]
+    parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}
