@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from json import dumps, loads
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,12 @@ LARGE_DROP = 0.1  # of accuracy; shown in red
 
 
 def list_models(
-    *, dataset: str = "", max_size: float | None = None, min_accuracy: float | None = None, zoo: Path | None = None
+    *,
+    dataset: str = "",
+    max_size: float | None = None,
+    min_accuracy: float | None = None,
+    json: bool = False,
+    zoo: Path | None = None,
 ) -> None:
     """List the models of a zoo folder.
 
@@ -32,6 +38,7 @@ def list_models(
         dataset: only models whose dataset's name contains this
         max_size: only files of at most this many megabytes
         min_accuracy: only models with at least this test accuracy (0-1)
+        json: print a list with the card of each model, its file and its size in bytes
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
     if max_size is not None and not max_size >= 0:
@@ -41,6 +48,11 @@ def list_models(
     folder = open_zoo(zoo)
     found = entries(folder.path)
     shown = matching(found, dataset, max_size, min_accuracy)
+    if json:
+        print(
+            dumps([loads(card.to_json()) | {"path": str(path), "bytes": size} for path, card, size in shown], indent=2)
+        )
+        return
     console.print(_models(shown))
     if found and not shown:
         titles = ", ".join(dict.fromkeys(entry.card.dataset_title for entry in found))

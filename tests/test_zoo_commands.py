@@ -131,6 +131,15 @@ def test_list_says_what_it_cannot_show(copied: Path):
     assert "and 1 without a readable card" in text
 
 
+def test_a_list_for_scripts(trained: Path):
+    models = json.loads(done("list", "--json", cwd=trained))
+    assert [(model["name"], model["version"]) for model in models] == [("digits_cnn", 2), ("digits_cnn", 1)]
+    path = "zoo/digits_cnn/1/model.onnx"
+    card = json.loads(done("card", "digits_cnn@1", "--json", cwd=trained))
+    assert models[1] == card | {"path": path, "bytes": (trained / path).stat().st_size}
+    assert json.loads(done("list", "--json", "--min_accuracy", "1", cwd=trained)) == []
+
+
 def test_a_card_says_what_is_in_the_file(trained: Path):
     card = json.loads(done("card", "digits_cnn@1", "--json", cwd=trained))
     assert card["version"] == 1

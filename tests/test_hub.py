@@ -1,0 +1,40 @@
+"""Test hubconf.py: torch.hub loads the networks from a clone, in which cnnzoo is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnzoo.models import list_models
+
+ROOT = Path(__file__).parents[1]
+UNINSTALLED = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]\n"
+
+
+def run(code: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", UNINSTALLED + code], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_torch_hub_loads_a_network_with_its_weights(tmp_path: Path):
+    output = run(
+        f"""
+import importlib.util, torch
+assert importlib.util.find_spec("cnnzoo") is None
+root = {str(ROOT)!r}
+print(sorted(torch.hub.list(root, source="local")))
+print(torch.hub.help(root, "mnist_cnn", source="local"))
+model = torch.hub.load(root, "mnist_cnn", source="local", pretrained=True)
+fresh = torch.hub.load(root, "mnist_tiny", source="local", num_classes=3)
+images = torch.zeros((2, 1, 28, 28), dtype=torch.uint8)
+print(tuple(model(images).shape), tuple(fresh.eval()(images).shape), model.temperature.item() != 1)
+""",
+        tmp_path,
+    )
+    lines = output.splitlines()
+    assert set(list_models()) <= set(eval(lines[0]))
+    assert "Return mnist_cnn, a LightningModule" in output
+    assert lines[-1] == "(2, 10) (2, 3) True"
