@@ -1,4 +1,4 @@
-"""The networks for torch.hub: `torch.hub.load(REPOSITORY, "mnist_cnn", pretrained=True)`, also without an installation."""
+"""The networks for torch.hub: `torch.hub.load(REPOSITORY, "mnist_cnn", pretrained=True)`, also if not installed."""
 
 import importlib.util
 import sys
