@@ -40,6 +40,7 @@ COMMANDS = {
         "Draw which parts of a picture an answer depends on.", "cnnzoo.commands.inspect", "explain_answer"
     ),
     "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
+    "pack": Command("Pack a model for Hugging Face, MLflow or BentoML.", "cnnzoo.commands.pack", "pack_model"),
     "serve": Command("Serve every model of a zoo folder over HTTP.", "cnnzoo.serve.start", "serve"),
 }
 
