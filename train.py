@@ -60,7 +60,7 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
     if precision != given.precision:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")
     callbacks: list[Callback] = [Provenance(), SaveConfig(cli.config_yaml(skip=["ckpt_path"]))]
-    if cli.datamodule.val_fraction:  # without validation there is no best checkpoint
+    if cli.datamodule.validates:  # without validation there is no best checkpoint
         callbacks.append(Best(**config.checkpoint.as_dict()))
     callbacks += last_checkpoints(config.checkpoint_every)
     if given.enable_progress_bar is not False:
@@ -84,7 +84,8 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
         if folder:
             folder.remove_if_unused()
     if folder and folder.path and folder.has_checkpoint:
-        _print_next_steps(folder.path, getattr(trainer.checkpoint_callback, "best_model_score", None))
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+        _print_next_steps(folder.path, config.checkpoint.monitor, best)
 
 
 def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
@@ -239,11 +240,19 @@ def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
 COMMANDS = {function.__name__: function for function in (fit, validate, test, predict, export, sweep, summary, preview)}
 
 
-def _print_next_steps(folder: Path, best: torch.Tensor | None) -> None:
+def _print_next_steps(folder: Path, monitor: str, best: torch.Tensor | None) -> None:
     option = " --ckpt_path last" if best is None else ""
-    print("Nothing was validated" if best is None else f"Best validation accuracy {best:.2%}")
+    print("Nothing was validated" if best is None else f"Best {_in_words(monitor)} {_figure(monitor, best)}")
     print(f"Run folder  {folder}\nNext        cnnzoo test --config {folder}{option}")
     print(f"            cnnzoo export --config {folder}{option}")
+
+
+def _in_words(metric: str) -> str:
+    return metric.replace("val_", "validation ", 1).replace("_", " ")
+
+
+def _figure(metric: str, value: torch.Tensor) -> str:
+    return f"{value:.2%}" if metric.endswith("accuracy") else f"{value:.4g}"
 
 
 def main() -> None:

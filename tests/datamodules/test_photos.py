@@ -197,6 +197,7 @@ def test_a_val_folder_is_used_for_validation(tmp_path: Path):
     data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20), val_fraction=0)
     assert sizes(data) == {"train": 10, "val": 6, "test": 4}
     assert len(data.val_dataloader()) == 1
+    assert data.validates
 
 
 def test_classes_must_be_the_same_in_every_part(tmp_path: Path):
