@@ -10,7 +10,7 @@ from typing import Any
 dependencies = ["torch", "torchvision", "torchmetrics", "lightning", "onnx", "onnxruntime", "onnxscript", "numpy",
                 "PIL", "scipy", "sklearn", "pydantic", "rich"]  # fmt: skip
 
-if importlib.util.find_spec("cnnzoo") is None:  # the rooms lie at the top of the repository
+if "cnnzoo" not in sys.modules and importlib.util.find_spec("cnnzoo") is None:  # the rooms lie at the top
     package = ModuleType("cnnzoo")
     package.__path__ = [str(Path(__file__).parent)]
     sys.modules["cnnzoo"] = package

@@ -28,7 +28,7 @@ def pack_model(
     output: Path | None = None,
     zoo: Path | None = None,
 ) -> None:
-    """Pack a model for another place where people keep models.
+    """Pack a model for Hugging Face, MLflow or BentoML.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file

@@ -9,7 +9,13 @@ import pytest
 from cnnzoo.models import list_models
 
 ROOT = Path(__file__).parents[1]
-UNINSTALLED = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f)]\n"
+# What an editable installation adds to the import system.
+UNINSTALLED = """
+import sys
+for places in (sys.meta_path, sys.path_hooks, sys.path):
+    places[:] = [place for place in places if "editable" not in str(place).lower()]
+sys.path_importer_cache.clear()
+"""
 
 
 def run(code: str, cwd: Path) -> str:
@@ -25,11 +31,13 @@ def test_torch_hub_loads_a_network_with_its_weights(tmp_path: Path):
 import importlib.util, torch
 assert importlib.util.find_spec("cnnzoo") is None
 root = {str(ROOT)!r}
-print(sorted(torch.hub.list(root, source="local")))
-print(torch.hub.help(root, "mnist_cnn", source="local"))
 model = torch.hub.load(root, "mnist_cnn", source="local", pretrained=True)
 fresh = torch.hub.load(root, "mnist_tiny", source="local", num_classes=3)
 images = torch.zeros((2, 1, 28, 28), dtype=torch.uint8)
+sys.path.insert(0, root)
+import hubconf  # torch.hub.list and help are for GitHub alone
+print([name for name, entry in vars(hubconf).items() if callable(entry) and not name.startswith("_")])
+print(hubconf.mnist_cnn.__doc__)
 print(tuple(model(images).shape), tuple(fresh.eval()(images).shape), model.temperature.item() != 1)
 """,
         tmp_path,
