@@ -176,7 +176,10 @@ def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, s
         assert (logits.argmax(1) == expected.argmax(1)).all(), name
 
 
-@pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn", "cifar10_cnn", "mnist_speednet", "cifar10_speednet"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mnist_cnn", "mnist_speednet", "cifar10_speednet")]
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "cifar10_cnn", *SLOW])
 def test_files_keep_to_onnx_itself(name: str):
     """Files use standard operators of opset 18 alone, so that runtimes other than ONNX Runtime can read them."""
     model, full = exported(name)

@@ -93,6 +93,7 @@ def test_a_stopped_decoding_goes_on(photos: Path, cache: Path, monkeypatch: pyte
     assert not list(cache.glob("*/*.done"))
 
 
+@pytest.mark.slow
 def test_a_killed_decoding_goes_on_in_another_process(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     photos = write(tmp_path / "many", 40)
     script = (

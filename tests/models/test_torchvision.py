@@ -51,7 +51,13 @@ def test_every_architecture_answers_with_the_classes(architecture: str):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "side"), [("mobilenet_v3_small", 40), ("vit_b_16", 48), ("squeezenet1_1", 33), ("googlenet", 32)]
+    ("architecture", "side"),
+    [
+        ("mobilenet_v3_small", 40),
+        ("squeezenet1_1", 33),
+        pytest.param("vit_b_16", 48, marks=pytest.mark.slow),
+        pytest.param("googlenet", 32, marks=pytest.mark.slow),
+    ],
 )
 def test_images_may_have_any_size_that_it_takes(architecture: str, side: int):
     model = classifier(architecture=architecture, input_shape=(3, side, side)).eval()

@@ -20,12 +20,12 @@ TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32"
          "STRING"}  # fmt: skip
 
 
-LARGE = ("cifar10_resnet20", "cifar10_speednet")  # whose export takes long
+QUICK = ("digits_cnn", "cifar10_cnn")  # whose export takes no second
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in list_models()],
+    params=[pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in list_models()],
 )
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = exported(request.param)[0].input_shape
