@@ -17,7 +17,6 @@ SHRINKAGE = 0.1  # of the correlations towards none: directions of little varian
 TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
 STEPS = 128
 SMALLEST = 1e-6
-LEAST_SPREAD = 1e-3  # of distances and energies: rounding would decide about smaller differences
 # A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
 # decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
 MARGIN = 1.5
@@ -89,7 +88,7 @@ class Familiarity(nn.Module):
             fitted.get_buffer(f"whitening{number}").copy_(_whitening(values.double()))
         raw = fitted._raw(*held_out).double()
         fitted.center.copy_(raw.mean(0))
-        fitted.spread.copy_(raw.std(0).clamp_min(LEAST_SPREAD))
+        fitted.spread.copy_(raw.std(0).clamp_min(SMALLEST))
         fitted.center[:-1] += MARGIN * fitted.spread[:-1]
         fitted.spread[:-1] /= SLOPE
         tail = torch.logspace(math.log10(TAIL / 100), math.log10(TAIL), STEPS // 4, dtype=torch.double)
@@ -148,7 +147,6 @@ def _whitening(values: Tensor) -> Tensor:
     """Return the matrix [d, d] by which centered values [N, d] become uncorrelated, with variance 1 or less."""
     deviation = values.std(0)
     deviation = deviation.clamp_min(SMALLEST + deviation.mean() / 1000)  # of a channel that is never active
-    deviation = deviation.maximum(values.mean(0).abs() / 1000)  # of one whose differences are as small as rounding
     standard = (values - values.mean(0)) / deviation
     correlations = standard.T @ standard / len(values)
     shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * torch.eye(len(deviation), dtype=values.dtype)
