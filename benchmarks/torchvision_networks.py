@@ -1,4 +1,4 @@
-"""What works with networks of torchvision: a step of training, export, int8, looking inside, for five of them.
+"""Try networks of torchvision: a step of training, export, int8, and looking inside.
 
     python benchmarks/torchvision_networks.py [--networks resnet18 …] [--side 64]
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from ..contract.files import atomic_write
 from ..contract.images import SUFFIXES
@@ -19,7 +19,6 @@ from .scoring import Scorer
 
 ROWS = 4096  # of a part, which is written at once
 JOB = "job.json"
-COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
@@ -37,7 +36,7 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
            "files": listing}  # fmt: skip
     parts = output.with_name(f"{output.name}.parts")
     _begin(parts, job)
-    with Progress(*COLUMNS, console=console, transient=True) as progress:
+    with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"Scoring {scorer.card.name}", total=count)
         files = walk(paths)
         for number in range(-(-count // ROWS)):
@@ -130,13 +129,18 @@ def _write_csv(path: Path, columns: dict[str, type], parts: Iterable[list[dict[s
 
 
 def _write_parquet(path: Path, columns: dict[str, type], parts: Iterable[list[dict[str, Any]]]) -> None:
-    import pyarrow
     from pyarrow import parquet
+
+    with parquet.ParquetWriter(path, to_table([], columns).schema) as writer:
+        for rows in parts:
+            writer.write_table(to_table(rows, columns))
+
+
+def to_table(rows: list[dict[str, Any]], columns: dict[str, type]) -> Any:
+    """Return rows of `Scorer.rows` as a pyarrow.Table. Bytes of a path that are no UTF-8 are replaced."""
+    import pyarrow
 
     kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    with parquet.ParquetWriter(path, schema) as writer:
-        for rows in parts:
-            for row in rows:  # a path may hold bytes that are no UTF-8
-                row["path"] = os.fsencode(row["path"]).decode(errors="replace")
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+    readable = [row | {"path": os.fsencode(row["path"]).decode(errors="replace")} for row in rows]
+    return pyarrow.Table.from_pylist(readable, schema)

@@ -75,7 +75,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def validates(self) -> bool:
-        """Whether some images are held out for validation."""
+        """Return True if some images are held out for validation."""
         return self.val_fraction > 0
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:

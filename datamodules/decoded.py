@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from ..contract.files import atomic_write
 from ..contract.images import UndecodableImage, decode, fit
@@ -20,7 +20,6 @@ from ..contract.images import UndecodableImage, decode, fit
 FORMAT = 2  # raise it when the same files would be decoded to other pixels
 CHUNK = 512  # images between two notes of what is done
 INDEX = "index.json"
-COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
 
 Stamp = tuple[str, int, int]
 """Path relative to the folder, size in bytes, and time of the last change in nanoseconds."""
@@ -128,7 +127,7 @@ def _decode(
 def _in_chunks(numbers: np.ndarray, work: Callable[[int], bool], note: Callable[[list[int]], None], title: str) -> None:
     """Work on all numbers on all cores, with a progress bar, and note after each chunk those that succeeded."""
     chunks = np.array_split(numbers, range(CHUNK, len(numbers), CHUNK))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, Progress(*COLUMNS, transient=True) as progress:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, Progress(transient=True) as progress:
         bar = progress.add_task(title, total=len(numbers))
         for chunk in chunks:
             succeeded = []

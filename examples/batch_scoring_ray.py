@@ -14,21 +14,19 @@ from typing import Any
 import pyarrow
 import ray
 
-from cnnzoo.commands.scores_file import walk
+from cnnzoo.commands.scores_file import to_table, walk
 from cnnzoo.commands.scoring import Scorer
 
 
 class Score:
-    """Turns a batch of paths into a table of answers. Ray creates one in each worker."""
+    """Function from a batch of paths to a table of answers. Ray creates one in each worker."""
 
     def __init__(self, model: str, zoo: Path | None) -> None:
         self.scorer = Scorer.open(model, zoo)
 
     def __call__(self, batch: dict[str, Any]) -> pyarrow.Table:
         files = [Path(path) for path in batch["path"]]
-        kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
-        schema = pyarrow.schema([(name, kinds[kind]) for name, kind in self.scorer.columns.items()])
-        return pyarrow.Table.from_pylist(list(self.scorer.rows(files)), schema)
+        return to_table(list(self.scorer.rows(files)), self.scorer.columns)
 
 
 def score(model: str, images: Path, output: Path, workers: int, zoo: Path | None = None) -> int:

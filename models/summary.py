@@ -17,49 +17,55 @@ def multiply_adds(model: ImageClassifier) -> int:
 
 
 def summarize(model: ImageClassifier) -> list[Layer]:
-    """Return the layers of the network, for one image in one view; of torchvision's networks the parts."""
+    """Return the layers of the network, for one image in one view.
+
+    A network with layers that the lecture's arithmetic does not know is run, and has a row for each of its parts.
+    """
     depth, height, width = model.input_shape
-    backbone = model.network[-1]
-    if isinstance(backbone, nn.Linear):
+    try:
         return layers(model.network, Volume(width, height, depth))
-    return _measured(model, backbone)
+    except TypeError:
+        return _measured(model)
 
 
-def _measured(model: ImageClassifier, backbone: nn.Module) -> list[Layer]:
+def _measured(model: ImageClassifier) -> list[Layer]:
     """Return a row for each part of a network, by running it."""
     volumes: dict[str, Volume] = {}
 
-    def keep(name: str, output: Tensor) -> None:
+    def keep(path: str, output: Tensor) -> None:
         depth, height, width = (*output.shape[1:], 1, 1)[:3]
-        volumes[name] = Volume(width, height, depth)
+        volumes[path] = Volume(width, height, depth)
 
-    parts = dict(_parts(backbone))
+    parts = dict(_parts(model.network))
     hooks = [
-        part.register_forward_hook(lambda part, inputs, output, name=name: keep(name, output))
-        for name, part in parts.items()
+        part.register_forward_hook(lambda part, inputs, output, path=path: keep(path, output))
+        for path, part in parts.items()
     ]
     counts = _flops(model).get_flop_counts()
-    path = f"{type(model.network).__name__}.{len(model.network) - 1}"
     for hook in hooks:
         hook.remove()
     return [
         Layer(
-            name,
+            path.partition(".")[2] or type(parts[path]).__name__.lower(),
             volume,
-            sum(parameter.numel() for parameter in parts[name].parameters()),
-            sum(counts.get(f"{path}.{name}", {}).values()) // 2,
+            sum(parameter.numel() for parameter in parts[path].parameters()),
+            sum(counts.get(f"{type(model.network).__name__}.{path}", {}).values()) // 2,
         )
-        for name, volume in volumes.items()
+        for path, volume in volumes.items()
     ]
 
 
-def _parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Give the name and module of each child of a network, and of each layer of a child that is a sequence."""
-    for name, child in backbone.named_children():
-        if isinstance(child, nn.Sequential):
-            yield from ((f"{name}.{number}", layer) for number, layer in child.named_children())
-        else:
-            yield name, child
+def _parts(network: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:
+    """Give the path and module of each layer, and in place of a backbone those of its children and their sequences."""
+    for number, layer in network.named_children():
+        if isinstance(layer, nn.Sequential) or not list(layer.children()):
+            yield number, layer
+            continue
+        for name, child in layer.named_children():
+            if isinstance(child, nn.Sequential):
+                yield from ((f"{number}.{name}.{index}", part) for index, part in child.named_children())
+            else:
+                yield f"{number}.{name}", child
 
 
 def _flops(model: ImageClassifier) -> FlopCounterMode:

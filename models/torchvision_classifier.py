@@ -122,7 +122,7 @@ class TorchvisionClassifier(ImageClassifier):
 
 
 class _Colors(nn.Module):
-    """Shows a grey image in three equal channels."""
+    """Module that repeats a grey image in three channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.expand(-1, COLORS, -1, -1)

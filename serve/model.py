@@ -37,7 +37,7 @@ class FileState(NamedTuple):
 
 
 class FileGone(ContractError):
-    """The file on disk is not the one that was found."""
+    """Error of a file that was changed or removed after the scan."""
 
 
 class Model:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models import TorchvisionClassifier, create_model
+from cnnzoo.models import ImageClassifier, TorchvisionClassifier, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers, with_card
 from cnnzoo.models.head import last_layer
 from cnnzoo.models.summary import multiply_adds, summarize
@@ -176,6 +176,15 @@ def test_an_exported_file_comes_back(tmp_path: Path, cache: Path):
     assert isinstance(last_layer(other.network)[1], nn.Linear)
     stem = "network.0.features.0.0.weight"
     torch.testing.assert_close(other.get_parameter(stem), model.get_parameter(stem))
+
+
+def test_a_network_with_an_unknown_layer_has_all_its_rows():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(4 * 38 * 38, 3), nn.Identity())
+    model = ImageClassifier(layers, SHAPE, 3)
+    rows = summarize(model)
+    assert [row.kind for row in rows] == ["conv2d", "silu", "flatten", "linear", "identity"]
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in model.parameters())
+    assert sum(row.multiply_adds for row in rows) == multiply_adds(model)
 
 
 def test_the_parts_add_up():
