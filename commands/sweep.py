@@ -12,14 +12,16 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -129,34 +131,65 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
     torch.set_num_threads(1)  # one process a core
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     backend = _storage(storage)
-    study = optuna.load_study(study_name=name, storage=backend)
-    study_id = backend.get_study_id_from_name(name)
+    run_waiting(optuna.load_study(study_name=name, storage=backend), backend, config, grid)
 
-    def objective(trial: Trial) -> float:
-        values = trial.user_attrs.get("point")
-        if values is None:  # no point is waiting, and Optuna made one up
-            study.stop()
-            raise optuna.TrialPruned
-        trial_id = backend.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        backend.record_heartbeat(trial_id)  # at once; Optuna records the first one later, in a thread
-        trial.set_user_attr("begun", True)
-        started = time.monotonic()
-        for axis in grid:
-            trial.suggest_categorical(axis.name, list(axis.choices))
-        arguments = {axis.argument: axis.choices[values[axis.name]] for axis in grid}
-        try:
-            scores = run_point(config, arguments)
-        except Exception as error:
-            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
-            trial.set_user_attr("status", "failed")
-            raise optuna.TrialPruned from None
-        for key, value in scores.items():
-            trial.set_user_attr(key, value if math.isfinite(value) else None)
-        trial.set_user_attr("seconds", time.monotonic() - started)
-        trial.set_user_attr("status", "ok" if math.isfinite(scores["train_loss"]) else "diverged")
-        return scores["val_accuracy"]
 
-    study.optimize(objective)
+def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any], grid: Sequence[Axis]) -> None:
+    """Run waiting points until there are none.
+
+    A point whose heartbeats came late has been given to another worker; its result here is dropped.
+    """
+    study_id = storage.get_study_id_from_name(study.study_name)
+    while True:
+        fail_stale_trials(study)
+        trial = study.ask()
+        if "point" not in trial.user_attrs:  # no point is waiting, and Optuna made one up
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        with _heartbeat(storage, trial_id), suppress(UpdateFinishedTrialError):
+            accuracy = _measure(trial, config, grid)
+            state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
+            study.tell(trial, accuracy, state, skip_if_finished=True)
+
+
+def _measure(trial: Trial, config: dict[str, Any], grid: Sequence[Axis]) -> float | None:
+    """Run a point, keep its scores in the trial, and return the validation accuracy; None if it failed."""
+    trial.set_user_attr("begun", True)
+    started = time.monotonic()
+    for axis in grid:
+        trial.suggest_categorical(axis.name, list(axis.choices))
+    values = trial.user_attrs["point"]
+    try:
+        scores = run_point(config, {axis.argument: axis.choices[values[axis.name]] for axis in grid})
+    except Exception as error:
+        trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+        trial.set_user_attr("status", "failed")
+        return None
+    for key, value in scores.items():
+        trial.set_user_attr(key, value if math.isfinite(value) else None)
+    trial.set_user_attr("seconds", time.monotonic() - started)
+    trial.set_user_attr("status", "ok" if math.isfinite(scores["train_loss"]) else "diverged")
+    return scores["val_accuracy"]
+
+
+@contextmanager
+def _heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
+    """Say in the storage that this process lives, at once and then every HEARTBEAT seconds."""
+    storage.record_heartbeat(trial_id)
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            storage.record_heartbeat(trial_id)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _end_with_parent() -> None:

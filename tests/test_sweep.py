@@ -11,11 +11,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import yaml
 from conftest import CLI, Cli, Here
 from helpers import png
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 from test_train import is_picture
+
+from cnnzoo.commands.grid import Axis
+from cnnzoo.commands.sweep import run_waiting
 
 OUTPUT = Path("sweeps/digits_cnn")
 RATE = {"argument": "model.init_args.learning_rate", "values": [0.1]}
@@ -97,6 +103,28 @@ def test_killed_and_resumed(cli: Cli, tmp_path: Path):
     assert len(rows(tmp_path)) == 12
     assert {r["status"] for r in rows(tmp_path)} == {"ok"}
     assert set(finished) <= set(completed(database))  # the same runs, not new ones
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # heartbeats
+def test_a_point_that_another_worker_took_over_does_not_stop_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    storage = RDBStorage(f"sqlite:///{tmp_path / 'sweep.db'}", heartbeat_interval=60)
+    study = optuna.create_study(storage=storage, study_name="taken", direction="maximize")
+    axis = Axis("model.init_args.learning_rate", [0.1, 0.2, 0.3], "rate")
+    for shown in axis.choices:
+        study.enqueue_trial({}, user_attrs={"point": {"rate": shown}})
+    seen = []
+
+    def run_point(config: dict, arguments: dict[str, float]) -> dict[str, float]:
+        seen.append(arguments[axis.argument])
+        if len(seen) == 2:  # as Optuna does for another worker, when this one was too slow to show that it lives
+            optuna.load_study(study_name="taken", storage=storage).tell(1, state=TrialState.FAIL)
+        return {"val_accuracy": 0.5, "train_loss": 1.0}
+
+    monkeypatch.setattr("cnnzoo.commands.sweep.run_point", run_point)
+    run_waiting(study, storage, {}, [axis])
+    assert seen == [0.1, 0.2, 0.3]
+    ended = [trial.state for trial in study.trials if "point" in trial.user_attrs]
+    assert ended == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
 
 
 def completed(database: Path) -> list[tuple]:
