@@ -137,7 +137,8 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
 def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Run waiting points until there are none.
 
-    A point whose heartbeats came late has been given to another worker; its result here is dropped.
+    A point whose heartbeats came late has been given to another worker; its result here is dropped. Study.optimize
+    would end with an error then.
     """
     study_id = storage.get_study_id_from_name(study.study_name)
     while True:

@@ -105,7 +105,8 @@ def test_killed_and_resumed(cli: Cli, tmp_path: Path):
     assert set(finished) <= set(completed(database))  # the same runs, not new ones
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # heartbeats
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_point_that_another_worker_took_over_does_not_stop_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     storage = RDBStorage(f"sqlite:///{tmp_path / 'sweep.db'}", heartbeat_interval=60)
     study = optuna.create_study(storage=storage, study_name="taken", direction="maximize")
