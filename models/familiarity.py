@@ -103,8 +103,10 @@ class Familiarity(nn.Module):
     @classmethod
     def restore(cls, buffers: Mapping[str, Tensor]) -> "Familiarity":
         """Return it with the buffers of an exported file, by name. Raises ValueError if some are missing or wrong."""
-        means = [value for name, value in sorted(buffers.items()) if name.startswith("mean")]
-        restored = cls([value.numel() for value in means], buffers["upper"].numel() if "upper" in buffers else STEPS)
+        means = {name.removeprefix("mean"): value.numel() for name, value in buffers.items()}
+        sizes = {int(number): size for number, size in means.items() if number.isdecimal()}
+        steps = buffers["upper"].numel() if "upper" in buffers else STEPS
+        restored = cls([sizes[number] for number in sorted(sizes)], steps)
         own = dict(restored.named_buffers())
         if wrong := [name for name in own if name not in buffers or buffers[name].shape != own[name].shape]:
             raise ValueError(f"the file's familiarity is damaged: {', '.join(wrong)} missing or of a wrong shape")

@@ -152,6 +152,15 @@ def test_the_file_has_it_and_gives_it_back(
         restore(path)
 
 
+def test_many_layers_come_back_in_their_order():
+    sizes = [4 + number for number in range(12)]
+    train, held_out = ([torch.randn(n, size) for size in sizes] for n in (200, 120))
+    fitted = Familiarity.fit((train, torch.randn(200, 3)), (held_out, torch.randn(120, 3)))
+    reading = [torch.randn(9, size) for size in sizes], torch.randn(9, 3)
+    restored = Familiarity.restore(dict(fitted.named_buffers()))
+    torch.testing.assert_close(restored(*reading), fitted(*reading))
+
+
 def test_a_card_that_promises_it_needs_the_output(proto: onnx.ModelProto):
     card = ModelCard("n", 1, tuple("0123456789"), (1, 8, 8), familiarity=STATEMENT)
     assert read_model(with_card(proto, card)).outputs == ("logits", "probabilities", "familiarity")
