@@ -16,14 +16,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.text import Text
 from torch.utils.data import DataLoader
 
-from cnnzoo.commands import plots, provenance, report, runs
+from cnnzoo.commands import plots, provenance, repeated, report, runs
 from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, RunFolder, SaveConfig, last_checkpoints
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
-from cnnzoo.commands.grid import Axis
+from cnnzoo.commands.grid import Axis, make_trainer
 from cnnzoo.commands.predict import image_files, top_cells, top_columns
 from cnnzoo.commands.provenance import Provenance, cores, usable_precision
-from cnnzoo.commands.sweep import best_point, run_sweep
+from cnnzoo.commands.sweep import run_sweep
 from cnnzoo.contract.card import Precision
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import pretrained
@@ -191,31 +191,50 @@ def export(
 def sweep(
     cli: ZooCLI,
     grid: list[Axis] | None = None,
+    seeds: str | None = None,
     output: Path | None = None,
     storage: str | None = None,
     workers: int = cores(),
 ) -> None:
-    """Train over a grid of settings, and compare the results.
+    """Train over a grid of settings, or with several seeds, and compare the results.
 
-    Writes a table, and heatmaps for two axes; prints the best point.
+    Writes a table, and heatmaps for two axes; prints the best point, and means over seeds.
 
     Run it again after a stop: finished points are not run again, failed ones are.
 
     Args:
         grid: the axes, each with argument, values, label and factor: see configs/digits_sweep.yaml.
+        seeds: train each point with each of these seeds, such as 0,1,2; the means and deviations are in seeds.json.
         output: folder of sweep.csv, heatmaps and storage; sweeps/<name> by default.
         storage: an SQLAlchemy URL that several machines share; by default a file in the output folder.
-        workers: the number of processes on this machine.
+        workers: the number of processes on this machine, each with one thread.
     """
     cli.datamodule.prepare_data()  # once, before there are many processes
     keys = ("seed_everything", "pretrained", "model", "data", "trainer")
     recipe = {key: value for key in keys if (value := cli.settings.get(key)) is not None}
-    table = run_sweep(recipe, grid or [], output or Path("sweeps") / cli.config.name, storage, workers)
-    best = best_point(table)
-    point = ", ".join(f"{axis.name} = {best[axis.name]}" for axis in grid or [])
-    print(f"Wrote {table}" + (" and its heatmaps" if len(grid or []) == 2 else ""))
-    print(f"Chosen on validation: {point}; validation {float(best['val_accuracy']):.2%}")
-    print(f"Its test accuracy: {float(best['test_accuracy']):.2%}")
+    axes = [*(grid or []), *([repeated.seed_axis(seeds)] if seeds else [])]
+    table = run_sweep(recipe, axes, output or Path("sweeps") / cli.config.name, storage, workers)
+    found = repeated.points(table, axes)
+    print(f"Wrote {table}" + (" and its heatmaps" if len(axes) == 2 and not seeds else ""))
+    if seeds:
+        path = table.with_name("seeds.json")
+        trainer = make_trainer(recipe["trainer"])
+        facts = {
+            "command": provenance.command(),
+            "commit": provenance.commit(),
+            "dataset": cli.datamodule.describe(),
+            "hardware": provenance.hardware(trainer, threads=1),
+            "precision": trainer.precision,
+            "epochs": trainer.max_epochs,
+        }
+        repeated.write(found, facts, path)
+        print(f"Wrote {path}")
+        rich.print(report.seeds_table(found))
+    best = repeated.best(found)
+    if grid:
+        point = ", ".join(f"{name} = {value}" for name, value in best.values.items())
+        print(f"Chosen on validation: {point}; validation {best.percent('val_accuracy')}")
+        print(f"Its test accuracy: {best.percent('test_accuracy')}")
 
 
 def summary(cli: ZooCLI) -> None:

@@ -20,6 +20,7 @@ from ..models.export import torch_answers
 from .provenance import usable_precision
 
 Shown = bool | int | float | str
+SEED = "seed"  # name of the axis that repeats a point
 
 
 @dataclass
@@ -76,14 +77,16 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
 
     Args:
         settings: the resolved recipe.
-        arguments: value by argument, such as model.learning_rate.
+        arguments: value by argument, such as model.learning_rate. seed_everything is the seed of the data, too.
     """
     settings = copy.deepcopy(settings)
+    if "seed_everything" in arguments:
+        arguments = {"data.seed": arguments["seed_everything"], **arguments}
     for argument, value in arguments.items():
         holder, key = _find(settings, argument)
         holder[key] = value
     model, data = build(settings)
-    trainer = _trainer(settings["trainer"])
+    trainer = make_trainer(settings["trainer"])
     scores = {"train_loss": math.nan}
     with contextlib.suppress(Diverged):
         trainer.fit(model, data)
@@ -139,7 +142,8 @@ def _level(settings: dict[str, Any], key: str) -> dict[str, Any]:
     return settings if key in settings else settings.get("init_args") or {}
 
 
-def _trainer(options: dict[str, Any]) -> lightning.Trainer:
+def make_trainer(options: dict[str, Any]) -> lightning.Trainer:
+    """Return the trainer of a point: with the options of a recipe, without logs, checkpoints and progress bar."""
     kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
     kept["precision"] = usable_precision(kept.get("precision"), kept.get("accelerator"))
     own = {

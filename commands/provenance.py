@@ -90,11 +90,11 @@ def commit() -> str | None:
         return None
 
 
-def hardware(trainer: Trainer) -> str:
-    """Return the number and the vendor's name of the devices that a trainer uses."""
+def hardware(trainer: Trainer, threads: int | None = None) -> str:
+    """Return the number and the vendor's name of the devices that a trainer uses: all cores, or so many threads."""
     device = trainer.strategy.root_device
     if device.type != "cuda":
-        return f"{counted(cores(), 'core')}, {_cpuinfo('model name') or 'unknown processor'}"
+        return f"{counted(threads or cores(), 'core')}, {_cpuinfo('model name') or 'unknown processor'}"
     return f"{counted(trainer.world_size, 'GPU')}, {torch.cuda.get_device_name(device)}"
 
 

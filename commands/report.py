@@ -24,6 +24,7 @@ from ..models.metrics import classification_metrics, confusions
 from ..models.summary import summarize
 from . import plots
 from .measure import held_out_temperature
+from .repeated import Point
 
 MISTAKES = 25  # images on the sheet of mistakes
 
@@ -146,3 +147,12 @@ def _gather(part: Tensor) -> Tensor:
 
 def _number(value: int) -> str:
     return f"{value:,}" if value else ""
+
+
+def seeds_table(points: Sequence[Point]) -> Table:
+    """Return a table of the points of a sweep: mean and standard deviation of the accuracy over seeds."""
+    table = Table(*points[0].values, "seeds", "validation", "test")
+    for point in points:
+        scores = [point.percent(score) for score in ("val_accuracy", "test_accuracy")]
+        table.add_row(*point.values.values(), str(len(point.rows)), *scores)
+    return table

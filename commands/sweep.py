@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..contract.files import atomic_write
 from . import plots
-from .grid import Axis, Shown, all_points, check_grid, run_point
+from .grid import SEED, Axis, Shown, all_points, check_grid, run_point
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
 LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # from the start of a point to its first heartbeat, at most
@@ -214,19 +214,10 @@ def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Pat
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    if len(grid) == 2:
+    if len(grid) == 2 and SEED not in names:
         for score, title in zip(SCORES, ("Training accuracy", "Validation accuracy", "Test accuracy"), strict=True):
             plots.heatmap(rows, grid[0].name, grid[1].name, score, folder / f"{score}.png", title)
     return table
-
-
-def best_point(table: Path) -> dict[str, str]:
-    """Return the row with the highest validation accuracy; of equal ones, that with the lowest training loss."""
-    with table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
-    if not rows:
-        raise ValueError(f"no point of {table} has a finite loss: see its columns status and error")
-    return max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["train_loss"])))
 
 
 def _progress() -> Progress:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import os
 import re
 import signal
@@ -34,8 +35,7 @@ def write_config(folder: Path, epochs: int, *axes: dict) -> str:
         "model": {"class_path": "DigitsCNN", "init_args": {"optimizer": "sgd", "learning_rate": 0.05}},
         "data": {"class_path": "DigitsDataModule", "init_args": {"batch_size": 100}},
         "trainer": {"max_epochs": epochs},
-        "grid": list(axes),
-    }
+    } | ({"grid": list(axes)} if axes else {})
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(config))
     return str(path)
@@ -103,6 +103,40 @@ def test_killed_and_resumed(cli: Cli, tmp_path: Path):
     assert len(rows(tmp_path)) == 12
     assert {r["status"] for r in rows(tmp_path)} == {"ok"}
     assert set(finished) <= set(completed(database))  # the same runs, not new ones
+
+
+@pytest.mark.slow
+def test_seeds_give_means_and_deviations(here: Here, tmp_path: Path):
+    config = write_config(tmp_path, 3, {"argument": "model.init_args.learning_rate", "values": [0.01, 0.1]})
+    done = here("sweep", "--config", config, "--seeds", "0,3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path)
+    assert [(r["learning_rate"], r["seed"]) for r in table] == [(r, s) for r in ("0.01", "0.1") for s in ("0", "3")]
+    saved = json.loads((tmp_path / OUTPUT / "seeds.json").read_text())
+    assert (saved["dataset"]["name"], saved["epochs"]) == ("digits", 3)
+    assert "--seeds 0,3" in saved["command"]
+    words = done.stdout
+    for point, pair in zip(saved["points"], (table[:2], table[2:]), strict=True):
+        assert [run["test_accuracy"] for run in point["runs"]] == [float(row["test_accuracy"]) for row in pair]
+        shares = np.array([float(row["test_accuracy"]) for row in pair])
+        assert f"{shares.mean():.2%} ± {100 * shares.std(ddof=1):.2f}" in words
+    validated = [np.mean([run["val_accuracy"] for run in point["runs"]]) for point in saved["points"]]
+    assert f"Chosen on validation: learning_rate = {(0.01, 0.1)[int(np.argmax(validated))]};" in words
+
+    # A seed is that of the weights and of the data, as with fit.
+    flags = ["--model.init_args.learning_rate", "0.1", "--seed_everything", "3", "--data.seed", "3"]
+    assert here("fit", "--config", write_config(tmp_path, 3), *flags, cwd=tmp_path).returncode == 0
+    tested = here("test", "--config", "runs/digits_cnn/version_0", "--ckpt_path", "last", cwd=tmp_path)
+    assert tested.returncode == 0, tested.stderr
+    metrics = json.loads((tmp_path / "runs/digits_cnn/version_0/metrics.json").read_text())
+    assert metrics["accuracy"] == pytest.approx(saved["points"][1]["runs"][1]["test_accuracy"], abs=1e-6)
+
+
+def test_seeds_must_be_numbers(here: Here, tmp_path: Path):
+    config = write_config(tmp_path, 1)
+    done = here("sweep", "--config", config, "--seeds", "one,two", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--seeds is one,two: give whole numbers, such as 0,1,2" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

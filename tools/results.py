@@ -1,12 +1,11 @@
-"""Collect the test results of run folders for docs/results.md.
+"""Collect accuracies over seeds for docs/results.md.
 
-    cnnzoo fit --config mnist --seed_everything 1 --data.seed 1
-    cnnzoo test --config runs/mnist_cnn/version_1 --ckpt_path last
-    python tools/results.py runs/mnist_cnn/version_1 ...
+    cnnzoo sweep --config mnist --seeds 0,1,2
+    python tools/results.py sweeps/mnist_cnn
     make tables
 
-Copies each metrics.json into docs/results/, from which `make tables` writes the page. Runs that differ in their seeds
-alone become one row: mean, standard deviation, number of runs.
+A run folder can be given, too, after `cnnzoo test --config RUN --ckpt_path last`: a training that uses all cores.
+Copies seeds.json or metrics.json into docs/results/, from which `make tables` writes the page.
 """
 
 import argparse
@@ -18,23 +17,28 @@ import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnzoo.contract.card import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
 PATH_OPTIONS = ("--runs", "--data.data_dir")
+SWEEP_OPTIONS = ("--output", "--storage", "--workers")
 RUN_OPTIONS = ("--ckpt_path", *PATH_OPTIONS)  # options that choose a run, not how it was trained or tested
 HEAD = """# Results
 
 Test accuracy of every recipe, over several seeds. `make tables` wrote this page from [results/](results).
-`python tools/results.py RUN …` copies there the `metrics.json` that `cnnzoo test --config RUN --ckpt_path last` writes.
 
-- ± is the standard deviation over runs with other seeds (`--seed_everything` and `--data.seed`). The seeds change the
-  initial weights, the order of the images and the validation split, and for the digits also the test split.
+```sh
+cnnzoo sweep --config mnist --seeds 0,1,2     # each seed on one core
+python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/results/
+```
+
+- ± is the standard deviation over seeds (`--seed_everything` and `--data.seed`). They change the initial weights, the
+  order of the images and the validation split, and for the digits also the test split.
 - *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
-- Minutes are those of training with validation.
+- Minutes are those of training; after `cnnzoo fit`, with validation.
 - A row is of the recipe at the commit that its file in results/ names. Since then `digits`, `mnist`, `mnist_speednet`,
   `cifar10` and `cifar10_speednet_long` train on noisy images too, and for more epochs.
 """
@@ -47,43 +51,82 @@ def options(command: str, left_out: tuple[str, ...]) -> list[str]:
     return [f"{key} {shlex.quote(value)}" for key, value in pairs if key not in left_out]
 
 
-def recipe(metrics: dict[str, Any]) -> tuple[str, str]:
-    """Return the commands that trained and tested a run, without the seeds."""
-    fit = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], (*SEEDS, *RUN_OPTIONS, "--name"))])
-    return fit, " ".join(["cnnzoo test", *options(metrics["command"], (*SEEDS, *RUN_OPTIONS, "--config"))])
-
-
-def collect(run: Path) -> None:
-    """Copy the metrics.json of a run folder into docs/results/. Exits if the best checkpoint was tested."""
-    metrics = json.loads((run / "metrics.json").read_text())
+def collect(folder: Path) -> None:
+    """Copy the results of a sweep or of a run folder into docs/results/. Exits if the best checkpoint was tested."""
+    seeds = folder / "seeds.json"
+    if seeds.is_file():
+        metrics = json.loads(seeds.read_text())
+        metrics["command"] = " ".join(["cnnzoo sweep", *options(metrics["command"], (*PATH_OPTIONS, *SWEEP_OPTIONS))])
+        return _save(metrics, _name(options(metrics["command"], ("--seeds",))))
+    metrics = json.loads((folder / "metrics.json").read_text())
     if "--ckpt_path last" not in metrics["command"]:
-        sys.exit(f"{run} was tested with another checkpoint: run cnnzoo test --config {run} --ckpt_path last")
-    words = re.sub(r"[^\w.]+", "-", "-".join(recipe(metrics)).replace("cnnzoo", "").replace("--config", ""))
-    name = words.replace("fit", "").replace("test", "").strip("-").replace("--", "-")
+        sys.exit(f"{folder} was tested with another checkpoint: run cnnzoo test --config {folder} --ckpt_path last")
+    tested = options(metrics["command"], (*SEEDS, *RUN_OPTIONS, "--config"))
+    name = f"{_name([*_trained_with(metrics), *tested])}-seed{metrics['seed']}"
     metrics["command"] = " ".join(["cnnzoo test", *options(metrics["command"], (*PATH_OPTIONS, "--config"))])
     metrics["training"]["command"] = " ".join(["cnnzoo fit", *options(metrics["training"]["command"], PATH_OPTIONS)])
+    _save(metrics, name)
+
+
+def _trained_with(metrics: dict[str, Any]) -> list[str]:
+    return options(metrics["training"]["command"], (*SEEDS, *RUN_OPTIONS, "--name"))
+
+
+def _name(words: list[str]) -> str:
+    return re.sub(r"[^\w.]+", "-", " ".join(words).removeprefix("--config ")).strip("-")
+
+
+def _save(metrics: dict[str, Any], name: str) -> None:
     (DOCS / "results").mkdir(exist_ok=True)
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
-    (DOCS / "results" / f"{name}-seed{metrics['seed']}.json").write_text(f"{text}\n")
+    (DOCS / "results" / f"{name}.json").write_text(f"{text}\n")
+
+
+class Result(NamedTuple):
+    """One trained network: its place in the table, its test accuracy, and its training."""
+
+    how: str  # the commands that trained and tested it
+    dataset: str
+    accuracy: float
+    epochs: int
+    seconds: float
+    hardware: str
+
+
+def results(content: dict[str, Any]) -> list[Result]:
+    """Return the networks in a file of docs/results/."""
+    dataset = dataset_title(content["dataset"])
+    if "points" in content:  # of a sweep
+        how = f"`{' '.join(['cnnzoo sweep', *options(content['command'], ('--seeds',))])}`"
+        return [
+            Result(
+                ", ".join([how, *(f"{name} = {value}" for name, value in point["values"].items())]),
+                dataset, run["test_accuracy"], content["epochs"], run["seconds"], content["hardware"],
+            )
+            for point in content["points"]
+            for run in point["runs"]
+        ]  # fmt: skip
+    training = content["training"]
+    how = f"`{' '.join(['cnnzoo fit', *_trained_with(content)])}`"
+    if tested := options(content["command"], (*SEEDS, *RUN_OPTIONS, "--config")):
+        how += f", tested with `{' '.join(tested)}`"
+    return [Result(how, dataset, content["accuracy"], training["epochs"], training["seconds"], training["hardware"])]
 
 
 def table() -> str:
     """Return a row for each recipe in docs/results/."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, list[Result]] = defaultdict(list)
     for path in sorted((DOCS / "results").glob("*.json")):
-        metrics = json.loads(path.read_text())
-        groups[recipe(metrics)].append(metrics)
+        for result in results(json.loads(path.read_text())):
+            groups[result.how].append(result)
     lines = ["| trained with | data | test accuracy | runs | epochs | minutes | hardware |",
              "| --- | --- | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
-    for (fit, test), runs in sorted(groups.items()):
-        accuracies = [100 * run["accuracy"] for run in runs]
+    for how, runs in sorted(groups.items(), key=lambda group: group[0].replace("`", "")):
+        accuracies = [100 * run.accuracy for run in runs]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
-        minutes = statistics.median(run["training"]["seconds"] for run in runs) / 60
-        dataset, training = runs[0]["dataset"], runs[0]["training"]
-        tested = f", tested with `{test.removeprefix('cnnzoo test ')}`" if test != "cnnzoo test" else ""
-        accuracy = f"{statistics.mean(accuracies):.2f}%{spread}"
-        cells = [f"`{fit}`{tested}", dataset_title(dataset), accuracy, str(len(runs))]
-        cells += [str(training["epochs"]), f"{minutes:.1f}", training["hardware"]]
+        minutes = statistics.median(run.seconds for run in runs) / 60
+        cells = [how, runs[0].dataset, f"{statistics.mean(accuracies):.2f}%{spread}", str(len(runs))]
+        cells += [str(runs[0].epochs), f"{minutes:.1f}", runs[0].hardware]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -95,6 +138,6 @@ def pages() -> dict[Path, str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    for folder in parser.parse_args().runs:
+    parser.add_argument("folders", nargs="+", type=Path, help="of sweeps or runs")
+    for folder in parser.parse_args().folders:
         collect(folder)

@@ -1,0 +1,115 @@
+"""docs/familiarity.md, from the cards and from the figures in benchmarks/."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markdown_table import table
+
+from cnnzoo.commands.cards import Entry
+
+ROOT = Path(__file__).parent.parent
+HEAD = """# Familiarity: has the network seen the like?
+
+A classifier answers with one of its classes, also about a picture that shows none of them. The output `familiarity`
+says how usual an image is for the network.
+
+- It is the share of held-out images that look stranger to the network than this one, from 0 to 1. The held-out images
+  are those of the training set on which the network was not trained.
+- 0.5 is an ordinary image. At 0.003, 99.7% of the held-out images looked more familiar.
+- Below 0.05 the service and the command line call an image `unfamiliar`. So about 5% of images like the training images
+  are flagged, too.
+- It is a percentile, so a threshold means the same for every network.
+- It is not the probability that the answer is correct. That is the confidence, which is calibrated for familiar images.
+
+```sh
+cnnzoo predict cifar10_speednet holiday.jpg                    # "unfamiliar" behind the classes of such an image
+curl --data-binary @holiday.jpg -H 'Content-Type: image/jpeg' \\
+  'localhost:3000/v1/models/cifar10_speednet/predict?min_familiarity=0.01'   # flag fewer
+```
+
+## How it is computed
+
+In the ONNX file, from one view of the image, without other data than the training set:
+
+1. Texture: the strength of each frequency of 4×4 pixels, as mean and standard deviation over the image. It does not
+   depend on the network.
+2. Channel statistics: mean and standard deviation of each channel, of every activation in the first half of the
+   network.
+3. For the texture and each of these layers, the Mahalanobis distance to the training images (Lee et al.,
+   [arXiv 1807.03888](https://arxiv.org/abs/1807.03888), take features by class and no deviations).
+4. The energy, −log Σ exp(logits) (Liu et al., [arXiv 2010.03759](https://arxiv.org/abs/2010.03759)).
+5. Each is standardized on held-out images. The largest is the strangeness. A distance counts only from 1.5 standard
+   deviations above its mean, and then twice.
+6. The distribution of the strangeness of held-out images turns it into familiarity, by linear interpolation.
+
+Distances notice noise, other datasets and broken images. The energy notices unknown objects in usual photos.
+
+## What the shipped files flag
+
+At the threshold 0.05, in percent. The images are those of [strangers.py](../datamodules/strangers.py). No network was
+trained on them. "As pictures" means: sent to the service, which frames handwriting first. `cnnzoo verify --metrics`
+measures it again.
+"""
+SCORES = """## Scores that were compared
+
+`python benchmarks/familiarity.py` fits each score on 10,000 training images and sets its threshold at 5% of the
+held-out images. The tables have the share of other images that it flags, in percent. `familiarity` is what is shipped.
+No other score notices all of them.
+"""
+UNKNOWN = """## Unknown classes
+
+The hardest case: CIFAR-10's photos of objects that the network does not know. `python benchmarks/unknown_classes.py`
+trains a recipe on six classes. The table has the AUROC between held-out images of these and images of the other four:
+0.5 is chance, 1 is perfect.
+"""
+
+
+def pages(found: Sequence[Entry]) -> dict[Path, str]:
+    """Return the expected text of docs/familiarity.md."""
+    parts = [HEAD, _flagged(found), SCORES, *_scores(_figures("familiarity"))]
+    unknown = _figures("unknown_classes")
+    if unknown:
+        parts += [UNKNOWN, _unknown(unknown)]
+    return {ROOT / "docs/familiarity.md": "\n\n".join(part.strip() for part in parts) + "\n"}
+
+
+def _figures(name: str) -> dict[str, Any]:
+    path = ROOT / "benchmarks" / f"{name}.json"
+    figures: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return figures
+
+
+def _flagged(found: Sequence[Entry]) -> str:
+    """Return a row for each kind of images and a column for each file that has the output."""
+    cards = [card for _, card, _ in found if card.familiarity]
+    flagged = {
+        card.name: {"test images": card.familiarity["flagged"]}
+        | {kind: row["flagged"] for kind, row in card.familiarity["strangers"].items()}
+        for card in cards
+        if card.familiarity
+    }
+    return _percentages("flagged", flagged)
+
+
+def _scores(figures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    """Return a title and a table for each network, with a column for each score."""
+    return [text for name, scores in figures.items() for text in (f"### {name}", _percentages("flagged by", scores))]
+
+
+def _unknown(figures: dict[str, dict[str, float]]) -> str:
+    """Return a row for each score and a column for each recipe."""
+    names = list(dict.fromkeys(name for column in figures.values() for name in column))
+    rows = [[name, *(f"{column[name]:.3f}" for column in figures.values())] for name in names]
+    return table(["score", *(f"`{recipe}`" for recipe in figures)], rows)
+
+
+def _percentages(corner: str, columns: dict[str, dict[str, float]]) -> str:
+    """Return a table of percentages, with a row for each kind of images."""
+    kinds = list(dict.fromkeys(kind for column in columns.values() for kind in column))
+    rows = [
+        [kind, *(f"{100 * column[kind]:.1f}" if kind in column else "–" for column in columns.values())]
+        for kind in kinds
+    ]
+    return table([corner, *columns], rows)
