@@ -11,6 +11,7 @@ import rich
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.text import Text
@@ -59,15 +60,19 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
     precision = usable_precision(given.precision, given.accelerator)
     if precision != given.precision:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")
-    callbacks: list[Callback] = [Provenance(), SaveConfig(cli.config_yaml(skip=["ckpt_path"]))]
-    if cli.datamodule.validates:  # without validation there is no best checkpoint
-        callbacks.append(Best(**config.checkpoint.as_dict()))
-    callbacks += last_checkpoints(config.checkpoint_every)
+    saves = given.enable_checkpointing is not False and not given.fast_dev_run
+    callbacks: list[Callback] = [Provenance()]
+    if saves:
+        callbacks.append(SaveConfig(cli.config_yaml(skip=["ckpt_path"])))
+        if cli.datamodule.validates:  # without validation there is no best checkpoint
+            callbacks.append(Best(**config.checkpoint.as_dict()))
+        callbacks += last_checkpoints(config.checkpoint_every)
     if given.enable_progress_bar is not False:
         callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
     resumed = cli.run if cli.checkpoint else None
-    folder = None if given.logger else RunFolder(config.runs, config.name, resumed, cli.checkpoint)
-    loggers = folder.loggers if folder else given.logger
+    folder = RunFolder(config.runs, config.name, resumed, cli.checkpoint) if saves else None
+    own = given.logger if isinstance(given.logger, list) else [given.logger]
+    loggers = [*(folder.loggers if folder else []), *(logger for logger in own if isinstance(logger, Logger))]
     try:
         options = {"precision": precision, "plugins": given.plugins or AtomicCheckpointIO()}
         trainer = cli.new_trainer(callbacks, logger=loggers, **options)

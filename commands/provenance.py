@@ -29,6 +29,7 @@ class Provenance(Callback):
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
         self._seconds_before = 0.0  # of the runs that this one resumes
+        self._start = time.monotonic()  # again when training starts; a learning rate finder saves a checkpoint before
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._start = time.monotonic()

@@ -167,7 +167,7 @@ class ImageClassifier(LightningModule):
             self._train_sums += torch.stack([loss * n, correct, torch.full_like(loss, n)])
         return loss
 
-    def on_fit_start(self) -> None:
+    def on_train_start(self) -> None:
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # set by seed_everything
         self._train_sums = self._train_sums.to(self.device)
         self.teacher = Teacher(self.teacher_name, self) if self.teacher_name else None

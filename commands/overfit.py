@@ -1,0 +1,52 @@
+"""Overfitting on a few images, which every network can do if labels, loss and learning rate fit together."""
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..datamodules.batches import ImageDataset
+from ..models import ImageClassifier
+from ..models.export import torch_answers
+
+EVERY = 10  # epochs between two checks
+
+
+class Overfit(Callback):
+    """Callback that trains on a few of the training images alone, until all are classified correctly.
+
+    Raises ValueError at the end of training if some are not.
+
+    Args:
+        images: their number.
+    """
+
+    def __init__(self, images: int = 64) -> None:
+        self.images = images
+        self._correct = self._epochs = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            splits = trainer.datamodule.splits  # type: ignore[attr-defined]
+            train: ImageDataset = splits["train"]
+            self.images = min(self.images, len(train))
+            spread = torch.linspace(0, len(train) - 1, self.images).long()  # of all classes, if the images are sorted
+            splits["train"] = ImageDataset(train.images, train.labels, train.indices[spread])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epochs = trainer.current_epoch + 1
+        if self._epochs % EVERY and self._epochs != trainer.max_epochs:
+            return
+        assert isinstance(pl_module, ImageClassifier)
+        train = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]
+        images, labels = train[torch.arange(len(train))]
+        self._correct = int((torch_answers(pl_module, images)[0].argmax(1) == labels).sum())
+        pl_module.train()
+        trainer.should_stop = self._correct == self.images
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._correct < self.images:
+            raise ValueError(
+                f"after {self._epochs} epochs {self._correct} of {self.images} training images are classified correctly, and "
+                "all were expected: look at the labels (cnnzoo preview), the normalization and the learning rate"
+            )
+        rank_zero_only(print)(f"All {self.images} images are classified correctly after {self._epochs} epochs")

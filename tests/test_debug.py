@@ -1,0 +1,74 @@
+"""Test what helps to look for mistakes: the recipes debug and overfit, and loggers beside the run folder's."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Cli, Here
+
+DIGITS = ["--config", "digits", "--trainer.max_epochs", "2"]
+
+
+def test_debug_runs_a_few_batches_and_writes_nothing(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--config", "debug", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overfit_learns_64_images_by_heart(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--config", "overfit", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "All 64 images are classified correctly after" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overfit_says_that_something_is_wrong(here: Here, tmp_path: Path):
+    slow = ["--model.learning_rate", "1e-9", "--trainer.max_epochs", "10"]
+    done = here("fit", "--config", "digits", "--config", "overfit", *slow, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "after 10 epochs" in done.stderr
+    assert "of 64 training images are classified correctly, and all were expected" in done.stderr
+
+
+def test_lightnings_learning_rate_finder_as_documented(here: Here, tmp_path: Path):
+    page = (Path(__file__).parent.parent / "docs/training.md").read_text()
+    (block,) = (part for part in page.split("```yaml\n")[1:] if "LearningRateFinder" in part)
+    recipe = tmp_path / "finder.yaml"
+    recipe.write_text(block.split("```")[0])
+    done = here("fit", *DIGITS, "--config", str(recipe), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Finding best initial lr" in done.stderr
+    assert (tmp_path / "runs/digits_cnn/version_0/checkpoints/last.ckpt").is_file()
+
+
+LOGGERS = {
+    "TensorBoardLogger": ({"save_dir": "boards"}, "boards/*/version_0/events.out.tfevents.*"),
+    "WandbLogger": ({"project": "digits", "offline": True}, "wandb/offline-run-*/run-*.wandb"),
+    "MLFlowLogger": ({"save_dir": "mlruns"}, "mlruns/*/*/metrics/val_accuracy"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOGGERS)
+def test_a_logger_of_three_lines_logs_beside_the_run_folder(name: str, cli: Cli, tmp_path: Path):
+    if name == "WandbLogger":
+        pytest.importorskip("wandb")
+    options, written = LOGGERS[name]
+    recipe = tmp_path / "logger.yaml"
+    recipe.write_text(yaml.safe_dump({"trainer": {"logger": {"class_path": name, "init_args": options}}}))
+    cli("fit", *DIGITS, "--config", str(recipe), cwd=tmp_path, MLFLOW_ALLOW_FILE_STORE="true")
+    run = tmp_path / "runs/digits_cnn/version_0"
+    assert (run / "metrics.csv").is_file()
+    assert (run / "checkpoints/last.ckpt").is_file()
+    (found,) = tmp_path.glob(written)
+    content = found.read_bytes()
+    if name == "MLFlowLogger":
+        with (run / "metrics.csv").open(newline="") as file:
+            scores = [float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"]]
+        assert [float(line.split()[1]) for line in content.splitlines()] == pytest.approx(scores)
+    else:
+        assert b"val_accuracy" in content
+
+    # The logger is no setting of the training: the run is found without it.
+    cli("test", *DIGITS, cwd=tmp_path)
