@@ -60,6 +60,10 @@ CNNZOO_DEBUG=1 shows the traceback of an error."""
 def main() -> None:
     """Run the subcommand that sys.argv names. Exit with 1 after an error, 2 for wrong arguments, 130 for Ctrl-C."""
     debug = bool(os.environ.get("CNNZOO_DEBUG"))
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        from cnnzoo.commands.completion import complete
+
+        complete(COMMANDS)
     try:
         _run(sys.argv[1:])
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
