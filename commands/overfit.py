@@ -46,7 +46,7 @@ class Overfit(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._correct < self.images:
             raise ValueError(
-                f"after {self._epochs} epochs {self._correct} of {self.images} training images are classified correctly "
-                "in place of all: look at the labels (cnnzoo preview), the normalization and the learning rate"
+                f"{self._correct} of {self.images} training images are correct after {self._epochs} epochs; "
+                "expected all: look at the labels (cnnzoo preview), the normalization and the learning rate"
             )
         rank_zero_only(print)(f"All {self.images} images are classified correctly after {self._epochs} epochs")
