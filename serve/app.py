@@ -90,7 +90,13 @@ def _middleware(settings: ServeSettings, metrics: Metrics, routes: list[Route]) 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(task) for task in (_follow_folder(app), _sample_gauges(app))]
-    yield
+    if app.state.settings.grpc_port:
+        from .grpc_server import grpc_server  # needs the extra grpc
+
+        async with grpc_server(app):
+            yield
+    else:
+        yield
     for task in tasks:
         task.cancel()
 

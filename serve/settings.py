@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,9 @@ class ServeSettings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="IP address to listen on, or localhost; 0.0.0.0 is every interface")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="port to listen on")
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="port of the Open Inference Protocol over gRPC (`pip install 'cnnzoo[grpc]'`); 0: off"
+    )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="worker processes; each loads the models")
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
         0, description="threads of ONNX Runtime in each worker; 0: the cores divided by the workers"
@@ -98,6 +102,13 @@ class ServeSettings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("grpc_port")
+    @classmethod
+    def _can_serve_grpc(cls, value: int) -> int:
+        if value and not (find_spec("grpc_health") and find_spec("tritonclient")):
+            raise ValueError("gRPC needs more packages: pip install 'cnnzoo[grpc]'")
+        return value
 
     @model_validator(mode="after")
     def _find_zoo(self) -> Self:

@@ -46,12 +46,15 @@ def serve(
     for sentence in unknown_settings():
         print(f"warning: {sentence}", file=sys.stderr)
     _check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        _check_port(settings.host, settings.grpc_port)
     if not settings.zoo.is_dir():
         raise FileNotFoundError(f"there is no folder {settings.zoo}: give another --zoo")
     count = _list_models(ZooFolder(settings.zoo))
     if not count:
         raise ValueError(EMPTY.format(folder=settings.zoo))
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
+    several += f", gRPC on port {settings.grpc_port}" if settings.grpc_port else ""
     print(f"Serving {count} of these at http://{settings.host}:{settings.port}{several}  (Ctrl-C stops)", flush=True)
 
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")

@@ -47,7 +47,15 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
         return _raw(body, card)
     length = len(body) if header_length is None else _length(header_length, len(body))
     parse = _parse_again if header_length is not None and length <= REPEATED else _parse
-    asked, rest = parse(body[:length], card.input_shape, card.outputs), memoryview(body)[length:]
+    return _call(parse(body[:length], card.input_shape, card.outputs), memoryview(body)[length:])
+
+
+def read_object(call: Any, rest: bytes, card: ModelCard) -> Call:
+    """Return the request in a parsed JSON object and in the tensor after it. Raises as `read`."""
+    return _call(_check(call, card.input_shape, card.outputs), memoryview(rest))
+
+
+def _call(asked: "_Asked", rest: memoryview) -> Call:
     if asked.size is None:
         if len(rest):
             raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
@@ -65,19 +73,37 @@ def write(call: Call, card: ModelCard, outputs: Sequence[np.ndarray]) -> tuple[b
         return b"".join([head, *(results[output.name].tobytes() for output in call.outputs)]), len(head)
     described, tensors = [], []
     for output in call.outputs:
-        values = results[output.name]
-        entry: dict[str, Any] = {"name": output.name, "datatype": "FP32", "shape": list(values.shape)}
-        if output.classes:
-            texts = _classification(values, card, output.classes)
-            entry |= {"datatype": "BYTES", "shape": [len(values), len(texts) // len(values)]}
+        answer = answer_of(output, results[output.name], card)
+        entry: dict[str, Any] = {"name": output.name, "datatype": answer.datatype, "shape": answer.shape}
         if output.binary:
-            tensors.append(_pack(texts) if output.classes else values.tobytes())
+            tensors.append(answer.packed())
             entry["parameters"] = {"binary_data_size": len(tensors[-1])}
         else:
-            entry["data"] = texts if output.classes else values.ravel().tolist()
+            values = answer.values
+            entry["data"] = values if isinstance(values, list) else values.ravel().tolist()
         described.append(entry)
     head = _head(card.name, card.version, described, call.id)
     return (b"".join([head, *tensors]), len(head)) if tensors else (head, None)
+
+
+class Answer(NamedTuple):
+    """An output tensor: float32 [N, …], or texts."""
+
+    datatype: str
+    shape: list[int]
+    values: np.ndarray | list[str]
+
+    def packed(self) -> bytes:
+        """Return the tensor in binary."""
+        return _pack(self.values) if isinstance(self.values, list) else self.values.tobytes()
+
+
+def answer_of(output: Output, values: np.ndarray, card: ModelCard) -> Answer:
+    """Return the tensor that answers for an output: its numbers, or the likeliest classes as texts."""
+    if not output.classes:
+        return Answer("FP32", list(values.shape), values)
+    texts = _classification(values, card, output.classes)
+    return Answer("BYTES", [len(values), len(texts) // len(values)], texts)
 
 
 @lru_cache(1024)
@@ -107,7 +133,10 @@ class _Asked(NamedTuple):
 
 
 def _parse(text: bytes, image: tuple[int, int, int], outputs: tuple[str, ...]) -> _Asked:
-    call = _json(text)
+    return _check(_json(text), image, outputs)
+
+
+def _check(call: Any, image: tuple[int, int, int], outputs: tuple[str, ...]) -> _Asked:
     tensor = _tensor(call)
     shape = check_shape(tensor.get("shape"), image)
     name = call.get("id")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-BASH = shutil.which("bash")
+BASH = shutil.which("bash") or ""
 pytestmark = pytest.mark.skipif(not BASH or not (BIN / "cnnzoo").exists(), reason="needs bash and the cnnzoo command")
 
 

@@ -1,0 +1,211 @@
+"""Test gRPC with the clients of Triton and of gRPC's health protocol: answers, limits and errors as over HTTP."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import torch
+import tritonclient.http as triton_http
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from helpers import free_port, listening
+from tritonclient import grpc as triton
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+KEY = "secret"
+Service = tuple[triton.InferenceServerClient, httpx.Client, Any]
+
+
+@pytest.fixture(scope="module")
+def service(trained: Path) -> Iterator[Service]:
+    """Return clients of one service: Triton's, one for HTTP, and gRPC's bare stub."""
+    port = free_port()
+    with (
+        listening(trained / "zoo", grpc_port=port) as http,
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        wait_for(port)
+        yield client, http, service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+def wait_for(port: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(30)
+
+
+def tensor(images: np.ndarray) -> triton.InferInput:
+    found = triton.InferInput("images", list(images.shape), "UINT8")
+    found.set_data_from_numpy(images)
+    return found
+
+
+@pytest.fixture
+def images(digits: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
+    return digits[0][:5].numpy()
+
+
+def test_server_and_models(service: Service, trained: Path):
+    client, http, _ = service
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("digits_cnn")
+    assert client.is_model_ready("digits_cnn", "1")
+    server = client.get_server_metadata(as_json=True)
+    assert server == http.get("/v2").json()
+    found = client.get_model_metadata("digits_cnn", as_json=True)
+    for entry in (*found["inputs"], *found["outputs"]):
+        entry["shape"] = [int(size) for size in entry["shape"]]
+    assert found == http.get("/v2/models/digits_cnn").json()
+
+
+def test_the_same_answers_as_over_http(service: Service, images: np.ndarray):
+    client, http, _ = service
+    over_grpc = client.infer("digits_cnn", [tensor(images)], request_id="five")
+    sent = triton_http.InferInput("images", list(images.shape), "UINT8")
+    sent.set_data_from_numpy(images)
+    with triton_http.InferenceServerClient(f"127.0.0.1:{http.base_url.port}") as other:
+        over_http = other.infer("digits_cnn", [sent])
+    answer = over_grpc.get_response(as_json=True)
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("five", "digits_cnn", "2")
+    for name in ("logits", "probabilities", "familiarity"):
+        np.testing.assert_array_equal(over_grpc.as_numpy(name), over_http.as_numpy(name))
+
+
+def test_outputs_and_versions_are_chosen(service: Service, images: np.ndarray):
+    client, _, _ = service
+    asked = [triton.InferRequestedOutput("probabilities", class_count=2)]
+    found = client.infer("digits_cnn", [tensor(images)], model_version="1", outputs=asked)
+    assert [output.name for output in found.get_response().outputs] == ["probabilities"]
+    texts = found.as_numpy("probabilities")
+    assert texts.shape == (5, 2)
+    assert all(len(text.split(b":")) == 3 for text in texts.ravel())
+    assert found.get_response().model_version == "1"
+
+
+def test_numbers_in_the_message(service: Service, images: np.ndarray):
+    """A client that does not send raw contents: grpcurl, for example."""
+    client, _, stub = service
+    request = pb.ModelInferRequest(model_name="digits_cnn")
+    entry = request.inputs.add(name="images", datatype="UINT8", shape=images.shape)
+    entry.contents.uint_contents.extend(images.ravel().tolist())
+    found = stub.ModelInfer(request)
+    expected = client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities")
+    np.testing.assert_array_equal(np.frombuffer(found.raw_output_contents[1], np.float32).reshape(5, 10), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"model": "nobody"}, "NOT_FOUND", "no model is called 'nobody'"),
+        ({"version": "9"}, "NOT_FOUND", "has no version '9'"),
+        ({"shape": [5, 1, 9, 9]}, "INVALID_ARGUMENT", "expected [N, 1, 8, 8]"),
+        ({"datatype": "FP32"}, "INVALID_ARGUMENT", "it is UINT8"),
+        ({"name": "pixels"}, "INVALID_ARGUMENT", "it is called 'images'"),
+        ({"output": "answers"}, "INVALID_ARGUMENT", "there is no output 'answers'"),
+        ({"raw": [b"123"]}, "INVALID_ARGUMENT", "3 bytes"),
+        ({"raw": [b"", b""]}, "INVALID_ARGUMENT", "1 inputs have 2 raw contents"),
+    ],
+)
+def test_errors_say_what_was_expected(service: Service, images: np.ndarray, change: dict, status: str, words: str):
+    _, _, stub = service
+    request = pb.ModelInferRequest(
+        model_name=change.get("model", "digits_cnn"), model_version=change.get("version", "")
+    )
+    request.inputs.add(
+        name=change.get("name", "images"),
+        datatype=change.get("datatype", "UINT8"),
+        shape=change.get("shape", images.shape),
+    )
+    request.raw_input_contents.extend(change.get("raw", [images.tobytes()]))
+    if "output" in change:
+        request.outputs.add(name=change["output"])
+    with pytest.raises(grpc.RpcError) as error:
+        stub.ModelInfer(request)
+    assert error.value.code().name == status
+    assert words in error.value.details()
+
+
+def test_a_large_message_is_refused_and_calls_are_counted(service: Service):
+    client, http, _ = service
+    many = np.zeros((70_000, 1, 8, 8), np.uint8)
+    with pytest.raises(InferenceServerException, match="larger than max"):
+        client.infer("digits_cnn", [tensor(many)])
+    with pytest.raises(InferenceServerException, match="N from 1 to 1024"):
+        client.infer("digits_cnn", [tensor(many[:1025])])
+    client.infer("digits_cnn", [tensor(many[:1024])])
+    counted = http.get("/metrics").text
+    assert 'cnnzoo_requests_total{model="digits_cnn",route="grpc:ModelInfer",status="200"}' in counted
+    assert 'cnnzoo_requests_total{model="digits_cnn",route="grpc:ModelInfer",status="400"}' in counted
+
+
+def test_the_api_key_and_health(trained: Path, images: np.ndarray):
+    port = free_port()
+    with listening(trained / "zoo", grpc_port=port, api_key=KEY):
+        wait_for(port)
+        with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            assert client.is_server_live()
+            for headers in ({}, {"authorization": "Bearer wrong"}):
+                with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                    client.infer("digits_cnn", [tensor(images)], headers=headers)
+            found = client.infer("digits_cnn", [tensor(images)], headers={"authorization": f"Bearer {KEY}"})
+            assert found.as_numpy("probabilities").shape == (5, 10)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            for name in ("", "inference.GRPCInferenceService"):
+                state = health.Check(health_pb2.HealthCheckRequest(service=name)).status
+                assert state == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.slow
+def test_the_process_answers_what_is_in_flight_before_it_stops(trained: Path, images: np.ndarray):
+    port, grpc_port = free_port(), free_port()
+    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(trained / "zoo"), "--port", str(port)]
+    with (trained / "grpc.log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "CNNZOO_GRPC_PORT": str(grpc_port)},
+        )
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            grpc.channel_ready_future(channel).result(60)
+        answered: list[int] = []
+        stopped: list[str] = []
+
+        def ask() -> None:
+            with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as client:
+                while True:
+                    try:
+                        found = client.infer("digits_cnn", [tensor(images)])
+                    except InferenceServerException as error:
+                        stopped.append(str(error))
+                        return
+                    answered.append(len(found.as_numpy("probabilities")))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+        assert process.wait(30) is not None
+        assert len(answered) > 50
+        assert set(answered) == {5}
+        # New calls are refused as unavailable. None of those in flight is cut off in the middle.
+        assert all("UNAVAILABLE" in text for text in stopped), stopped
+    finally:
+        process.kill()
