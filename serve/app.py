@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -27,6 +28,7 @@ from .zoo import Zoo
 
 logger = logging.getLogger("cnnzoo.serve")
 
+TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the collector's URL
 SAMPLE_SECONDS = 0.5  # between two samples of the gauges
 
 
@@ -53,7 +55,9 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     """
     metrics = Metrics()
     routes = [*create_routes(), *(bento_routes(fallback) if fallback else ())]
-    app = App(routes=routes, middleware=_middleware(settings, metrics, routes), lifespan=_lifespan)
+    spans, send_spans = _tracing(routes)
+    app = App(routes=routes, middleware=[*spans, *_middleware(settings, metrics, routes)], lifespan=_lifespan)
+    app.state.send_spans = send_spans
     app.router.redirect_slashes = False
     app.router.default = not_found
     app.state.settings = settings
@@ -66,6 +70,18 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
         ),
     )
     return app
+
+
+def _tracing(routes: list[Route]) -> tuple[list[Middleware], Callable[[], None]]:
+    """Return the middleware that makes traces, and the function that sends the last ones; none unless asked for."""
+    if not any(os.environ.get(name) for name in TRACES):
+        return [], lambda: None
+    try:
+        from .tracing import tracing
+    except ModuleNotFoundError as error:
+        logger.warning("No traces are sent, since %s is missing: pip install 'cnnzoo[traces]'", error.name)
+        return [], lambda: None
+    return tracing(routes)
 
 
 def _middleware(settings: ServeSettings, metrics: Metrics, routes: list[Route]) -> list[Middleware]:
@@ -99,6 +115,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
     for task in tasks:
         task.cancel()
+    await asyncio.to_thread(app.state.send_spans)
 
 
 async def _follow_folder(app: Starlette) -> None:

@@ -5,6 +5,7 @@ There is no timer: an idle model starts at once.
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
+
+from . import timing
 
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
@@ -26,6 +29,8 @@ class Item:
 
     images: np.ndarray
     outputs: asyncio.Future[Outputs]
+    started: float = 0.0  # when its batch began to compute, and when that had finished, in seconds of perf_counter
+    finished: float = 0.0
 
 
 class Batcher:
@@ -63,6 +68,7 @@ class Batcher:
         Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. A
         cancelled call leaves the queue.
         """
+        queued = time.perf_counter()
         item = Item(images, asyncio.get_running_loop().create_future())
         with self._lock:
             if self.queued + len(images) > self._max_queue:
@@ -72,7 +78,10 @@ class Batcher:
         if not self._busy:
             self._start()
         try:
-            return await item.outputs
+            outputs = await item.outputs
+            timing.add("queue", queued, item.started)
+            timing.add("compute", item.started, item.finished)
+            return outputs
         except asyncio.CancelledError:
             with self._lock:
                 if item in self._waiting:
@@ -106,11 +115,15 @@ class Batcher:
         A loop that is busy with new requests would take long to start it. No exception may leave the model busy.
         """
         while batch:
+            started = time.perf_counter()
             try:
                 self._observe(sum(len(item.images) for item in batch))
                 results = self._compute([item.images for item in batch])
             except Exception as error:
                 results = [error] * len(batch)
+            finished = time.perf_counter()
+            for item in batch:
+                item.started, item.finished = started, finished
             following = self._take(self._max_batch)
             loop.call_soon_threadsafe(self._finish, batch, results, not following)
             batch = following

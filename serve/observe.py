@@ -1,4 +1,4 @@
-"""Count and time every request, and log it if asked."""
+"""Count and time every request, tell the client the times, and log it if asked."""
 
 import json
 import sys
@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import timing
 from .errors import REQUEST_ID
 from .metrics import Metrics
 
 MODEL = "cnnzoo.model"  # key of an ASGI scope: the name of the model that a request is about
+PARTS = "cnnzoo.parts"  # key of an ASGI scope: the parts of the request's time
 OTHER = "other"  # the route of all paths that have none
 
 
@@ -35,6 +37,7 @@ class Observe:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         start = time.perf_counter()
+        parts = scope[PARTS] = timing.begin()
         status = 500
         sent = 0
 
@@ -42,6 +45,8 @@ class Observe:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
+                value = timing.server_timing(parts, time.perf_counter() - start)
+                message = {**message, "headers": [*message.get("headers", ()), (b"server-timing", value)]}
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -52,17 +57,18 @@ class Observe:
         finally:
             self.metrics.in_flight -= 1
             seconds = time.perf_counter() - start
-            route, model = self._route(scope), scope.get(MODEL, "")
+            route, model = route_of(scope, self.routes), scope.get(MODEL, "")
             self.metrics.count_request(route, model, status, seconds)
             if self.log:
                 _write_line(scope, route, model, status, seconds, sent)
 
-    def _route(self, scope: Scope) -> str:
-        """Return the template of the request's route, such as /models/{model}.onnx."""
-        if "route" in scope:
-            return str(scope["route"].path)
-        asked = (route.path for route in self.routes if isinstance(route, Route) and _matches(route, scope))
-        return next(asked, OTHER)
+
+def route_of(scope: Scope, routes: Iterable[BaseRoute]) -> str:
+    """Return the template of the request's route, such as /models/{model}.onnx, also before routing."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    asked = (route.path for route in routes if isinstance(route, Route) and _matches(route, scope))
+    return next(asked, OTHER)
 
 
 def _matches(route: Route, scope: Scope) -> bool:

@@ -1,10 +1,13 @@
 """POST /v2/models/{m}/infer: tensors in, tensors out."""
 
+import time
+
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ...contract.names import HEADER_LENGTH
+from .. import timing
 from ..tensors import read, write
 from ..threads import in_thread
 from .compute import compute
@@ -24,10 +27,12 @@ class Infer:
         model = model_of(scope)
         header_length = next((value.decode("latin-1") for key, value in scope["headers"] if key == HEADER), None)
         body = await _body(receive)
+        received = time.perf_counter()
         if len(body) <= SMALL:
             call = read(body, header_length, model.card)
         else:
             call = await in_thread(read, body, header_length, model.card)
+        timing.add("decode", received, time.perf_counter())
         outputs = await compute(model, call.images)
         content, length = write(call, model.card, outputs)
         headers = [(b"content-length", b"%d" % len(content))]

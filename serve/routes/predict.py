@@ -16,6 +16,7 @@ from starlette.routing import Route
 from ...contract.card import ModelCard, Preparation
 from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
 from ...contract.names import UNFAMILIAR
+from .. import timing
 from ..errors import ApiError, AsciiJSONResponse
 from ..limits import MAX_FILES
 from ..threads import in_thread
@@ -57,6 +58,7 @@ async def predict(request: Request) -> JSONResponse:
         else:
             inputs += await in_thread(_inputs, *arguments)
     decoded = time.perf_counter()
+    timing.add("decode", received, decoded)
     images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not images and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])

@@ -1,0 +1,68 @@
+"""OpenTelemetry traces of requests, if OTEL_EXPORTER_OTLP_ENDPOINT is set. Needs the extra `traces`.
+
+The stock ASGI instrumentation makes the span of a request, continues the client's `traceparent`, and answers with
+`traceresponse`. The variables OTEL_… of the OpenTelemetry specification configure the rest.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.instrumentation.propagators import TraceResponsePropagator, set_global_response_propagator
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .observe import PARTS, route_of
+
+
+def tracing(routes: Iterable[BaseRoute]) -> tuple[list[Middleware], Callable[[], None]]:
+    """Return the middleware that makes spans, the outermost first, and a function that sends the last ones.
+
+    Args:
+        routes: of the app. Spans are named after them, never by a path that a client chose.
+    """
+    service = os.environ.get("OTEL_SERVICE_NAME", "cnnzoo")
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
+
+    def details(scope: Scope) -> tuple[str, dict[str, str]]:
+        route = route_of(scope, routes)
+        return f"{scope['method']} {route}", {"http.route": route}
+
+    request = Middleware(
+        OpenTelemetryMiddleware,
+        default_span_details=details,
+        tracer_provider=provider,
+        exclude_spans=["receive", "send"],
+    )
+    return [request, Middleware(PartSpans, provider.get_tracer("cnnzoo"))], provider.shutdown
+
+
+class PartSpans:
+    """ASGI middleware that makes a span of each part of a request: decode, queue, compute."""
+
+    def __init__(self, app: ASGIApp, tracer: Any) -> None:
+        self.app = app
+        self.tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            epoch = time.time() - time.perf_counter()
+            for name, start, end in scope.get(PARTS, ()):
+                self.tracer.start_span(name, start_time=_nanoseconds(epoch + start)).end(_nanoseconds(epoch + end))
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(1e9 * seconds)
