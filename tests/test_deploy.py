@@ -1,0 +1,106 @@
+"""Test deploy/: the manifests against Kubernetes' schema, and every query of the dashboard with a real Prometheus."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+from helpers import free_port, listening
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+PROMETHEUS = shutil.which("prometheus") or ""
+MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+
+
+def test_the_manifests_follow_the_schema():
+    assert {manifest["kind"] for manifest in MANIFESTS} == {"Deployment", "Service"}
+    for manifest in MANIFESTS:
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_kustomization_changes_what_there_is():
+    kustomization = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
+    assert [(DEPLOY / name).is_file() for name in kustomization["resources"]] == [True]
+    (deployment,) = (manifest for manifest in MANIFESTS if manifest["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (image,), (replicas,) = kustomization["images"], kustomization["replicas"]
+    assert container["image"] == f"{image['name']}:{image['newTag']}"
+    assert (replicas["name"], replicas["count"]) == (deployment["metadata"]["name"], deployment["spec"]["replicas"])
+
+
+@pytest.fixture(scope="module")
+def prometheus(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Run Prometheus, which scrapes a service that is asked all the time. Yield a client of Prometheus."""
+    if not PROMETHEUS:
+        pytest.skip("needs Prometheus: apt-get install prometheus")
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    with listening(trained / "zoo") as service:
+        target = f"{service.base_url.host}:{service.base_url.port}"
+        scrape = {"job_name": "cnnzoo", "scrape_interval": "500ms", "static_configs": [{"targets": [target]}]}
+        (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
+        options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [PROMETHEUS, *options, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
+            )
+        pixels = np.zeros((3, 1, 8, 8), np.uint8).tobytes()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            try:
+                for _ in range(100):
+                    service.post(
+                        "/v2/models/digits_cnn/infer", content=pixels, headers={"inference-header-content-length": "0"}
+                    )
+                    service.get("/models")
+                    time.sleep(0.1)
+                    if _counted(client) > 4:
+                        break
+                yield client
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def _counted(client: httpx.Client) -> float:
+    """Return how often the number of requests has been scraped."""
+    try:
+        found = ask(client, "max(count_over_time(cnnzoo_requests_total[1m]))")
+    except httpx.TransportError:  # not yet started
+        return 0
+    return float(found[0]["value"][1]) if found else 0
+
+
+def ask(client: httpx.Client, query: str) -> list[dict[str, Any]]:
+    answer = client.get("/api/v1/query", params={"query": query}).json()
+    assert answer.get("status", "success") == "success", answer
+    return answer.get("data", {}).get("result", [])
+
+
+@pytest.mark.slow
+def test_every_query_of_the_dashboard_has_an_answer(prometheus: httpx.Client):
+    dashboard = json.loads((DEPLOY / "grafana.json").read_text())
+    queries = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(queries) >= 10
+    for title, query in queries:
+        found = ask(prometheus, query.replace("$__rate_interval", "30s").replace("$model", ".*"))
+        assert found, title
+        if "a second" in title or title == "Images in a batch, mean":
+            assert max(float(row["value"][1]) for row in found) > 0, title
+    means = ask(prometheus, "sum(cnnzoo_batch_images_sum) / sum(cnnzoo_batch_images_count)")
+    assert float(means[0]["value"][1]) == 3
+    series = prometheus.get("/api/v1/label/model/values", params={"match[]": "cnnzoo_batch_images_count"}).json()
+    assert series["data"] == ["digits_cnn"]
+
+
+def test_panels_do_not_overlap():
+    panels = [panel["gridPos"] for panel in json.loads((DEPLOY / "grafana.json").read_text())["panels"]]
+    cells = [(x, y) for p in panels for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
