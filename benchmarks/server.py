@@ -51,8 +51,22 @@ def install(requirements: str, cache: Path) -> Path:
     return venv / "bin"
 
 
+def install_npm(requirements: str, cache: Path) -> Path:
+    """Return the folder of node_modules with these packages; no script of a package is run."""
+    packages, folder = (PEERS_DIR / f"{requirements}.txt").read_text().split(), cache / requirements
+    if not all((folder / "node_modules" / package).is_dir() for package in packages):
+        print(f"Installing {' '.join(packages)} into {folder}", file=sys.stderr, flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        npm = ["npm", "install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder)]
+        subprocess.run([*npm, *packages], check=True, cwd=folder)
+    return folder
+
+
 def versions(binaries: Path) -> dict[str, str]:
     """Return the versions of an environment's packages that matter for speed."""
+    if (binaries / "node_modules").is_dir():
+        found = [binaries / "node_modules" / name / "package.json" for name in ("fastify", "onnxruntime-node")]
+        return {file.parent.name: json.loads(file.read_text())["version"] for file in found}
     wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "starlette", "uvicorn")
     code = "from importlib.metadata import distributions as found; import json; "
     code += "print(json.dumps({d.name.lower(): d.version for d in found()}))"

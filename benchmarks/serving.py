@@ -31,7 +31,7 @@ from common import HERE, machine, median, number, options, python_of, run_alone,
 from payloads import PAYLOADS, Payloads, prepare
 from peers import PEERS
 from protocols import Protocol, Request
-from server import PeerError, Server, install, require_wrk, versions
+from server import PeerError, Server, install, install_npm, require_wrk, versions
 
 OURS, AGAINST = "cnnzoo", "against"
 MODEL = HERE.parent / "zoo/mnist_cnn/1/model.onnx"
@@ -120,7 +120,9 @@ def _binaries(name: str, args: argparse.Namespace) -> Path:
     if name == AGAINST:
         return python_of(args.against).parent
     requirements = PEERS[name].requirements
-    return install(requirements, args.cache) if requirements else Path(sys.executable).parent
+    if not requirements:
+        return Path(sys.executable).parent
+    return (install_npm if PEERS[name].npm else install)(requirements, args.cache)
 
 
 def main() -> None:

@@ -18,11 +18,13 @@ class Peer:
         command: starts the server; {bin} is its environment's folder, {port} a free port.
         protocols: by payload. A payload that the server cannot take is left out.
         requirements: name of the text file with its packages; None for this project's own environment.
+        npm: the packages are of npm.
     """
 
     command: str
     protocols: dict[str, Protocol]
     requirements: str | None
+    npm: bool = False
 
 
 PEERS = {
@@ -43,5 +45,11 @@ PEERS = {
     ),
     "litserve": Peer(
         "{bin}/python {peers}/litserve_api.py", {"json": one_nested("/predict"), "png": form("/predict")}, "litserve"
+    ),
+    "node": Peer(
+        "env NODE_PATH={bin}/node_modules node {peers}/node_server.cjs",
+        {"tensor": octets("/tensor"), "json": nested("/json"), "png": png("/image"), "batch": octets("/tensor")},
+        "node",
+        npm=True,
     ),
 }
