@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -166,6 +167,26 @@ def test_the_api_key_and_health(trained: Path, images: np.ndarray):
             for name in ("", "inference.GRPCInferenceService"):
                 state = health.Check(health_pb2.HealthCheckRequest(service=name)).status
                 assert state == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_garbage_and_too_many_bytes_leave_the_others_answered(trained: Path, images: np.ndarray):
+    port = free_port()
+    with listening(trained / "zoo", grpc_port=port, max_held=2048):
+        wait_for(port)
+        rng = np.random.default_rng(0)
+        for size in (1, 10, 100, 10_000):
+            for start in (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(start + rng.bytes(size))
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            for size in (0, 1, 100, 1000):
+                with pytest.raises(grpc.RpcError):
+                    infer(rng.bytes(size))
+        with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*as many bytes as it can"):
+                client.infer("digits_cnn", [tensor(np.zeros((64, 1, 8, 8), np.uint8))])
+            assert client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities").shape == (5, 10)
 
 
 @pytest.mark.slow
