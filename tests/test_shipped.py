@@ -32,6 +32,25 @@ ENTRIES = tables.shipped()
 LEAST = {
     "digits_cnn": 0.99, "mnist_cnn": 0.9955, "mnist_speednet": 0.997, "cifar10_cnn": 0.77, "cifar10_speednet": 0.925,
 }  # fmt: skip
+# Mean accuracy over six kinds of corruption; `at` some severity: the least of a kind.
+SIX = ("noise", "blur", "jpeg", "brightness", "rotation", "translation")
+LEAST_CORRUPTED = {
+    "digits_cnn": 0.95, "mnist_cnn": 0.98, "mnist_speednet": 0.98, "cifar10_cnn": 0.72, "cifar10_speednet": 0.87,
+}  # fmt: skip
+LEAST_AT = {
+    "mnist_cnn": {("brightness", 5): 0.98},
+    "mnist_speednet": {("noise", 5): 0.95},
+    "cifar10_speednet": {("noise", 1): 0.90, ("noise", 2): 0.87},
+}
+NOISE = ("uniform noise", "smooth noise", "flat")
+# Share of unfamiliar images that is flagged, at least.
+LEAST_FLAGGED = {
+    **{
+        name: {"CIFAR-10": 0.97, **dict.fromkeys(NOISE, 0.99)} for name in ("digits_cnn", "mnist_cnn", "mnist_speednet")
+    },
+    "cifar10_cnn": {"MNIST": 0.6, "uniform noise": 0.8},
+    "cifar10_speednet": {"MNIST": 0.85, "shuffled patches": 0.85, "uniform noise": 0.99},
+}
 of_each = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.card.name)
 of_each_network = pytest.mark.parametrize(
     "entry", [e for e in ENTRIES if e.card.precision == "fp32"], ids=lambda entry: entry.card.name
@@ -61,11 +80,37 @@ def test_each_is_good_enough_and_says_how_it_was_made(entry: Entry):
     assert card.metrics["accuracy"] >= (least if card.precision == "fp32" else least - MAX_ACCURACY_DROP)
     assert card.robustness is not None
     assert len(card.commit or "") == 40  # of a clean working tree
-    assert card.training["command"].startswith("train.py fit --config ")
+    assert card.training["command"].startswith(("train.py fit --config ", "cnnzoo fit --config "))
     assert {"epochs", "seconds", "hardware", "commit"} <= card.training.keys()
     assert not re.search(r"[\" =]/", card.to_json()), "a path of the machine that made it"
     if card.name.startswith("cifar10"):
         assert "CIFAR-10 (JPEG q75)" in card.summary
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.card.familiarity], ids=lambda entry: entry.card.name)
+def test_each_knows_what_it_has_not_seen(entry: Entry):
+    card = entry.card
+    assert card.familiarity
+    assert card.familiarity["flagged"] == pytest.approx(0.05, abs=0.01)
+    found = {kind: row["flagged"] for kind, row in card.familiarity["strangers"].items()}
+    for kind, least in LEAST_FLAGGED[card.name.removesuffix(f"_{card.precision}")].items():
+        assert found[kind] >= least, kind
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [e for e in ENTRIES if e.card.familiarity and e.card.precision == "fp32"],
+    ids=lambda entry: entry.card.name,
+)
+def test_each_withstands_corruption(entry: Entry):
+    card = entry.card
+    assert card.robustness is not None
+    found = card.robustness["accuracy"]
+    assert np.mean([found[kind] for kind in SIX]) >= LEAST_CORRUPTED[card.name]
+    for (kind, severity), least in LEAST_AT.get(card.name, {}).items():
+        assert found[kind][severity - 1] >= least, (kind, severity)
+    if card.name == "cifar10_speednet":
+        assert min(row[-1] for row in found.values()) >= 0.6
 
 
 @of_each_network
