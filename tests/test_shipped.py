@@ -91,7 +91,8 @@ def test_each_is_good_enough_and_says_how_it_was_made(entry: Entry):
 def test_each_knows_what_it_has_not_seen(entry: Entry):
     card = entry.card
     assert card.familiarity
-    assert card.familiarity["flagged"] == pytest.approx(0.05, abs=0.01)
+    # Of 360 digits, one in a hundred is the standard error.
+    assert card.familiarity["flagged"] == pytest.approx(0.05, abs=0.02 if card.metrics["n"] < 1000 else 0.01)
     found = {kind: row["flagged"] for kind, row in card.familiarity["strangers"].items()}
     for kind, least in LEAST_FLAGGED[card.name.removesuffix(f"_{card.precision}")].items():
         assert found[kind] >= least, kind
