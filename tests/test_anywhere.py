@@ -42,7 +42,7 @@ def last_line(code: str, folder: Path) -> str:
 
 @pytest.fixture
 def downloaded(tmp_path: Path, trained: Path) -> Path:
-    shutil.copy(trained / "zoo/digits_cnn/1/model.onnx", tmp_path / "digits_cnn-1.onnx")
+    shutil.copy(trained / "zoo/digits_cnn/1/model.onnx", tmp_path / "digits_cnn-2.onnx")
     return tmp_path
 
 
@@ -74,7 +74,7 @@ def test_back_into_torch(downloaded: Path, digits, monkeypatch):
     (code,) = (code for code in snippets("docs/anywhere.md", "python") if "create_model" in code)
     with torch.inference_mode():
         exec(code, names)
-    expected = onnxruntime.InferenceSession("digits_cnn-1.onnx").run(["probabilities"], {"images": digits[0].numpy()})
+    expected = onnxruntime.InferenceSession("digits_cnn-2.onnx").run(["probabilities"], {"images": digits[0].numpy()})
     np.testing.assert_allclose(names["probabilities"], expected[0], atol=1e-5)
 
 
