@@ -59,7 +59,7 @@ def all_points(grid: Sequence[Axis]) -> list[dict[str, Shown]]:
 def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Raise ValueError for a grid that cannot be run."""
     if not grid:
-        raise ValueError("sweep needs a grid: see configs/digits_sweep.yaml")
+        raise ValueError("sweep needs --seeds, such as 0,1,2, or a grid: see configs/digits_sweep.yaml")
     keys = [_find(settings, axis.argument)[1] for axis in grid]
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in [settings["data"].get("init_args", {}).get("val_fraction"), *itertools.chain(*fractions)]:

@@ -31,10 +31,10 @@ class Point(NamedTuple):
 
 
 def seed_axis(seeds: str) -> Axis:
-    """Return the axis for seeds such as "0,1,2". Raises ValueError for anything else than whole numbers."""
+    """Return the axis for seeds such as "0,1,2". Raises ValueError for anything else."""
     words = [word.strip() for word in seeds.split(",")]
-    if not all(word.isdecimal() for word in words):
-        raise ValueError(f"--seeds is {seeds}: give whole numbers, such as 0,1,2")
+    if not all(word.isdecimal() and int(word) < 2**32 for word in words):
+        raise ValueError(f"--seeds is {seeds}: give whole numbers below 2³², such as 0,1,2")
     return Axis("seed_everything", [int(word) for word in words], SEED)
 
 

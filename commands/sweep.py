@@ -55,7 +55,8 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
     study = optuna.create_study(
         storage=_storage(storage), study_name=folder.name, direction="maximize", load_if_exists=True
     )
-    recipe = {"config": config, "grid": [vars(axis) for axis in grid]}
+    axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
+    recipe = {"config": config, "grid": axes}
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
         raise ValueError(f"{storage} holds the sweep of another recipe or grid: give another --output, or remove it")
     study.set_user_attr("recipe", recipe)
@@ -68,7 +69,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
     with _progress() as bar:
         task = bar.add_task(f"Sweep {folder.name}", total=len(points))
         processes: list[Any] = []
-        while len(done := _finished(study)) < len(points):
+        while len(done := _finished(study, points)) < len(points):
             bar.update(task, completed=len(done))
             if any(process.exitcode == 1 for process in processes):
                 raise ChildProcessError("a worker of the sweep ended with the error above: run it again to go on")
@@ -83,7 +84,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         bar.update(task, completed=len(done))
         for process in processes:
             process.join()
-    return _write(grid, _finished(study), folder)
+    return _write(grid, _finished(study, points), folder)
 
 
 def _storage(address: str) -> RDBStorage:
@@ -109,9 +110,10 @@ def _status(trial: FrozenTrial) -> str:
     return trial.user_attrs.get("status", "") if trial.state.is_finished() else ""
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the finished trials, those with an error too."""
-    return [trial for trial in _newest(study).values() if _status(trial)]
+def _finished(study: optuna.Study, points: Sequence[dict[str, Shown]]) -> list[FrozenTrial]:
+    """Return the finished trials of some points, those with an error too."""
+    newest = _newest(study)
+    return [trial for point in points if (trial := newest.get(_key(point))) and _status(trial)]
 
 
 def _requeue_lost(study: optuna.Study) -> None:
@@ -159,7 +161,8 @@ def _measure(trial: Trial, config: dict[str, Any], grid: Sequence[Axis]) -> floa
     trial.set_user_attr("begun", True)
     started = time.monotonic()
     for axis in grid:
-        trial.suggest_categorical(axis.name, list(axis.choices))
+        if axis.name != SEED:  # Optuna's parameters cannot get more values
+            trial.suggest_categorical(axis.name, list(axis.choices))
     values = trial.user_attrs["point"]
     try:
         scores = run_point(config, {axis.argument: axis.choices[values[axis.name]] for axis in grid})

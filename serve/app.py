@@ -74,7 +74,8 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
 
 def _tracing(routes: list[Route]) -> tuple[list[Middleware], Callable[[], None]]:
     """Return the middleware that makes traces, and the function that sends the last ones; none unless asked for."""
-    if not any(os.environ.get(name) for name in TRACES):
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if off or not any(os.environ.get(name) for name in TRACES):
         return [], lambda: None
     try:
         from .tracing import tracing

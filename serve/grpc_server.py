@@ -6,29 +6,36 @@ The messages are those of tritonclient, generated from github.com/kserve/open-in
 import asyncio
 import hmac
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from starlette.applications import Starlette
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 from ..contract import __version__
+from ..contract.card import ModelCard
 from ..contract.names import FAMILIARITY, INPUT
 from .errors import ApiError
+from .image_arrays import check_shape
 from .model import Model
 from .routes.compute import compute
 from .routes.lookup import find
 from .routes.protocol import EXTENSIONS
-from .tensors import answer_of, read_object
+from .tensors import Call, answer_of, read_object
+from .threads import in_thread
 
 logger = logging.getLogger("cnnzoo.serve")
 
 SERVICE = "inference.GRPCInferenceService"
+SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
+MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
@@ -41,75 +48,106 @@ STATUS = {
 }
 INTEGERS = ("uint_contents", "int_contents", "uint64_contents", "int64_contents")
 
+Nested = dict[int, Any]
+"""The nested messages of a message by the number of their field."""
+NESTED: Nested = {5: {4: {}, 5: {}}, 6: {2: {}}}  # inputs with parameters and contents, outputs with parameters
+
 Context = Any  # grpc.aio.ServicerContext, which is published without types
 Method = Callable[["Inference", Any, Context], Awaitable[Any]]
 
 
 @asynccontextmanager
 async def grpc_server(app: Starlette) -> AsyncIterator[None]:
-    """Serve while the context lasts. At its end calls in flight have the settings' timeout to finish."""
+    """Serve while the context lasts. At its end calls in flight have the settings' timeout to finish.
+
+    Raises OSError if the port is taken.
+    """
     settings = app.state.settings
     server = grpc.aio.server(
         maximum_concurrent_rpcs=settings.max_requests,
-        options=[("grpc.max_receive_message_length", min(MAX_MESSAGE, settings.max_body))],
+        options=[
+            ("grpc.max_receive_message_length", min(MAX_MESSAGE, settings.max_body)),
+            ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second service could share the port unnoticed
+        ],
     )
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Inference(app), server)
+    server.add_generic_rpc_handlers([_handlers(Inference(app))])
     probe = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probe, server)
     for name in ("", SERVICE):
         await probe.set(name, health_pb2.HealthCheckResponse.SERVING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.add_insecure_port(f"{host}:{settings.grpc_port}")  # with several workers, all listen on it
+    try:
+        server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError:
+        raise OSError(f"cannot listen on {host}:{settings.grpc_port}: choose another CNNZOO_GRPC_PORT") from None
     await server.start()
     yield
     await probe.enter_graceful_shutdown()
     await server.stop(settings.timeout)
 
 
-def _method(function: Method) -> Method:
-    """Check the API key, limit time and bytes, turn errors into gRPC's, and count the call."""
-    name = function.__name__
+def _handlers(inference: "Inference") -> grpc.GenericRpcHandler:
+    """Return the calls by name. They get bytes, so that nothing is parsed for a client without the key."""
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(inference, name), response_serializer=lambda message: message.SerializeToString()
+        )
+        for name in vars(Inference)
+        if not name.startswith("_")
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def call(self: "Inference", request: Any, context: Context) -> Any:
-        start, status = time.perf_counter(), 200
-        size = request.ByteSize()
-        self.metrics.in_flight += 1
-        self.held += size
+
+def _method(function: Method) -> Method:
+    """Check the API key, limit time and bytes, parse the message, turn errors into gRPC's, and count the call."""
+    name = function.__name__
+    message_type = getattr(pb, f"{name}Request")
+
+    async def call(self: "Inference", content: bytes, context: Context) -> Any:
+        start, status, model, words = time.perf_counter(), 200, "", ""
+        size = len(content)
+        self._metrics.in_flight += 1
+        self._held += size
         try:
             self._check_key(name, context)
-            if self.held > self.settings.max_held:
+            if self._held > self._settings.max_held:
                 raise ApiError(503, "overloaded", "the service holds as many bytes as it can: try again in a second")
-            async with asyncio.timeout(self.settings.timeout):
+            if message_type is pb.ModelInferRequest:
+                check_fields(memoryview(content), NESTED)
+            request = message_type.FromString(content)
+            named = getattr(request, "model_name", "") or getattr(request, "name", "")
+            model = named if self._zoo.get(named) else ""
+            async with asyncio.timeout(self._settings.timeout):
                 return await function(self, request, context)
-        except (ApiError, TimeoutError) as error:
-            status = error.status if isinstance(error, ApiError) else 504
-            words = str(error) or f"no answer within {self.settings.timeout:g} seconds: send fewer images"
-            await context.abort(STATUS.get(status, grpc.StatusCode.INVALID_ARGUMENT), words)
+        except DecodeError:
+            status, words = 400, f"the message is no {name}Request"
+        except ApiError as error:
+            status, words = error.status, str(error)
+        except TimeoutError:
+            status, words = 504, f"no answer within {self._settings.timeout:g} seconds: send fewer images"
         except asyncio.CancelledError:  # by the client
             status = 499
             raise
         except Exception:
-            status = 500
+            status, words = 500, "the server failed on this request; its log says why"
             logger.exception("gRPC %s failed", name)
-            await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this request; its log says why")
         finally:
-            self.held -= size
-            self.metrics.in_flight -= 1
-            model = self.app.state.zoo.get(getattr(request, "model_name", "") or getattr(request, "name", ""))
-            route = f"grpc:{name}"
-            self.metrics.count_request(route, model.card.name if model else "", status, time.perf_counter() - start)
+            self._held -= size
+            self._metrics.in_flight -= 1
+            self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
+        await context.abort(STATUS.get(status, grpc.StatusCode.INVALID_ARGUMENT), words)
 
     return call
 
 
-class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
+class Inference:
     """The calls of the protocol. Triton's further ones are answered with UNIMPLEMENTED."""
 
     def __init__(self, app: Starlette) -> None:
-        self.app = app
-        self.settings = app.state.settings
-        self.metrics = app.state.metrics
-        self.held = 0  # bytes of the requests in flight
+        self._zoo = app.state.zoo
+        self._settings = app.state.settings
+        self._metrics = app.state.metrics
+        self._held = 0  # bytes of the requests in flight
 
     @_method
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -119,7 +157,7 @@ class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     @_method
     async def ServerReady(self, request: Any, context: Context) -> Any:
         """Answer whether there is a model to serve."""
-        return pb.ServerReadyResponse(ready=bool(self.app.state.zoo.models))
+        return pb.ServerReadyResponse(ready=bool(self._zoo.models))
 
     @_method
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
@@ -137,7 +175,7 @@ class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         """Answer with a model's versions, inputs and outputs."""
         card = self._find(request.name, request.version).card
         metadata = pb.ModelMetadataResponse(name=card.name, platform="onnxruntime_onnx")
-        metadata.versions.extend(str(version) for version in sorted(self.app.state.zoo.versions(card.name)))
+        metadata.versions.extend(str(version) for version in sorted(self._zoo.versions(card.name)))
         metadata.inputs.add(name=INPUT, datatype="UINT8", shape=[-1, *card.input_shape])
         for name in card.outputs:
             metadata.outputs.add(
@@ -149,8 +187,8 @@ class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     async def ModelInfer(self, request: Any, context: Context) -> Any:
         """Answer with the outputs asked for, in binary."""
         model = self._find(request.model_name, request.model_version)
-        raw = request.raw_input_contents
-        call = read_object(_object(request), raw[0] if len(raw) == 1 else b"", model.card)
+        read = partial(_read, request, model.card)
+        call = read() if request.ByteSize() <= SMALL else await in_thread(read)
         outputs = dict(zip(model.card.outputs, await compute(model, call.images), strict=True))
         response = pb.ModelInferResponse(
             model_name=model.card.name, model_version=str(model.card.version), id=request.id
@@ -162,10 +200,10 @@ class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return response
 
     def _find(self, name: str, version: str) -> Model:
-        return find(self.app.state.zoo, name, version or None)
+        return find(self._zoo, name, version or None)
 
     def _check_key(self, name: str, context: Context) -> None:
-        key = self.settings.api_key
+        key = self._settings.api_key
         if key is None or name in OPEN:
             return
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
@@ -175,25 +213,78 @@ class Inference(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             raise ApiError(401, "unauthorized", "an API key is needed: send it as metadata authorization: Bearer <key>")
 
 
-def _object(request: Any) -> dict[str, Any]:
-    """Return the JSON object of the same request over HTTP. Raises ApiError 400 for tensors in more than one part."""
+def _read(request: Any, card: ModelCard) -> Call:
+    """Return the call in a message. Raises ApiError 400 with what was wrong and what was expected."""
     raw = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise ApiError(400, "inputs", f"{len(request.inputs)} inputs have {len(raw)} raw contents: send one for each")
-    inputs = []
-    for number, tensor in enumerate(request.inputs):
-        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-        if "shared_memory_region" in tensor.parameters:
-            entry["parameters"] = {"shared_memory_region": ""}
-        elif raw:
-            entry["parameters"] = {"binary_data_size": len(raw[number])}
-        else:
-            entry["data"] = next((list(values) for kind in INTEGERS if (values := getattr(tensor.contents, kind))), [])
-        inputs.append(entry)
-    outputs = [
-        {"name": output.name, "parameters": {"classification": output.parameters["classification"].int64_param}}
-        if "classification" in output.parameters
-        else {"name": output.name}
-        for output in request.outputs
-    ]
-    return {"inputs": inputs, "outputs": outputs}
+    if len(request.inputs) != 1 or len(raw) > 1:
+        raise ApiError(
+            400, "inputs", f"{len(request.inputs)} inputs, {len(raw)} raw contents: send one, named {INPUT!r}"
+        )
+    (tensor,) = request.inputs
+    entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+    filled = [field.name for field, _ in tensor.contents.ListFields()]
+    if "shared_memory_region" in tensor.parameters:
+        entry["parameters"] = {"shared_memory_region": ""}
+    elif len(raw) + len(filled) != 1 or not {*filled} <= {*INTEGERS}:
+        expected = "send the pixels in raw_input_contents or in contents.uint_contents, in one of them"
+        raise ApiError(400, "inputs", f"the tensor has {', '.join(filled) or 'no contents'}: {expected}")
+    elif raw:
+        check_shape(entry["shape"], card.input_shape)
+        if len(raw[0]) != math.prod(tensor.shape):
+            raise ApiError(400, "binary_size", f"{len(raw[0])} bytes for the shape {list(tensor.shape)}")
+        entry["parameters"] = {"binary_data_size": len(raw[0])}
+    else:
+        entry["data"] = list(getattr(tensor.contents, filled[0]))
+    outputs = [{"name": output.name, "parameters": _parameters(output)} for output in request.outputs]
+    return read_object({"inputs": [entry], "outputs": outputs}, raw[0] if raw else b"", card)
+
+
+def _parameters(output: Any) -> dict[str, int]:
+    """Return the parameters of an output: `classification`, if any. Raises ApiError 400 for another one."""
+    for name, value in output.parameters.items():
+        if name != "classification" or value.WhichOneof("parameter_choice") != "int64_param":
+            raise ApiError(
+                400, "outputs", f"an output has the parameter {name[:64]!r}: expected classification, an int64"
+            )
+    return {name: value.int64_param for name, value in output.parameters.items()}
+
+
+def check_fields(message: memoryview, nested: Nested) -> None:
+    """Raise ApiError 400 if a message, or one nested in it, has more than MAX_FIELDS fields or is damaged.
+
+    To parse millions of empty fields takes a hundred times their bytes.
+    """
+    position = count = 0
+    try:
+        while position < len(message):
+            tag, position = _varint(message, position)
+            length, wire = 0, tag & 7
+            if wire == 0:
+                _, position = _varint(message, position)
+            elif wire == 2:
+                length, position = _varint(message, position)
+                if (inner := nested.get(tag >> 3)) is not None:
+                    check_fields(message[position : position + length], inner)
+            else:
+                length = {1: 8, 5: 4}[wire]
+            position += length
+            count += 1
+            if count > MAX_FIELDS:
+                raise ApiError(400, "fields", f"the message has more than {MAX_FIELDS} fields: send one tensor")
+        if position > len(message):
+            raise IndexError
+    except (IndexError, KeyError):
+        raise ApiError(400, "message", "the message is damaged") from None
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return the number of variable length at a position, and the position behind it."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value |= (byte & 127) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 128:
+            return value, position
+        if shift > 63:
+            raise IndexError

@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 from atexit import register
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 import bentoml
@@ -81,7 +82,12 @@ class Adapter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             return await self.app(scope, receive, send)
-        async with self.app.router.lifespan_context(self.app):
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.app.router.lifespan_context(self.app))
+            except Exception as error:  # without this message uvicorn would serve all the same
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
             await self.bento(scope, receive, send)
 
 

@@ -10,14 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..contract.images import MAX_PIXELS, PILLOW_MAX_PIXELS
 from ..contract.zoo_folder import SHIPPED
 from .limits import MAX_IMAGES
 
-OTHER_VARIABLES = {"CNNZOO_DATA", "CNNZOO_CACHE", "CNNZOO_METRICS_FOLDER"}  # of training, and of the service's own
+OTHER_VARIABLES = {
+    "CNNZOO_DATA",
+    "CNNZOO_CACHE",
+    "CNNZOO_DEBUG",
+    "CNNZOO_METRICS_FOLDER",
+}  # of training, and of the service's own
 
 
 class ServeSettings(BaseSettings):
@@ -105,7 +110,9 @@ class ServeSettings(BaseSettings):
 
     @field_validator("grpc_port")
     @classmethod
-    def _can_serve_grpc(cls, value: int) -> int:
+    def _can_serve_grpc(cls, value: int, others: ValidationInfo) -> int:
+        if value and value == others.data.get("port"):
+            raise ValueError("HTTP has this port: choose another one")
         if value and not (find_spec("grpc_health") and find_spec("tritonclient")):
             raise ValueError("gRPC needs more packages: pip install 'cnnzoo[grpc]'")
         return value

@@ -4,7 +4,6 @@ The stock ASGI instrumentation makes the span of a request, continues the client
 `traceresponse`. The variables OTEL_… of the OpenTelemetry specification configure the rest.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.propagators import TraceResponsePropagator, set_global_response_propagator
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from starlette.middleware import Middleware
@@ -21,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .observe import PARTS, route_of
 
+PROBES = "/livez,/readyz,/healthz,/v2/health/,/metrics"  # patterns of URLs without a span
+
 
 def tracing(routes: Iterable[BaseRoute]) -> tuple[list[Middleware], Callable[[], None]]:
     """Return the middleware that makes spans, the outermost first, and a function that sends the last ones.
@@ -28,8 +29,8 @@ def tracing(routes: Iterable[BaseRoute]) -> tuple[list[Middleware], Callable[[],
     Args:
         routes: of the app. Spans are named after them, never by a path that a client chose.
     """
-    service = os.environ.get("OTEL_SERVICE_NAME", "cnnzoo")
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+    resource = Resource({SERVICE_NAME: "cnnzoo"}).merge(OTELResourceDetector().detect())  # of OTEL_…, if it has a name
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
 
@@ -41,6 +42,7 @@ def tracing(routes: Iterable[BaseRoute]) -> tuple[list[Middleware], Callable[[],
         OpenTelemetryMiddleware,
         default_span_details=details,
         tracer_provider=provider,
+        excluded_urls=PROBES,
         exclude_spans=["receive", "send"],
     )
     return [request, Middleware(PartSpans, provider.get_tracer("cnnzoo"))], provider.shutdown

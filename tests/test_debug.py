@@ -23,6 +23,12 @@ def test_overfit_learns_64_images_by_heart(here: Here, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_overfit_and_debug_together(here: Here, tmp_path: Path):
+    done = here("fit", "--config", "digits", "--config", "overfit", "--config", "debug", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "correct" not in done.stdout
+
+
 def test_overfit_says_that_something_is_wrong(here: Here, tmp_path: Path):
     slow = ["--model.learning_rate", "1e-9", "--trainer.max_epochs", "10"]
     done = here("fit", "--config", "digits", "--config", "overfit", *slow, cwd=tmp_path)

@@ -123,6 +123,12 @@ def test_seeds_give_means_and_deviations(here: Here, tmp_path: Path):
     validated = [np.mean([run["val_accuracy"] for run in point["runs"]]) for point in saved["points"]]
     assert f"Chosen on validation: learning_rate = {(0.01, 0.1)[int(np.argmax(validated))]};" in words
 
+    # Another seed is added; what was trained is kept.
+    assert here("sweep", "--config", config, "--seeds", "0,1,3", cwd=tmp_path).returncode == 0
+    more = rows(tmp_path)
+    assert [r["seed"] for r in more] == ["0", "1", "3"] * 2
+    assert [r for r in more if r["seed"] != "1"] == table
+
     # A seed is that of the weights and of the data, as with fit.
     flags = ["--model.init_args.learning_rate", "0.1", "--seed_everything", "3", "--data.seed", "3"]
     assert here("fit", "--config", write_config(tmp_path, 3), *flags, cwd=tmp_path).returncode == 0
@@ -136,7 +142,7 @@ def test_seeds_must_be_numbers(here: Here, tmp_path: Path):
     config = write_config(tmp_path, 1)
     done = here("sweep", "--config", config, "--seeds", "one,two", cwd=tmp_path)
     assert done.returncode == 1
-    assert "--seeds is one,two: give whole numbers, such as 0,1,2" in done.stderr
+    assert "--seeds is one,two: give whole numbers below 2³², such as 0,1,2" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

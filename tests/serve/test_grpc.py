@@ -1,5 +1,6 @@
 """Test gRPC with the clients of Triton and of gRPC's health protocol: answers, limits and errors as over HTTP."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -23,6 +24,11 @@ from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
+
+from cnnzoo.serve.app import create_app
+from cnnzoo.serve.errors import ApiError
+from cnnzoo.serve.grpc_server import NESTED, check_fields
+from cnnzoo.serve.settings import read_settings
 
 KEY = "secret"
 Service = tuple[triton.InferenceServerClient, httpx.Client, Any]
@@ -115,8 +121,12 @@ def test_numbers_in_the_message(service: Service, images: np.ndarray):
         ({"datatype": "FP32"}, "INVALID_ARGUMENT", "it is UINT8"),
         ({"name": "pixels"}, "INVALID_ARGUMENT", "it is called 'images'"),
         ({"output": "answers"}, "INVALID_ARGUMENT", "there is no output 'answers'"),
-        ({"raw": [b"123"]}, "INVALID_ARGUMENT", "3 bytes"),
-        ({"raw": [b"", b""]}, "INVALID_ARGUMENT", "1 inputs have 2 raw contents"),
+        ({"raw": [b"123"]}, "INVALID_ARGUMENT", "3 bytes for the shape [5, 1, 8, 8]"),
+        ({"raw": [b"", b""]}, "INVALID_ARGUMENT", "1 inputs, 2 raw contents"),
+        ({"raw": []}, "INVALID_ARGUMENT", "the tensor has no contents"),
+        ({"contents": "uint_contents"}, "INVALID_ARGUMENT", "in one of them"),
+        ({"contents": "fp32_contents", "raw": []}, "INVALID_ARGUMENT", "the tensor has fp32_contents"),
+        ({"parameter": "shared_memory_region"}, "INVALID_ARGUMENT", "expected classification"),
     ],
 )
 def test_errors_say_what_was_expected(service: Service, images: np.ndarray, change: dict, status: str, words: str):
@@ -129,6 +139,10 @@ def test_errors_say_what_was_expected(service: Service, images: np.ndarray, chan
         datatype=change.get("datatype", "UINT8"),
         shape=change.get("shape", images.shape),
     )
+    if "contents" in change:
+        getattr(request.inputs[0].contents, change["contents"]).extend([1] * images.size)
+    if "parameter" in change:
+        request.outputs.add(name="logits").parameters[change["parameter"]].string_param = "here"
     request.raw_input_contents.extend(change.get("raw", [images.tobytes()]))
     if "output" in change:
         request.outputs.add(name=change["output"])
@@ -167,6 +181,50 @@ def test_the_api_key_and_health(trained: Path, images: np.ndarray):
             for name in ("", "inference.GRPCInferenceService"):
                 state = health.Check(health_pb2.HealthCheckRequest(service=name)).status
                 assert state == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("empty", [b"\x2a\x00", b"\x32\x00", b"\x22\x00"], ids=["inputs", "outputs", "parameters"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_millions_of_empty_fields_are_refused_before_they_are_parsed(empty: bytes, nested: bool):
+    fields = empty * 1_000_000
+    message = b"\x2a" + _length(fields) + fields if nested else fields
+    if nested and empty != b"\x22\x00":
+        message = b"\x2a" + _length(message) + message
+    with pytest.raises(ApiError, match="more than 64 fields"):
+        check_fields(memoryview(message), NESTED)
+
+
+def _length(content: bytes) -> bytes:
+    number, found = len(content), b""
+    while number > 127:
+        found, number = found + bytes([number & 127 | 128]), number >> 7
+    return found + bytes([number])
+
+
+def test_a_whole_message_passes(images: np.ndarray):
+    request = pb.ModelInferRequest(model_name="digits_cnn", id="one", raw_input_contents=[images.tobytes()])
+    entry = request.inputs.add(name="images", datatype="UINT8", shape=images.shape)
+    entry.contents.uint_contents.extend(range(100_000))
+    request.outputs.add(name="logits").parameters["classification"].int64_param = 3
+    content = memoryview(request.SerializeToString())
+    check_fields(content, NESTED)
+    for cut in range(1, 40):
+        with pytest.raises(ApiError, match="damaged"):
+            check_fields(content[: len(content) - cut], NESTED)
+
+
+def test_a_port_that_is_taken_ends_the_start(trained: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app = create_app(read_settings(zoo=trained / "zoo", grpc_port=taken.getsockname()[1]))
+
+        async def start() -> None:
+            async with app.router.lifespan_context(app):
+                pass
+
+        with pytest.raises(OSError, match="choose another CNNZOO_GRPC_PORT"):
+            asyncio.run(start())
+    with pytest.raises(ValueError, match="HTTP has this port"):
+        read_settings(zoo=trained / "zoo", port=4000, grpc_port=4000)
 
 
 def test_garbage_and_too_many_bytes_leave_the_others_answered(trained: Path, images: np.ndarray):
