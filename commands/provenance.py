@@ -78,15 +78,19 @@ def recipe(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the git commit of this code, with "-dirty" if it was changed since; None outside its repository."""
+    """Return the git commit of this code, with "-dirty" if it was changed since; None outside its repository.
+
+    Changes in zoo/ do not count: an export makes them.
+    """
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # fails for an installed copy in another repository
-        return git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").strip()
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)zoo")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

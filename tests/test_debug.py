@@ -36,6 +36,7 @@ def test_overfit_says_that_something_is_wrong(here: Here, tmp_path: Path):
     assert "of 64 training images are correct after 10 epochs; expected all" in done.stderr
 
 
+@pytest.mark.slow
 def test_lightnings_learning_rate_finder_as_documented(here: Here, tmp_path: Path):
     page = (Path(__file__).parent.parent / "docs/training.md").read_text()
     (block,) = (part for part in page.split("```yaml\n")[1:] if "LearningRateFinder" in part)

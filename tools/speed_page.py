@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from markdown_table import table
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
@@ -66,12 +67,6 @@ PRECISION_END = """
 - fp16 halves the file. It is not faster on this processor, which has no fp16 arithmetic, so no fp16 file is shipped.
 - `digits_cnn_fp16` and `cifar10_speednet_fp16` were not measured.
 """
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
@@ -149,9 +144,10 @@ def precision(rows: list[dict[str, Any]]) -> str:
     """Return size, accuracy and speed of each file, with ratios to the fp32 file above it."""
     cells, full = [], rows[0]
     for row in rows:
-        full = row if row["precision"] == "fp32" else full
+        full = row if row["precision"] == "fp32" and "," not in row["model"] else full
+        name, *views = row["model"].split(",")
         cells.append([
-            f"`{row['model']}`",
+            ",".join([f"`{name}`", *views]),
             f"{row['bytes'] / 1e6:.2f} ({row['bytes'] / full['bytes']:.2f}×)",
             f"{row['accuracy']:.2%} ({100 * (row['accuracy'] - full['accuracy']):+.2f})",
             f"{row['milliseconds']:.2f} ({row['milliseconds'] / full['milliseconds']:.2f}×)",

@@ -38,11 +38,13 @@ def test_models_of_the_zoo_folder(copied: Path):
     assert "digits_cnn" in completions("cnnzoo card di", copied)
 
 
+@pytest.mark.slow
 def test_options_and_choices_of_a_light_command(tmp_path: Path):
     assert completions("cnnzoo list --m", tmp_path) == {"--max_size", "--min_accuracy"}
     assert completions("cnnzoo pack mnist_cnn --as ", tmp_path) == {"huggingface", "bentoml", "mlflow"}
 
 
+@pytest.mark.slow
 def test_recipes_and_files(tmp_path: Path):
     (tmp_path / "mnist_mine.yaml").write_text("")
     assert completions("cnnzoo fit --config mnist_", tmp_path) >= {"mnist_lecture", "mnist_speednet", "mnist_mine.yaml"}

@@ -19,6 +19,9 @@ def test_an_export_from_changed_code_says_so(tmp_path: Path, monkeypatch: pytest
     code = tmp_path / "provenance.py"
     monkeypatch.setattr(provenance, "__file__", str(code))
     code.write_text("as committed")
+    sums = tmp_path / "zoo/SHA256SUMS"
+    sums.parent.mkdir()
+    sums.write_text("of one file")
     assert provenance.commit() is None
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
@@ -26,6 +29,8 @@ def test_an_export_from_changed_code_says_so(tmp_path: Path, monkeypatch: pytest
     clean = provenance.commit()
     assert clean
     assert len(clean) == 40
+    sums.write_text("of two files, since a model was exported")
+    assert provenance.commit() == clean
     code.write_text("changed")
     assert provenance.commit() == f"{clean}-dirty"
     card = ModelCard("a", 1, ("b", "c"), (1, 2, 2), training={"commit": f"{clean}-dirty"})
