@@ -45,9 +45,8 @@ shows one in a terminal. `cnnzoo verify --metrics` measures all figures again.
 ![Accuracy under noise, blur, JPEG, brightness, rotation and translation, by severity](pictures/robustness.png)
 
 The accuracy at each severity is of up to 2,000 test images, evenly spread. All other accuracies are of the whole test
-set. `cifar10_cnn` and `mnist_cnn` withstand noise better than the SpeedNets. The first layer of a SpeedNet whitens: it
-amplifies directions of low variance, and the noise in them. A brighter background misleads `mnist_cnn`, but not
-`mnist_speednet`.
+set. Version 2 of a network was trained on noisy and distorted images, too. Version 1 was not: noise misleads
+`mnist_speednet`, whose first layer whitens and so amplifies it, and a brighter background misleads `mnist_cnn`.
 """
 
 
