@@ -47,7 +47,24 @@ def to_int8(proto: onnx.ModelProto, images: Tensor) -> onnx.ModelProto:
             )
         finally:
             logging.disable(logging.NOTSET)
-        return onnx.load(quantized)
+        converted = onnx.load(quantized)
+    _share_equal(converted.graph)
+    return converted
+
+
+def _share_equal(graph: onnx.GraphProto) -> None:
+    """Merge equal weights: those that several views of an image use are quantized once for each."""
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names = {t.name: first.setdefault((t.data_type, tuple(t.dims), t.raw_data), t.name) for t in _large(graph)}
+    kept = [tensor for tensor in graph.initializer if names.get(tensor.name, tensor.name) == tensor.name]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def _large(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    return [tensor for tensor in graph.initializer if len(tensor.raw_data) > 1000]
 
 
 def _precise(graph: onnx.GraphProto) -> list[str]:

@@ -63,7 +63,7 @@ cores of an AMD EPYC with avx512_vnni:
 """
 PRECISION_END = """
 - int8 is smaller and faster for all networks but the digits', whose layers are too small.
-- int8 files of the two largest networks are shipped. The zoo may weigh 45 MB at most.
+- The int8 file of the largest network is shipped. The zoo may weigh 45 MB at most.
 - fp16 halves the file. It is not faster on this processor, which has no fp16 arithmetic, so no fp16 file is shipped.
 - `digits_cnn_fp16` and `cifar10_speednet_fp16` were not measured.
 """

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import create_model
+from cnnzoo.models import SpeedNet, create_model
 from cnnzoo.models.export import OnnxFile, to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8
 
@@ -80,3 +80,15 @@ def test_int8_weights_do_not_overflow_where_products_are_summed_in_16_bits(netwo
     kernels = [w for w in weights if w.ndim > 1]
     assert kernels
     assert all(2 * 255 * np.abs(w.astype(int)).max() < 2**15 for w in kernels)
+
+
+def test_int8_has_no_weights_twice():
+    """Several views of an image use the same weights, and are quantized one by one."""
+    torch.manual_seed(0)
+    model = SpeedNet(widths=[8, 16], input_shape=(1, 8, 8), views="flip_shift")
+    images = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
+    model.whiten(images)
+    converted = to_int8(to_onnx(model.eval()), images)
+    large = [tensor.raw_data for tensor in converted.graph.initializer if len(tensor.raw_data) > 1000]
+    assert large
+    assert len(set(large)) == len(large)
