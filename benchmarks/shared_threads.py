@@ -8,6 +8,7 @@ one thread, as the service's batchers do when each model gets some requests. Wri
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     names = {"a pool for each": False, "one pool": True}
     turns = take_turns(
-        {name: lambda shared=shared: run_alone(measure, args.model, shared) for name, shared in names.items()},
+        {name: partial(run_alone, measure, args.model, shared) for name, shared in names.items()},
         args.rounds,
     )
     report = {name: {key: median(rounds, key) for key in rounds[0]} for name, rounds in turns.items()}
