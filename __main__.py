@@ -6,18 +6,8 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NamedTuple
 
-from cnnzoo.commands import UsageError
-
-
-class Command(NamedTuple):
-    """A subcommand. Its module is imported when it is called, so that only what needs torch waits for torch."""
-
-    summary: str
-    module: str = "cnnzoo.train"
-    function: str = ""  # by default the module's run(name, arguments)
-
+from cnnzoo.commands import Command, UsageError
 
 COMMANDS = {
     "fit": Command("Train a network into a new run folder."),

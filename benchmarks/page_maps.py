@@ -1,4 +1,4 @@
-"""How often does the page draw a network's maps anew while somebody draws? Browser and service on one core.
+"""Count how often the page draws a network's maps anew while somebody draws; browser and service on one core.
 
     python benchmarks/page_maps.py [--rounds 3] [--seconds 5]
 

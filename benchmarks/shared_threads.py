@@ -1,4 +1,4 @@
-"""One pool of ONNX Runtime's threads for all models, or one for each? Memory and latency of 16 loaded versions.
+"""Compare one pool of ONNX Runtime's threads for all models with one for each: memory and latency of 16 versions.
 
     python benchmarks/shared_threads.py --rounds 5
 

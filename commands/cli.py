@@ -23,13 +23,12 @@ from ..contract.names import check_name
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from ..models.compatibility import check_checkpoint
-from . import runs
+from . import RECIPES, runs
 from .checkpoints import Best
 from .grid import make_data
 from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
-SHIPPED = Path(__file__).parent.parent / "configs"
 PROCESSES_A_CORE = 4  # on the CPU, at most
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
@@ -46,7 +45,7 @@ def find_config(value: str) -> Path:
     Raises FileNotFoundError with the names of the recipes.
     """
     path = Path(value)
-    for candidate in (path / runs.CONFIG if path.is_dir() else path, SHIPPED / f"{value}.yaml"):
+    for candidate in (path / runs.CONFIG if path.is_dir() else path, RECIPES / f"{value}.yaml"):
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(f"no config {value}: give a YAML file, a run folder, or one of {shipped_names()}")
@@ -54,7 +53,7 @@ def find_config(value: str) -> Path:
 
 def shipped_names() -> str:
     """Return the names of the shipped recipes."""
-    return ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 
 class ConfigFile(ActionConfigFile):

@@ -5,24 +5,13 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
-from typing import Literal, NoReturn, Protocol, get_args, get_origin
+from typing import Literal, NoReturn, get_args, get_origin
 
 import argcomplete
 from argcomplete.completers import FilesCompleter
 
 from ..contract.zoo_folder import ZooFolder
-
-RECIPES = Path(__file__).parent.parent / "configs"
-
-
-class Command(Protocol):
-    """A subcommand: its module and, if it is called with a signature of its own, its function."""
-
-    @property
-    def module(self) -> str: ...
-    @property
-    def function(self) -> str: ...
+from . import RECIPES, Command
 
 
 def complete(commands: Mapping[str, Command]) -> NoReturn:
@@ -81,9 +70,8 @@ def _add(
 
 def _models(prefix: str, **_: object) -> list[str]:
     """Return the names of the models in the zoo folder, and ONNX files."""
-    folder = ZooFolder.default().path
-    names = [path.parent.parent.name for path in folder.glob("*/*/model.onnx")]
-    return [*sorted(set(names)), *FilesCompleter(["onnx"])(prefix)]
+    names = dict.fromkeys(model.name for model in ZooFolder.default().ids())
+    return [*names, *FilesCompleter(["onnx"])(prefix)]
 
 
 def _recipes(prefix: str, **_: object) -> list[str]:

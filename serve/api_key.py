@@ -22,7 +22,7 @@ class ApiKey:
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
-        self._expected = b"bearer " + key.encode()
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._is_allowed(scope):
@@ -33,5 +33,10 @@ class ApiKey:
     def _is_allowed(self, scope: Scope) -> bool:
         if scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDERS):
             return True
-        scheme, _, key = Headers(scope=scope).get("authorization", "").encode("latin-1").partition(b" ")
-        return hmac.compare_digest(scheme.lower() + b" " + key.strip(), self._expected)
+        return is_authorized(Headers(scope=scope).get("authorization", ""), self._key)
+
+
+def is_authorized(authorization: str, key: str) -> bool:
+    """Return whether a header or metadata `authorization` is `Bearer <key>`."""
+    scheme, _, given = authorization.encode("latin-1", "replace").partition(b" ")
+    return hmac.compare_digest(scheme.lower() + b" " + given.strip(), b"bearer " + key.encode())

@@ -4,7 +4,6 @@ The messages are those of tritonclient, generated from github.com/kserve/open-in
 """
 
 import asyncio
-import hmac
 import logging
 import math
 import time
@@ -19,15 +18,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from starlette.applications import Starlette
 from tritonclient.grpc import service_pb2 as pb
 
-from ..contract import __version__
 from ..contract.card import ModelCard
-from ..contract.names import FAMILIARITY, INPUT
+from ..contract.names import INPUT
+from .api_key import is_authorized
 from .errors import ApiError
 from .image_arrays import check_shape
 from .model import Model
 from .routes.compute import compute
 from .routes.lookup import find
-from .routes.protocol import EXTENSIONS
+from .routes.protocol import SERVER, describe
 from .tensors import Call, answer_of, read_object
 from .threads import in_thread
 
@@ -162,7 +161,7 @@ class Inference:
     @_method
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
         """Answer with the server's name, version and protocol extensions."""
-        return pb.ServerMetadataResponse(name="cnnzoo", version=__version__, extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(**SERVER)
 
     @_method
     async def ModelReady(self, request: Any, context: Context) -> Any:
@@ -174,14 +173,7 @@ class Inference:
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
         """Answer with a model's versions, inputs and outputs."""
         card = self._find(request.name, request.version).card
-        metadata = pb.ModelMetadataResponse(name=card.name, platform="onnxruntime_onnx")
-        metadata.versions.extend(str(version) for version in sorted(self._zoo.versions(card.name)))
-        metadata.inputs.add(name=INPUT, datatype="UINT8", shape=[-1, *card.input_shape])
-        for name in card.outputs:
-            metadata.outputs.add(
-                name=name, datatype="FP32", shape=[-1] if name == FAMILIARITY else [-1, len(card.classes)]
-            )
-        return metadata
+        return pb.ModelMetadataResponse(**describe(self._zoo, card))
 
     @_method
     async def ModelInfer(self, request: Any, context: Context) -> Any:
@@ -207,9 +199,7 @@ class Inference:
         if key is None or name in OPEN:
             return
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        scheme, _, rest = str(given).partition(" ")
-        expected = key.get_secret_value().encode()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(rest.strip().encode("latin-1", "replace"), expected):
+        if not is_authorized(str(given), key.get_secret_value()):
             raise ApiError(401, "unauthorized", "an API key is needed: send it as metadata authorization: Bearer <key>")
 
 

@@ -14,7 +14,6 @@ from .errors import REQUEST_ID
 from .metrics import Metrics
 
 MODEL = "cnnzoo.model"  # key of an ASGI scope: the name of the model that a request is about
-PARTS = "cnnzoo.parts"  # key of an ASGI scope: the parts of the request's time
 OTHER = "other"  # the route of all paths that have none
 
 
@@ -37,7 +36,7 @@ class Observe:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         start = time.perf_counter()
-        parts = scope[PARTS] = timing.begin()
+        timing.begin()
         status = 500
         sent = 0
 
@@ -45,7 +44,7 @@ class Observe:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                value = timing.server_timing(parts, time.perf_counter() - start)
+                value = timing.server_timing(time.perf_counter() - start)
                 message = {**message, "headers": [*message.get("headers", ()), (b"server-timing", value)]}
             else:
                 sent += len(message.get("body", b""))

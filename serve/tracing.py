@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests, if OTEL_EXPORTER_OTLP_ENDPOINT is set. Needs the extra `traces`.
+"""Send OpenTelemetry traces of requests, if OTEL_EXPORTER_OTLP_ENDPOINT is set. Needs the extra `traces`.
 
 The stock ASGI instrumentation makes the span of a request, continues the client's `traceparent`, and answers with
 `traceresponse`. The variables OTEL_… of the OpenTelemetry specification configure the rest.
@@ -18,7 +18,8 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .observe import PARTS, route_of
+from . import timing
+from .observe import route_of
 
 PROBES = "/livez,/readyz,/healthz,/v2/health/,/metrics"  # patterns of URLs without a span
 
@@ -62,7 +63,7 @@ class PartSpans:
             await self.app(scope, receive, send)
         finally:
             epoch = time.time() - time.perf_counter()
-            for name, start, end in scope.get(PARTS, ()):
+            for name, start, end in timing.parts():
                 self.tracer.start_span(name, start_time=_nanoseconds(epoch + start)).end(_nanoseconds(epoch + end))
 
 

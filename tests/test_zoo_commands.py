@@ -20,7 +20,7 @@ from helpers import change_one_byte, command, done, in_process, png, refused
 from PIL import Image
 
 from cnnzoo.__main__ import COMMANDS
-from cnnzoo.commands.cli import SHIPPED
+from cnnzoo.commands import RECIPES
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
 from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.contract.zoo_folder import ModelId, ZooFolder
@@ -317,7 +317,7 @@ def test_a_card_that_cannot_be_shown_is_none(copied: Path):
 
 def test_make_zoo_leaves_alone_what_its_recipe_made(copied: Path):
     zoo = ZooFolder(copied / "zoo")
-    recipe = yaml.safe_load((SHIPPED / "digits.yaml").read_text())
+    recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text())
     assert not make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)
     recipe["trainer"]["max_epochs"] = 8
     assert make_zoo.is_up_to_date(zoo, "digits_cnn", recipe)

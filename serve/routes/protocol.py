@@ -7,16 +7,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract import __version__
+from ...contract.card import ModelCard
 from ...contract.names import FAMILIARITY, INPUT
 from ..errors import ApiError
+from ..zoo import Zoo
 from .lookup import model_of
 
-EXTENSIONS = ["binary_tensor_data", "classification"]
+SERVER = {"name": "cnnzoo", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
 
 
 async def server(request: Request) -> JSONResponse:
     """Answer with the server's name, version and protocol extensions."""
-    return JSONResponse({"name": "cnnzoo", "version": __version__, "extensions": EXTENSIONS})
+    return JSONResponse(SERVER)
 
 
 async def live(request: Request) -> JSONResponse:
@@ -39,18 +41,19 @@ async def model_ready(request: Request) -> JSONResponse:
 
 async def metadata(request: Request) -> JSONResponse:
     """Answer with a model's versions, inputs and outputs."""
-    card = model_of(request.scope).card
-    versions = request.app.state.zoo.versions(card.name)
+    return JSONResponse(describe(request.app.state.zoo, model_of(request.scope).card))
+
+
+def describe(zoo: Zoo, card: ModelCard) -> dict[str, Any]:
+    """Return a model's versions, inputs and outputs."""
     outputs = {name: [-1] if name == FAMILIARITY else [-1, len(card.classes)] for name in card.outputs}
-    return JSONResponse(
-        {
-            "name": card.name,
-            "versions": [str(version) for version in sorted(versions)],
-            "platform": "onnxruntime_onnx",
-            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *card.input_shape]}],
-            "outputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in outputs.items()],
-        }
-    )
+    return {
+        "name": card.name,
+        "versions": [str(version) for version in sorted(zoo.versions(card.name))],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *card.input_shape]}],
+        "outputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in outputs.items()],
+    }
 
 
 async def index(request: Request) -> JSONResponse:
