@@ -1,13 +1,11 @@
-"""Size, accuracy, latency and throughput of the files of a zoo folder by precision, with ratios to fp32.
+"""Compare size, accuracy, latency and throughput of a zoo folder's networks in fp32, int8 and fp16.
 
-    for precision in "" "--quantize int8" "--fp16 true"; do
-      cnnzoo export --config RUN --zoo build/variants $precision
-    done
-    CNNZOO_DATA=<folder> python benchmarks/variants.py --zoo build/variants
+    CNNZOO_DATA=<folder> python benchmarks/variants.py
 
-ONNX Runtime runs the files of one network by turns in this process, on held-out images. A network that looks only at
-unsure images in several views is also measured with all views of every image. Prints medians of all turns, and writes
-benchmarks/variants.json, from which `make tables` makes the table of docs/speed.md.
+Each fp32 file is converted as `cnnzoo export --quantize int8` and `--fp16 true` do. A network that looks only at unsure
+images in several views is also measured with all views of every image. ONNX Runtime runs the files of one network by
+turns in this process, on held-out images. Prints medians of all turns, and writes benchmarks/variants.json, from which
+`make tables` makes the table of docs/speed.md.
 """
 
 import statistics
@@ -16,17 +14,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from common import number, options, save, show
 
+from cnnzoo.commands.export import RANGE_IMAGES
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import ZooFolder
-from cnnzoo.datamodules import from_card
+from cnnzoo.datamodules import ImageDataModule, from_card
 from cnnzoo.models import SpeedNet
 from cnnzoo.models.export import to_onnx
 from cnnzoo.models.pretrained import restore
+from cnnzoo.models.variants import to_fp16, to_int8
 
 TURNS = 15
 SECONDS = 0.15  # of a turn, at least; it ends with a whole pass over the images
@@ -35,23 +36,25 @@ BATCHES = (1, 64)
 
 
 class Side(NamedTuple):
-    """One network to measure: a file, or a file's network with other views."""
+    """A network in one precision."""
 
     name: str
-    card: ModelCard
+    precision: str
     content: bytes
 
 
-def sides(path: Path, card: ModelCard) -> list[Side]:
-    """Return a file and, if it looks at unsure images in several views, its network with all views of all images."""
-    own = Side(card.name, card, path.read_bytes())
-    if card.precision != "fp32":
-        return [own]
+def sides(path: Path, card: ModelCard, data: ImageDataModule) -> list[Side]:
+    """Return an fp32 file, its network with all views of all images if that differs, and its int8 and fp16 networks."""
+    found = [Side(card.name, card.precision, path.read_bytes())]
     model = restore(path)
-    if not isinstance(model, SpeedNet) or model.views == "one":
-        return [own]
-    model.sure.fill_(float("inf"))
-    return [own, Side(f"{card.name}, all views of every image", card, to_onnx(model).SerializeToString())]
+    if isinstance(model, SpeedNet) and model.views != "one":
+        model.sure.fill_(float("inf"))
+        found.append(Side(f"{card.name}, all views of every image", "fp32", to_onnx(model).SerializeToString()))
+    proto, train = onnx.load_model_from_string(found[0].content), data.splits["train"]
+    spread = torch.linspace(0, len(train) - 1, min(RANGE_IMAGES, len(train))).long()
+    for precision, converted in (("int8", to_int8(proto, train[spread][0])), ("fp16", to_fp16(proto))):
+        found.append(Side(f"{card.name}_{precision}", precision, converted.SerializeToString()))
+    return found
 
 
 def milliseconds(session: onnxruntime.InferenceSession, batches: list[np.ndarray]) -> float:
@@ -70,11 +73,12 @@ def correct(session: onnxruntime.InferenceSession, images: np.ndarray, labels: n
     return float((np.concatenate(parts).argmax(1) == labels).mean())
 
 
-def measure(files: list[Side]) -> list[dict[str, Any]]:
-    """Return a row for each side of one network."""
-    sessions = [onnxruntime.InferenceSession(side.content, providers=["CPUExecutionProvider"]) for side in files]
-    data = from_card(files[0].card)
+def measure(path: Path, card: ModelCard) -> list[dict[str, Any]]:
+    """Return a row for each side of an fp32 file."""
+    data = from_card(card)
     data.setup("validate")
+    files = sides(path, card, data)
+    sessions = [onnxruntime.InferenceSession(side.content, providers=["CPUExecutionProvider"]) for side in files]
     held_out = data.splits["val"]
     tensors = held_out[torch.arange(len(held_out))]
     images, labels = (tensor.numpy() for tensor in tensors)
@@ -87,7 +91,7 @@ def measure(files: list[Side]) -> list[dict[str, Any]]:
     return [
         {
             "model": side.name,
-            "precision": side.card.precision,
+            "precision": side.precision,
             "bytes": len(side.content),
             "held_out": len(labels),
             "accuracy": correct(session, images, labels),
@@ -103,14 +107,8 @@ def main() -> None:
     parser = options(__doc__, __file__)
     parser.add_argument("--zoo", type=Path, default=Path("zoo"))
     args = parser.parse_args()
-    networks: dict[str, list[Side]] = {}
-    for path in ZooFolder(args.zoo).files():
-        card = read_card(path)
-        networks.setdefault(card.name.removesuffix(f"_{card.precision}"), []).extend(sides(path, card))
-    rows: list[dict[str, Any]] = []
-    for files in networks.values():
-        files.sort(key=lambda side: side.card.precision != "fp32")
-        rows += measure(files)
+    cards = [(path, read_card(path)) for path in ZooFolder(args.zoo).files()]
+    rows = [row for path, card in cards if card.precision == "fp32" for row in measure(path, card)]
     show("by precision", list(rows[0]), [[v if isinstance(v, str) else number(v) for v in r.values()] for r in rows])
     save(args.output, rows)
 

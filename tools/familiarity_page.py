@@ -56,7 +56,7 @@ SCORES = """## Scores that were compared
 
 `python benchmarks/familiarity.py` fits each score on 10,000 training images and sets its threshold at 5% of the
 held-out images. The tables have the share of other images that it flags, in percent. `familiarity` is what is shipped.
-No other score notices all of them.
+`texture and channels` is the same without the energy. No other score notices all of them.
 """
 UNKNOWN = """## Unknown classes
 

@@ -44,7 +44,7 @@ How fast the service is, compared with other servers. `make tables` wrote this p
 ```sh
 python benchmarks/serving.py          # the comparison; --against CHECKOUT compares two versions of cnnzoo
 python benchmarks/serving_growth.py   # growing input, and ten minutes of full load
-python benchmarks/variants.py --zoo build/variants
+python benchmarks/variants.py         # by precision
 ```
 """
 INSIDE = """
@@ -56,16 +56,21 @@ NEIGHBORS = """
 Predictions of `mnist_cnn`, one image in binary, by 16 connections on two cores, alone and beside one client that asks
 about the same model without a pause:
 """
+MAPS = """
+While one draws with *Look inside* open, the page updates the maps of `{model}` {updates_a_second:.1f} times a second.
+Service and browser share one core without a GPU here (`python benchmarks/page_maps.py`).
+"""
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
-validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone, and ratios to fp32, on two
-cores of an AMD EPYC with avx512_vnni:
+validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone on held-out images, and ratios
+to fp32, on two cores of an Intel Xeon with avx512_vnni (`python benchmarks/variants.py`):
 """
 PRECISION_END = """
-- int8 is smaller and faster for all networks but the digits', whose layers are too small.
+- `cifar10_speednet` looks at unsure images alone in six views. With six views of every image it is as accurate, and
+  takes 2.5 times as long.
+- int8 is smaller for all networks, and faster for all but the digits', whose layers are too small.
 - The int8 file of the largest network is shipped. The zoo may weigh 45 MB at most.
-- fp16 halves the file. It is not faster on this processor, which has no fp16 arithmetic, so no fp16 file is shipped.
-- `digits_cnn_fp16` and `cifar10_speednet_fp16` were not measured.
+- fp16 halves large files. It is slower here, so no fp16 file is shipped.
 """
 
 
@@ -153,14 +158,14 @@ def precision(rows: list[dict[str, Any]]) -> str:
             f"{row['milliseconds']:.2f} ({row['milliseconds'] / full['milliseconds']:.2f}×)",
             f"{row['images_a_second']:,.0f} ({row['images_a_second'] / full['images_a_second']:.2f}×)",
         ])  # fmt: skip
-    return table(("file", "MB", "test accuracy", "ms, one image", "images/s, batches of 64"), cells)
+    return table(("file", "MB", "held-out accuracy", "ms, one image", "images/s, batches of 64"), cells)
 
 
 def pages() -> dict[Path, str]:
     """Return the expected text of docs/speed.md."""
-    serving, growing, soaked, looking, variants = (
+    serving, growing, soaked, looking, variants, maps = (
         json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
-        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants")
+        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants", "page_maps")
     )
     results = serving["results"]
     parts = [HEAD.format(**serving["options"]), "## 64 connections"]
@@ -170,5 +175,6 @@ def pages() -> dict[Path, str]:
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## Ten minutes of full load", soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
+    parts += [MAPS.format(**maps)]
     parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}

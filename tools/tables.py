@@ -3,6 +3,7 @@
 - README.md: the recipes, from the first lines of configs/; the models, from the cards of the shipped files.
 - docs/architecture.md: the files of each room, from the first lines of their docstrings.
 - docs/zoo.md, docs/pictures/robustness.png and front.png: from the cards.
+- docs/familiarity.md: from the cards and the figures in benchmarks/ (tools/familiarity_page.py).
 - docs/results.md: from docs/results/ (tools/results.py).
 - docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
 """
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import familiarity_page
 import pictures
 import results
 import speed_page
@@ -80,6 +82,7 @@ def pages() -> dict[Path, str]:
         architecture: replace_parts(architecture, parts),
         ROOT / "docs/zoo.md": f"{HEAD}\n{overview(found)}\n{sections}\n",
         **results.pages(),
+        **familiarity_page.pages(found),
         **speed_page.pages(),
     }
 
