@@ -220,7 +220,7 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"grid": [RATE, RATE]}, "two axes of the grid are called learning_rate: give them labels"),
         ({"grid": [{**RATE, "values": [0.1, 0.1]}]}, "a value occurs twice on the axis learning_rate"),
         ({"grid": [{"argument": "data.init_args.val_fraction", "values": [0.1, 0]}]}, "data.val_fraction is 0"),
-        ({"grid": []}, "sweep needs a grid"),
+        ({"grid": []}, "sweep needs --seeds, such as 0,1,2, or a grid"),
     ],
 )
 def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, words: str):
