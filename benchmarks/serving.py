@@ -34,7 +34,7 @@ from protocols import Protocol, Request
 from server import PeerError, Server, install, install_npm, require_wrk, versions
 
 OURS, AGAINST = "cnnzoo", "against"
-MODEL = HERE.parent / "zoo/mnist_cnn/1/model.onnx"
+MODEL = HERE.parent / "zoo/mnist_cnn/2/model.onnx"
 TOLERANCE = 1e-4  # of a probability, between a peer's answer and ONNX Runtime's
 COLUMNS = {"requests_per_second": "requests/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
 COLUMNS["cpu_seconds_per_1000"] = "CPU s/1000"
