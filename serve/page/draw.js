@@ -2,6 +2,7 @@
 
 import { createCommand } from "./command.js";
 import { createInside } from "./inside.js";
+import { rested } from "./latest.js";
 import { createPad } from "./pad.js";
 import { createPrediction } from "./prediction.js";
 
@@ -13,11 +14,16 @@ export function createDrawPanel(section, models, announceLater, announce) {
   );
   const command = createCommand(find(".command"), models, announce);
   const pad = createPad(find(".pad"), changed);
+  const predictLater = rested(predictNow); // while the maps of a network follow the pen: both at once would be slow
 
   function changed() {
     pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toBlob: pad.toBlob });
     find(".paper").classList.toggle("blank", pad.isEmpty());
     pad.isEmpty() ? inside.forget() : inside.follow(pad.toBlob);
+    inside.isOpen() ? predictLater() : predictNow();
+  }
+
+  function predictNow() {
     for (const prediction of predictions) pad.isEmpty() ? prediction.reset() : prediction.ask(pad.toBlob);
   }
 

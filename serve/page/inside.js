@@ -1,7 +1,7 @@
 // "Look inside": one network opened below the predictions of a panel. Its parts are loaded when it is first opened.
 
 import { inspect, inspectPixel, listLayers } from "./api.js";
-import { latest } from "./latest.js";
+import { latest, rested } from "./latest.js";
 import { fill } from "./template.js";
 
 /** Returns an object that opens one model at a time in `parent`, and that follows the image. */
@@ -54,12 +54,13 @@ export function createInside(parent) {
     });
     const first = layers.find((layer) => layer.filters);
     const filters = first && createFilters(find(".filters"), first);
+    const sortFilters = rested((values) => filters.show(values)); // not while they are watched
     const mattered = createMattered(find(".mattered"), model, failed);
     mine.show = latest(async () => {
       const values = await inspect(model, await mine.image());
       find(".error").textContent = "";
       journey.show(values);
-      if (first) filters.show(values.get(first.name));
+      if (first) sortFilters(values.get(first.name));
       if (chosen) ask();
     }, failed);
     mine.mattered = mattered;
@@ -87,5 +88,5 @@ export function createInside(parent) {
     close();
   }
 
-  return { open, follow, forget };
+  return { open, follow, forget, isOpen: () => opened !== null };
 }

@@ -1,5 +1,7 @@
 // Work that is done for the newest question alone.
 
+const REST = 300; // milliseconds without a new question
+
 /** Returns a function that does `work` with its argument. One call is in progress at a time; of the arguments that
  * arrive meanwhile, only the last is worked on. `failed`, if given, gets the error of a call. */
 export function latest(work, failed) {
@@ -19,5 +21,14 @@ export function latest(work, failed) {
       }
     }
     busy = false;
+  };
+}
+
+/** Returns a function that does `work` with its argument once no further call has come for a while. */
+export function rested(work) {
+  let timer = 0;
+  return (argument) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => work(argument), REST);
   };
 }

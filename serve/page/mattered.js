@@ -2,16 +2,13 @@
 
 import { explainClass } from "./api.js";
 import { percent } from "./format.js";
-import { latest } from "./latest.js";
-
-const SETTLED = 300; // milliseconds without a change of the image before it is explained
+import { latest, rested } from "./latest.js";
 
 /** Fills `element`. `show` explains an image, which is a function that returns a Blob. */
 export function createMattered(element, model, failed) {
   const find = (selector) => element.querySelector(selector);
   const select = find("select");
   let image = null;
-  let timer = 0;
 
   select.append(
     new Option("the most probable", ""),
@@ -30,11 +27,11 @@ export function createMattered(element, model, failed) {
     find(".strongest").textContent =
       `${label}: ${percent(probability)}. The strongest drop is ${percent(Math.max(0, most))}, under a square of ${answer.square} × ${answer.square} pixels.`;
   }, failed);
+  const explain = rested(ask);
 
   function show(next) {
     image = next;
-    clearTimeout(timer);
-    timer = setTimeout(ask, SETTLED);
+    explain();
   }
 
   return { show };

@@ -615,6 +615,26 @@ def test_the_maps_follow_the_drawing(visit: Visit):
         expect(page.locator(".inside")).to_have_count(0)
 
 
+def test_while_a_network_is_open_predictions_wait_for_the_pen_to_rest(visit: Visit):
+    with visit() as page:
+        look_inside(page, "digits_cnn")
+        page.keyboard.press("Escape")  # which clears the pad and closes the network
+        draw(page, HAND["0"])
+        look_inside(page, "digits_cnn")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.split("?")[0].rpartition("/")[2]))
+        page.locator(".pad").scroll_into_view_if_needed()
+        page.locator(".pad").hover()
+        page.mouse.down()
+        while asked.count("inspect") < 3:
+            page.mouse.move(600 + 40 * (len(asked) % 2), 300, steps=2)
+        assert "predict" not in asked
+        with page.expect_response(lambda response: "/predict?" in response.url):
+            page.mouse.move(620, 320)
+        page.mouse.up()
+        expect(prediction(page, "mnist_cnn").locator(".answer")).not_to_be_empty()
+
+
 @pytest.mark.slow
 def test_what_mattered_is_shown_for_any_class(visit: Visit):
     with visit() as page:
