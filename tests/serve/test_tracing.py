@@ -100,3 +100,13 @@ def test_a_collector_that_is_away_does_no_harm(trained: Path, monkeypatch: pytes
     with listening(trained / "zoo") as client:
         for _ in range(20):
             assert client.get("/models").status_code == 200
+
+
+def test_a_protocol_that_is_not_spoken_is_said(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, collector: type[Collector], caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    with listening(trained / "zoo") as client:
+        client.get("/models").raise_for_status()
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc: set it to http/protobuf" in caplog.text
+    assert collector.spans == []
