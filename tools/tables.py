@@ -44,11 +44,10 @@ HEAD = """# The zoo
 The model cards of the models that come with cnnzoo. `make tables` wrote this page from the cards. `cnnzoo card NAME`
 shows one in a terminal. `cnnzoo verify --metrics` measures all figures again.
 
-![Accuracy under noise, blur, JPEG, brightness, rotation and translation, by severity](pictures/robustness.png)
+![Accuracy under eleven kinds of corruption, by severity](pictures/robustness.png)
 
 The accuracy at each severity is of up to 2,000 test images, evenly spread. All other accuracies are of the whole test
-set. Version 2 of a network was trained on noisy and distorted images, too. Version 1 was not: noise misleads
-`mnist_speednet`, whose first layer whitens and so amplifies it, and a brighter background misleads `mnist_cnn`.
+set. The networks were trained on noisy and distorted images, too.
 """
 
 
