@@ -10,7 +10,7 @@ from markdown_table import table
 from cnnzoo.commands.cards import Entry
 
 ROOT = Path(__file__).parent.parent
-HEAD = """# Familiarity: has the network seen the like?
+HEAD = """# Familiarity: is an image like the training images?
 
 A classifier answers with one of its classes, also about a picture that shows none of them. The output `familiarity`
 says how usual an image is for the network.
@@ -35,13 +35,13 @@ In the ONNX file, from one view of the image, without other data than the traini
 
 1. Texture: the strength of each frequency of 4×4 pixels, as mean and standard deviation over the image. It does not
    depend on the network.
-2. Channel statistics: mean and standard deviation of each channel, of every activation in the first half of the
-   network.
+2. Channel statistics: mean and standard deviation of each channel, of the activations from the second one up to the
+   middle of the network. A dense layer gives its values.
 3. For the texture and each of these layers, the Mahalanobis distance to the training images (Lee et al.,
    [arXiv 1807.03888](https://arxiv.org/abs/1807.03888), take features by class and no deviations).
 4. The energy, −log Σ exp(logits) (Liu et al., [arXiv 2010.03759](https://arxiv.org/abs/2010.03759)).
-5. Each is standardized on held-out images. The largest is the strangeness. A distance counts only from 1.5 standard
-   deviations above its mean, and then twice.
+5. Each is standardized on held-out images. A distance z, in standard deviations, is replaced by 2·(z − 1.5). The
+   largest is the strangeness.
 6. The distribution of the strangeness of held-out images turns it into familiarity, by linear interpolation.
 
 Distances notice noise, other datasets and broken images. The energy notices unknown objects in usual photos.
@@ -54,9 +54,9 @@ measures it again.
 """
 SCORES = """## Scores that were compared
 
-`python benchmarks/familiarity.py` fits each score on 10,000 training images and sets its threshold at 5% of the
+`python benchmarks/familiarity.py` fits each score on at most 10,000 training images and sets its threshold at 5% of the
 held-out images. The tables have the share of other images that it flags, in percent. `familiarity` is what is shipped.
-`texture and channels` is the same without the energy. No other score notices all of them.
+`texture and channels` is the same without the energy, which is there for unknown classes.
 """
 UNKNOWN = """## Unknown classes
 

@@ -28,7 +28,8 @@ SWEEP_OPTIONS = ("--output", "--storage", "--workers")
 RUN_OPTIONS = ("--ckpt_path", *PATH_OPTIONS)  # options that choose a run, not how it was trained or tested
 HEAD = """# Results
 
-Test accuracy of every recipe, over several seeds. `make tables` wrote this page from [results/](results).
+Test accuracy of the recipes, over several seeds where a training is short. `make tables` wrote this page from
+[results/](results).
 
 ```sh
 cnnzoo sweep --config mnist --seeds 0,1,2     # each seed on one core

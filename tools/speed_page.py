@@ -30,6 +30,10 @@ GROWTH = {
     "images": "Images in a request, one client in Python, compared with ONNX Runtime over the same batches:",
     "pixels": "Pixels of an image, one client in Python. 25 million are the limit:",
 }
+HEADS = {
+    "models_seconds": "first `GET /models`, s", "models_again_seconds": "second `GET /models`, s",
+    "worker_megabytes": "MB of the worker",
+}  # fmt: skip
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
 HEAD = """# Speed
 
@@ -114,7 +118,7 @@ def growth(found: dict[str, list[dict[str, Any]]]) -> str:
     """Return a table for each kind of growing input."""
     parts = []
     for name, rows in found.items():
-        heads = [head.replace("_", " ") for head in rows[0]]
+        heads = [HEADS.get(head, head.replace("_", " ")) for head in rows[0]]
         parts += [GROWTH[name], table(heads, [[number(value) for value in row.values()] for row in rows])]
     return "\n\n".join(parts)
 
@@ -173,7 +177,7 @@ def pages() -> dict[Path, str]:
         parts += [f"### {title}", load(results, payload, 64)]
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
-    parts += ["## Ten minutes of full load", soak(soaked)]
+    parts += ["## Ten minutes of full load", "Three networks, by 32 connections each:", soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]
     parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import familiarity_page
+import leaderboard_page
 import pictures
 import results
 import speed_page
@@ -42,7 +43,8 @@ ROOMS = {
 HEAD = """# The zoo
 
 The model cards of the models that come with cnnzoo. `make tables` wrote this page from the cards. `cnnzoo card NAME`
-shows one in a terminal. `cnnzoo verify --metrics` measures all figures again.
+shows one in a terminal. `cnnzoo verify --metrics` measures accuracy, calibration, corruptions and familiarity again. It
+needs PyTorch, MNIST, and the JPEG q75 copy of CIFAR-10.
 
 ![Accuracy under eleven kinds of corruption, by severity](pictures/robustness.png)
 
@@ -82,6 +84,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/zoo.md": f"{HEAD}\n{overview(found)}\n{sections}\n",
         **results.pages(),
         **familiarity_page.pages(found),
+        **leaderboard_page.pages(),
         **speed_page.pages(),
     }
 

@@ -61,7 +61,8 @@ export function createPhotoPanel(section, models, announceLater, announce) {
     });
 
   const load = async (url) => (await call(url)).blob();
-  for (const name of EXAMPLES) {
+  const known = EXAMPLES.filter((name) => models.some((model) => model.classes.includes(name)));
+  for (const name of known) {
     const url = `/page/examples/${name}.png`;
     const button = Object.assign(document.createElement("button"), { type: "button", title: name });
     button.append(Object.assign(new Image(32, 32), { src: url, alt: name }));
@@ -69,8 +70,9 @@ export function createPhotoPanel(section, models, announceLater, announce) {
     find(".examples").append(button);
   }
 
+  for (const part of [".examples", ".hint"]) find(part).hidden = !known.length;
   section.hidden = false;
-  find(".examples button").click();
+  find(".examples button")?.click();
 }
 
 /** Returns a photo as PNG or JPEG. The browser converts other formats to PNG. */

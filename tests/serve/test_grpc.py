@@ -213,6 +213,20 @@ def test_a_whole_message_passes(images: np.ndarray):
             check_fields(content[: len(content) - cut], NESTED)
 
 
+def test_a_defect_is_an_internal_error(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("cnnzoo.serve.grpc_server.describe", broken)
+    port = free_port()
+    with (
+        listening(trained / "zoo", grpc_port=port),
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        pytest.raises(InferenceServerException, match=r"INTERNAL.*its log says why"),
+    ):
+        client.get_model_metadata("digits_cnn")
+
+
 def test_a_port_that_is_taken_ends_the_start(trained: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app = create_app(read_settings(zoo=trained / "zoo", grpc_port=taken.getsockname()[1]))

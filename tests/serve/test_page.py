@@ -563,6 +563,18 @@ def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client
             assert serious(page) == []
 
 
+@pytest.mark.slow
+def test_examples_are_for_networks_that_know_their_class(visit: Visit, service: httpx.Client):
+    (model,) = (model for model in service.get("/models").json()["models"] if model["name"] == "cifar10_cnn")
+    model["classes"] = [f"plant {number}" for number in range(10)]
+    with visit(listing=json.dumps({"models": [model], "refused": {}})) as page:
+        expect(page.locator("#photo")).to_be_visible()
+        expect(page.locator("#photo .examples")).to_be_hidden()
+        expect(page.get_by_text("Test images of CIFAR-10")).to_be_hidden()
+        assert page.locator(".examples.photos button").count() == 0
+        assert serious(page) == []
+
+
 # Look inside
 
 

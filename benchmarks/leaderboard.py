@@ -1,0 +1,100 @@
+"""How long two cores train to an accuracy: the figures of docs/leaderboard.md.
+
+    python benchmarks/leaderboard.py mnist-99.5 --change "half the epochs" -- \\
+        --config mnist_speednet --trainer.max_epochs 12
+
+Trains the recipe behind `--` with several seeds on all training images, and tests each network once, at the end. The
+standing record is trained again, in turns with it. The entry becomes the record if it reaches the accuracy and is
+faster, both with p < 0.01. Otherwise it is kept among what was tried. Writes benchmarks/leaderboard.json.
+
+Choose a recipe on held-out training images first, with --data.val_fraction 0.1. Nothing else may run meanwhile.
+"""
+
+import datetime
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import options, save
+from scipy.stats import mannwhitneyu, ttest_1samp
+
+from cnnzoo.contract.card import dataset_title
+
+TARGETS = {"mnist-99.5": 0.995, "cifar10-90": 0.9, "cifar10-92": 0.92, "cifar10-93": 0.93}
+CORES = 2
+P = 0.01
+
+Entry = dict[str, Any]
+Run = dict[str, Any]
+
+
+def train(command: str, seed: int) -> Run:
+    """Train and test one network, and return its seed, accuracy, minutes, data and commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
+        _cnnzoo("fit", *shlex.split(command), *seeds, "--name", "entry", "--runs", folder)
+        run = Path(folder) / "entry/version_0"
+        _cnnzoo("test", "--config", str(run), "--ckpt_path", "last")
+        found = json.loads((run / "metrics.json").read_text())
+    training = found["training"]
+    return {"seed": seed, "accuracy": found["accuracy"], "minutes": training["seconds"] / 60,
+            "data": dataset_title(found["dataset"]), "commit": training["commit"],
+            "hardware": training["hardware"]}  # fmt: skip
+
+
+def _cnnzoo(*words: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
+    subprocess.run([sys.executable, "-m", "cnnzoo", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
+    """Return why the runs are no record, or "" if they are one.
+
+    Args:
+        record: the standing record's runs beside them.
+    """
+    if not ttest_1samp([run["accuracy"] for run in runs], target, alternative="greater").pvalue < P:
+        return f"not more than {target:.1%} with p < {P}"
+    if record:
+        mine, theirs = ([run["minutes"] for run in side] for side in (runs, record))
+        if not mannwhitneyu(mine, theirs, alternative="less").pvalue < P:
+            return f"not faster with p < {P}"
+    return ""
+
+
+def main() -> None:
+    """Train, decide and save."""
+    parser = options(__doc__, __file__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--change", required=True, help="what is new, in a few words")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("command", nargs="+", help="options for cnnzoo fit, behind --")
+    args = parser.parse_args()
+    if len(os.sched_getaffinity(0)) != CORES:
+        sys.exit(f"the leaderboard is for {CORES} cores: start this with taskset -c 0,1")
+    board = json.loads(args.output.read_text()) if args.output.is_file() else {}
+    lists = board.setdefault(args.target, {"records": [], "tried": []})
+    sides = {"new": shlex.join(args.command)}
+    if lists["records"]:
+        sides["record"] = lists["records"][-1]["command"]
+    runs: dict[str, list[Run]] = {name: [] for name in sides}
+    for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
+        for name, command in sides.items():
+            run = train(command, seed)
+            print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)
+            runs[name].append(run)
+    why = verdict(runs["new"], TARGETS[args.target], runs.get("record"))
+    entry = {"date": f"{datetime.date.today()}", "change": args.change, "command": sides["new"], "runs": runs["new"],
+             "beside": runs.get("record", []), "why": why}  # fmt: skip
+    lists["tried" if why else "records"].append(entry)
+    save(args.output, board)
+    print(f"No record: {why}" if why else "A new record")
+
+
+if __name__ == "__main__":
+    main()
