@@ -66,18 +66,20 @@ def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
     inputs = {value.name: _signature(value) for value in graph.input if value.name not in weights}
     if list(inputs) != [INPUT]:
         raise ContractError(f"its inputs are {list(inputs)}: expected [{INPUT!r}]")
-    dtype, (batch, *shape) = inputs[INPUT]
-    if dtype != "uint8" or shape != list(card.input_shape):
-        raise ContractError(f"its input is {dtype} {shape}: its card says uint8 {list(card.input_shape)}")
-    if isinstance(batch, int):
-        raise ContractError(f"its batch size is fixed at {batch}: expected a dynamic one")
+    dtype, shape = inputs[INPUT]
+    if dtype != "uint8" or shape[1:] != list(card.input_shape):
+        raise ContractError(f"its input is {dtype} {shape[1:]}: its card says uint8 {list(card.input_shape)}")
+    if isinstance(shape[0], int):
+        raise ContractError(f"its batch size is fixed at {shape[0]}: expected a dynamic one")
     outputs = {value.name: _signature(value) for value in graph.output}
+    if FAMILIARITY in outputs and FAMILIARITY not in card.outputs:
+        raise ContractError(f"it has the output {FAMILIARITY!r}, of which its card says nothing: export it again")
     for name in card.outputs:
-        dtype, (_, *shape) = outputs.get(name, ("missing", [None]))
-        expected = [] if name == FAMILIARITY else [len(card.classes)]
-        if dtype != "float32" or shape != expected:
+        dtype, shape = outputs.get(name, ("missing", []))
+        expected: list[int] = [] if name == FAMILIARITY else [len(card.classes)]
+        if dtype != "float32" or not shape or shape[1:] != expected:
             batch_and_more = ", ".join(["batch", *map(str, expected)])
-            raise ContractError(f"its output {name!r} is {dtype} {shape}: expected float32 [{batch_and_more}]")
+            raise ContractError(f"its output {name!r} is {dtype} {shape[1:]}: expected float32 [{batch_and_more}]")
 
 
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, list[Any]]:
@@ -86,4 +88,4 @@ def _signature(value: onnx.ValueInfoProto) -> tuple[str, list[Any]]:
     names: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
     dtype = names.get(tensor.elem_type) or onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
-    return dtype, shape or [None]
+    return dtype, shape

@@ -18,6 +18,7 @@ from .bento_routes import bento_routes
 from .deadline import Deadline
 from .errors import ErrorFormat
 from .inspectors import Inspectors
+from .large_response import Outgoing
 from .limits import BodyLimit
 from .metrics import Metrics
 from .model import Sessions
@@ -65,6 +66,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.inspectors = Inspectors()
+    app.state.outgoing = Outgoing(settings.max_held)
     app.state.zoo = Zoo(
         settings.zoo,
         Sessions(
@@ -115,16 +117,18 @@ def _middleware(settings: ServeSettings, metrics: Metrics, routes: list[Route]) 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(task) for task in (_follow_folder(app), _sample_gauges(app))]
-    if app.state.settings.grpc_port:
-        from .grpc_server import grpc_server  # needs the extra grpc
+    try:
+        if app.state.settings.grpc_port:
+            from .grpc_server import grpc_server  # needs the extra grpc
 
-        async with grpc_server(app):
+            async with grpc_server(app):
+                yield
+        else:
             yield
-    else:
-        yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.to_thread(app.state.send_spans)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.to_thread(app.state.send_spans)
 
 
 async def _follow_folder(app: Starlette) -> None:

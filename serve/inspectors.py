@@ -45,6 +45,8 @@ class Inspectors:
         inspector = self._open.get(model) or Inspector(model.read())
         self._open[model] = inspector
         self._open.move_to_end(model)
+        for gone in [other for other in self._open if not other.unchanged()]:
+            del self._open[gone]
         while len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)
         return inspector

@@ -42,7 +42,7 @@ def covered(image: np.ndarray, cover: Cover, fill: int) -> np.ndarray:
 
 def positions(side: int, stride: int) -> np.ndarray:
     """Return the centers of the square along one side of the picture."""
-    return np.arange(stride // 2, side, stride)
+    return np.arange(min(stride // 2, side // 2), side, stride)
 
 
 def fill_of(image: np.ndarray, prepare: Preparation) -> int:

@@ -70,7 +70,10 @@ def _calm_garbage_collector() -> None:
 
 
 class Adapter:
-    """ASGI middleware around BentoML's app, which answers in its place and runs the lifespan of both."""
+    """ASGI middleware around BentoML's app, which answers in its place and runs the lifespan of both.
+
+    There are no WebSockets: a handshake is refused.
+    """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
         from .app import create_app  # in the worker alone, and after PROMETHEUS is set
@@ -82,6 +85,8 @@ class Adapter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close"})
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self.app.router.lifespan_context(self.app))

@@ -43,6 +43,7 @@ export function createInside(parent) {
     const pixel = createPixel();
     let chosen = null; // layer and position
     const ask = latest(async () => {
+      if (!mine.image) return; // nothing was drawn yet
       const { layer, position } = chosen;
       const answer = await inspectPixel(model, await mine.image(), layer.name, position);
       pixel.show(answer, journey.mark(layer, position), { source: mine.prediction.input(), height, width });

@@ -21,6 +21,7 @@ from ..drawing import over, sheet, sheet_columns
 from ..errors import ApiError, AsciiJSONResponse
 from ..inspector import Inspector, Window
 from ..inspectors import Inspectors
+from ..large_response import LargeResponse
 from ..model import FileGone, Model
 from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
@@ -53,10 +54,9 @@ async def inspect(request: Request) -> Response:
         window = await _ask(request, model, lambda inspector: inspector.window(image, names[0], query["pixel"]))
         return JSONResponse({"model": model.card.name, "version": model.card.version, **_arithmetic(names[0], window)})
     values = await _ask(request, model, lambda inspector: inspector.values(image, names or list(inspector.layers)))
-    if query["format"] == "binary":
-        return _binary(model, values)
-    content = await in_thread(lambda: [_picture(name, maps) for name, maps in values.items()])
-    return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": content})
+    write = _binary if query["format"] == "binary" else _pictures
+    content, headers = await in_thread(lambda: write(model, values))
+    return LargeResponse(content, request.app.state.outgoing, headers=headers)
 
 
 async def explain(request: Request) -> JSONResponse:
@@ -196,8 +196,15 @@ def _picture(name: str, maps: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _binary(model: Model, values: dict[str, np.ndarray]) -> Response:
-    """Return JSON with names and volumes, then the values of each layer as little-endian float32."""
+def _pictures(model: Model, values: dict[str, np.ndarray]) -> tuple[bytes, dict[str, str]]:
+    """Return JSON with a picture of each layer, and the headers."""
+    layers = [_picture(name, maps) for name, maps in values.items()]
+    answer = JSONResponse({"model": model.card.name, "version": model.card.version, "layers": layers})
+    return bytes(answer.body), {"Content-Type": "application/json"}
+
+
+def _binary(model: Model, values: dict[str, np.ndarray]) -> tuple[bytes, dict[str, str]]:
+    """Return JSON with names and volumes, then the values of each layer as little-endian float32; and the headers."""
     head = {
         "model": model.card.name,
         "version": model.card.version,
@@ -205,7 +212,7 @@ def _binary(model: Model, values: dict[str, np.ndarray]) -> Response:
     }
     text = json.dumps(head).encode()
     content = b"".join([text, *(np.ascontiguousarray(maps, "<f4").tobytes() for maps in values.values())])
-    return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(len(text))})
+    return content, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
 
 
 def _data_url(image: Image.Image) -> str:

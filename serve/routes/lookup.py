@@ -25,12 +25,12 @@ def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
     versions = zoo.versions(name)
     if not versions:
         names = sorted({model.card.name for model in zoo.models})
-        close = difflib.get_close_matches(name, names, n=1)
+        close = difflib.get_close_matches(name[:64], names, n=1)  # its time grows with the name
         hint = f"; did you mean {close[0]!r}?" if close else ""
         there = ", ".join(names) or "none: the zoo is empty"
         raise ApiError(404, "unknown_model", f"no model is called {name[:64]!r}{hint} (there are {there})")
     model = next((zoo.get(name, v) for v in versions if str(v) == version), None)
     if model is None:
         there = ", ".join(map(str, versions))
-        raise ApiError(404, "unknown_version", f"{name} has no version {version!r} (there are {there})")
+        raise ApiError(404, "unknown_version", f"{name} has no version {(version or '')[:16]!r} (there are {there})")
     return model

@@ -213,6 +213,19 @@ def test_a_whole_message_passes(images: np.ndarray):
             check_fields(content[: len(content) - cut], NESTED)
 
 
+def test_a_long_name_is_cheap(service: Service, monkeypatch: pytest.MonkeyPatch):
+    """To look for a similar name takes time that grows with the name's length."""
+    client, _, _ = service
+    lengths: list[int] = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda name, *_, **__: lengths.append(len(name)) or [])
+    with pytest.raises(InferenceServerException, match="no model is called") as raised:
+        client.is_model_ready("ab" * 1_000_000)
+    assert lengths == [64]
+    with pytest.raises(InferenceServerException, match="has no version"):
+        client.is_model_ready("digits_cnn", "1" * 1_000_000)
+    assert len(str(raised.value)) < 1000
+
+
 def test_a_defect_is_an_internal_error(trained: Path, monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")

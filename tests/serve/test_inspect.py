@@ -168,3 +168,12 @@ def test_the_client_looks_inside(served: httpx.Client, digit: bytes):
         assert values["softmax"].sum() == pytest.approx(1, abs=1e-5)
         assert list(own.inspect("digits_cnn", digit, ["pool1"])) == ["pool1"]
         assert own.explain("digits_cnn", digit, "7").shape == (8, 8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32), (1, 2, 64), (3, 64, 3)])
+def test_an_oblong_picture_is_covered_everywhere(shape: tuple[int, int, int]):
+    image, cover = np.full(shape, 200, np.uint8), Cover.of(max(shape[1:]))
+    images = covered(image, cover, 0)
+    assert len(images)
+    assert (images.min(0) == 0).all()
+    assert drops(image, cover, np.zeros(len(images), np.float32), 1.0).min() == 1

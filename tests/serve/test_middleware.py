@@ -1,5 +1,6 @@
 """Test the middleware around a small app: error format, body limits and deadlines."""
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,8 +13,10 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from cnnzoo.serve.deadline import Deadline
-from cnnzoo.serve.errors import ErrorFormat
+from cnnzoo.serve.errors import ApiError, ErrorFormat
+from cnnzoo.serve.large_response import LargeResponse, Outgoing
 from cnnzoo.serve.limits import BodyLimit
+from cnnzoo.serve.settings import read_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -150,3 +153,51 @@ async def test_a_body_in_chunks_is_counted_whatever_length_is_declared(order: in
         {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}, receive, send
     )
     assert sent[0]["status"] == 413
+
+
+async def test_answers_that_nobody_reads_do_not_pile_up():
+    outgoing = Outgoing(200_000)
+    go_on = anyio.Event()
+    statuses: list[int] = []
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+        await go_on.wait()
+
+    response = LargeResponse(bytes(150_000), outgoing)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(response, {}, None, send)
+        await anyio.sleep(0.01)
+        with pytest.raises(ApiError, match="as many answers to send as it can hold"):
+            await response({}, None, send)
+        go_on.set()
+    await response({}, None, send)
+    assert statuses == [200, 200]
+    assert outgoing.bytes == 0
+
+
+async def test_a_large_answer_arrives_whole():
+    content = bytes(range(256)) * 1000
+    app = LargeResponse(content, Outgoing(1), media_type="application/octet-stream")  # alone, it may be larger
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        response = await client.get("/")
+    assert response.content == content
+    assert response.headers["content-length"] == "256000"
+
+
+async def test_a_websocket_is_refused_without_a_second_start(trained: Path):
+    """It ran the lifespan of the app again, which sends the last traces and opens the port of gRPC."""
+    sent = []
+
+    async def bento(*_: object) -> None:
+        raise AssertionError("BentoML was asked")
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    from cnnzoo.serve.service import Adapter
+
+    adapter = Adapter(bento, read_settings(zoo=trained / "zoo"))
+    await adapter({"type": "websocket", "path": "/", "headers": []}, None, send)
+    assert sent == [{"type": "websocket.close"}]
