@@ -22,8 +22,8 @@ class Augmentation:
         shift: move by up to this many pixels in each direction: whole pixels, or any distance if it has a fraction.
         rotate: turn by up to this many degrees in either direction.
         zoom: magnify or shrink by up to this share (0.1: 90% to 110%).
-        crop: enlarge a random part, of at least this share of the image's area and of 3:4 to 4:3 of its proportions, to
-            the whole image (arXiv 1409.4842, §6); 0 for none.
+        crop: enlarge a random part to the whole image (arXiv 1409.4842, §6): at least this share of the area, with 3:4
+            to 4:3 of the proportions, before it is cut where it is wider or higher than the image; 0 for none.
         cutout: cover a random square of this many pixels with the image's mean color (arXiv 1708.04552).
         brightness: add up to this share of white, or subtract it.
         contrast: stretch or shrink the distance to the image's mean by up to this share.

@@ -128,8 +128,8 @@ class ImageDataModule(LightningDataModule):
             stay, held = train_test_split(indices, test_size=share, stratify=labels[indices], random_state=self.seed)
         except ValueError as error:
             raise ValueError(
-                f"cannot hold out {share:.0%} of {len(indices)} images in {self.num_classes} classes ({error}): set "
-                f"data.{fraction} to at least {self.num_classes / len(indices):.2g}, or to 0 for none, or add images"
+                f"cannot hold out {share:.0%} of {len(indices)} images in {self.num_classes} classes ({error}): add "
+                f"images, or set data.{fraction} to at least {self.num_classes / len(indices):.2g}"
             ) from None
         return np.sort(stay), np.sort(held)  # so that a memory-mapped file is read forwards
 

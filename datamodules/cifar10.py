@@ -53,7 +53,9 @@ class CIFAR10DataModule(ImageDataModule):
     def describe(self) -> dict[str, Any]:
         variant = "official files"
         if self.folder.is_dir():
-            first = next(p for p in sorted(self.folder.rglob("*")) if p.suffix.lower() in SUFFIXES)
+            first = next((p for p in sorted(self.folder.rglob("*")) if p.suffix.lower() in SUFFIXES), None)
+            if first is None:
+                raise FileNotFoundError(f"no PNG or JPEG images in {self.folder.absolute()}: add them, or remove it")
             variant = encoding(first)
         return {
             "name": "CIFAR-10",

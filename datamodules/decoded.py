@@ -93,14 +93,19 @@ def _decode(
     done = np.memmap(state, np.uint8, "r+", shape=len(files))
     copy = _copier(place, before, shape)
     unreadable: dict[str, str] = {}
+    unopened: set[str] = set()  # which may be readable the next time
 
     def one(number: int) -> bool:
         path, *_ = files[number]
         known = copy(files[number])
         try:
             images[number] = fit(decode((folder / path).read_bytes()), shape) if known is None else known
-        except (UndecodableImage, OSError) as error:
-            unreadable[path] = getattr(error, "strerror", None) or str(error)
+        except UndecodableImage as error:
+            unreadable[path] = str(error)
+            return False
+        except OSError as error:
+            unreadable[path] = error.strerror or str(error)
+            unopened.add(path)
             return False
         return True
 
@@ -117,7 +122,8 @@ def _decode(
             images[to] = images[number]
         images.flush()
         os.truncate(pixels, len(kept) * size)
-    index = {"pixels": pixels.name, "asked": files, "files": [files[n] for n in kept], "unreadable": unreadable}
+    asked = [file for file in files if file[0] not in unopened]
+    index = {"pixels": pixels.name, "asked": asked, "files": [files[n] for n in kept], "unreadable": unreadable}
     with atomic_write(place / INDEX) as path:
         path.write_text(json.dumps(index))
     _keep_only(place, {pixels.name, "lock", INDEX})
@@ -162,8 +168,10 @@ def _check_space(pixels: Path, images: int, shape: tuple[int, int, int]) -> None
 def _allocate(path: Path, size: int) -> None:
     """Create a file of zeros whose space is reserved: a full disk is an error here, and not a crash later."""
     with path.open("wb") as file:
-        if size:
+        if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
+        else:  # macOS and Windows
+            file.truncate(size)
 
 
 def _keep_only(place: Path, names: set[str]) -> None:

@@ -75,7 +75,8 @@ def _images(folder: Path, name: str) -> list[Stamp]:
 
     Strings, since it runs at every start and a Path takes ten times as long.
     """
-    found, folders, start = [], [str(folder / name)], len(str(folder)) + 1
+    root = os.path.join(folder, "")
+    found, folders = [], [root + name]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
@@ -83,7 +84,7 @@ def _images(folder: Path, name: str) -> list[Stamp]:
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                     stat = entry.stat()
-                    found.append((entry.path[start:], stat.st_size, stat.st_mtime_ns))
+                    found.append((entry.path[len(root) :], stat.st_size, stat.st_mtime_ns))
     if not found:
         raise FileNotFoundError(
             f"no PNG or JPEG images in {(folder / name).absolute()}: add some, or remove the folder"

@@ -17,6 +17,7 @@ from cnnzoo.contract.card import PREPARATIONS
 from cnnzoo.contract.images import decode
 from cnnzoo.datamodules import DATASETS, CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
 from cnnzoo.datamodules.cifar10 import CLASSES, encoding
+from cnnzoo.datamodules.strangers import strangers
 
 
 def write_mnist(folder: Path, train: int, test: int) -> None:
@@ -223,6 +224,14 @@ def test_decoded_images_are_cached_until_a_file_changes(cifar10: Path, monkeypat
     assert not torch.equal(third[0], first[0])
     assert torch.equal(third[1:], first[1:])
     assert len(list(tmp_path.glob("*/*.pixels"))) == 1  # the older one is gone
+
+
+def test_an_empty_cifar10_folder_is_as_good_as_none(tmp_path: Path):
+    (tmp_path / "cifar10").mkdir()
+    with pytest.raises(FileNotFoundError, match="no PNG or JPEG images in"):
+        CIFAR10DataModule(tmp_path).describe()
+    data = DigitsDataModule(data_dir=tmp_path)
+    assert "CIFAR-10" not in strangers(data, data.load(train=False)[0][:10])
 
 
 def test_cifar10_folders_with_other_classes_are_refused(tmp_path: Path):

@@ -207,3 +207,23 @@ def test_classes_must_be_the_same_in_every_part(tmp_path: Path):
     data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20))
     with pytest.raises(ValueError, match="holds the classes cat, mouse: expected cat, dog"):
         data.setup("test")
+
+
+def test_the_folder_may_be_the_current_one(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(photos)
+    images, _ = load_folder(Path("."), CLASSES, SHAPE)
+    assert (images.numpy() == expected(photos)).all()
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    read = Path.read_bytes
+
+    def denied(path: Path) -> bytes:
+        if path.name == "03.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", denied)
+        assert len(load_folder(photos, CLASSES, SHAPE, "skip")[0]) == 22
+    assert len(load_folder(photos, CLASSES, SHAPE)[0]) == 24
