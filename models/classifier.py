@@ -170,9 +170,12 @@ class ImageClassifier(LightningModule):
     def on_train_start(self) -> None:
         self._seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # set by seed_everything
         self._train_sums = self._train_sums.to(self.device)
-        self.teacher = Teacher(self.teacher_name, self) if self.teacher_name else None
+        data = getattr(self.trainer, "datamodule", None)
+        if self.teacher_name:
+            if data is None:
+                raise ValueError("a teacher's classes are compared with those of a data module: give fit one")
+            self.teacher = Teacher(self.teacher_name, self, data.classes)
         if self.balances_classes:
-            data = getattr(self.trainer, "datamodule", None)
             if data is None:
                 raise ValueError("class_weights counts the training images of a data module: give fit one")
             labels = data.splits["train"].labels[data.splits["train"].indices]

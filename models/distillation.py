@@ -1,5 +1,6 @@
 """Distillation: a network learns from the probabilities of another one (Hinton et al., arXiv 1503.02531)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,15 +20,23 @@ class Teacher:
 
     Args:
         name: a model of the zoo, or the path of an exported file.
-        student: its images and classes must be those of the teacher.
+        student: its images must be those of the teacher.
+        classes: names of the student's classes, which must be the teacher's in the same order.
 
     Raises as `pretrained.restore`, and ValueError for a teacher of other images or classes.
     """
 
-    def __init__(self, name: str, student: "ImageClassifier") -> None:
-        from .pretrained import find, restore
+    def __init__(self, name: str, student: "ImageClassifier", classes: Sequence[str]) -> None:
+        from .pretrained import find, read, restore
 
-        self.network = restore(find(name)).to(student.device).eval().requires_grad_(False)
+        path = find(name)
+        theirs = read(path)[0].classes
+        if tuple(theirs) != tuple(classes):
+            raise ValueError(
+                f"the teacher {name} knows {', '.join(theirs[:4])} …, this network {', '.join(classes[:4])} …: choose "
+                "a teacher with the same classes in the same order"
+            )
+        self.network = restore(path).to(student.device).eval().requires_grad_(False)
         for what in ("input_shape", "num_classes"):
             theirs, ours = getattr(self.network, what), getattr(student, what)
             if theirs != ours:

@@ -86,11 +86,13 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 def init_from(model: ImageClassifier, start: str) -> None:
     """Load the weights of a model of the zoo, by its name, or of an exported file into `model`.
 
+    What its export had fitted is left out: after more training it no longer fits.
+
     Raises as `read` and `load_weights`, and ValueError for a checkpoint.
     """
     if start.endswith(".ckpt"):
         raise ValueError(f"{start} is a checkpoint: export it first (cnnzoo export --config <its run folder>)")
-    load_weights(model, *read(find(start)))
+    load_weights(model, *read(find(start))).reset_fitted()
 
 
 def find(model: str) -> Path:

@@ -5,6 +5,8 @@ import onnx
 from onnx.numpy_helper import from_array, to_array
 from torch import Tensor
 
+from .familiarity import LEAST_WIDTH
+
 
 def refit_familiarity(proto: onnx.ModelProto, found: Tensor) -> None:
     """Change the steps of familiarity in `proto` so that it is evenly distributed on held-out images again.
@@ -18,5 +20,5 @@ def refit_familiarity(proto: onnx.ModelProto, found: Tensor) -> None:
     levels = 1 - np.append(0, np.cumsum(to_array(share), dtype=np.float64))  # familiarity at the knots
     strangeness = np.interp(-found.double().numpy(), -levels, knots)
     again = np.quantile(strangeness, np.clip(1 - levels, 0, 1))
-    for tensor, values in ((upper, again[1:]), (width, np.maximum(np.diff(again), 1e-6))):
+    for tensor, values in ((upper, again[1:]), (width, np.maximum(np.diff(again), LEAST_WIDTH))):
         tensor.CopyFrom(from_array(values.astype(np.float32), tensor.name))

@@ -11,7 +11,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
-from ..contract.names import FAMILIARITY, INPUT, PROBABILITIES
+from ..contract.names import FAMILIARITY, INPUT, LOGITS, PROBABILITIES
 
 # Operators with integer inputs and outputs. Others compute in float32.
 INTEGER_OPS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]
@@ -69,8 +69,9 @@ def _large(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
 
 def _precise(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that stay in float32: the last layer, in each view, and those of familiarity."""
-    head = [node.input[1] for node in graph.node if node.op_type == "Gemm"][-1]
-    last = [node.name for node in graph.node if node.op_type == "Gemm" and node.input[1] == head]
+    before = set(_before(graph, LOGITS))
+    layers = [node for node in graph.node if node.op_type in ("Gemm", "Conv") and node.name in before]
+    last = [node.name for node in layers if node.input[1] == layers[-1].input[1]]
     return last + _familiarity_nodes(graph)
 
 

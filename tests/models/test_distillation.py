@@ -12,6 +12,7 @@ from cnnzoo.models.distillation import Teacher
 from cnnzoo.models.pretrained import restore
 
 FILE = Path("zoo/digits_cnn/1/model.onnx")
+DIGITS = tuple("0123456789")
 
 
 def test_a_network_of_one_layer_learns_the_teachers_answers(trained: Path):
@@ -32,7 +33,7 @@ def test_a_network_of_one_layer_learns_the_teachers_answers(trained: Path):
 def test_the_loss_is_the_divergence_of_softened_probabilities(trained: Path, digits):
     images = digits[0][:10]
     student = DigitsCNN()
-    teacher = Teacher(str(trained / FILE), student)
+    teacher = Teacher(str(trained / FILE), student, DIGITS)
     theirs = teacher.network(images) / teacher.network.temperature
     assert teacher.loss(images, theirs) == pytest.approx(0, abs=1e-6)
     ours = torch.randn(10, 10, generator=torch.Generator().manual_seed(0))
@@ -42,8 +43,10 @@ def test_the_loss_is_the_divergence_of_softened_probabilities(trained: Path, dig
 
 def test_a_teacher_of_other_images_is_refused(trained: Path):
     with pytest.raises(ValueError, match=r"has input_shape \(1, 8, 8\), this network \(1, 28, 28\)"):
-        Teacher(str(trained / FILE), MNISTCNN())
+        Teacher(str(trained / FILE), MNISTCNN(), DIGITS)
     with pytest.raises(ValueError, match="has num_classes 10, this network 3"):
-        Teacher(str(trained / FILE), DigitsCNN(num_classes=3))
+        Teacher(str(trained / FILE), DigitsCNN(num_classes=3), DIGITS)
+    with pytest.raises(ValueError, match=r"knows 0, 1, 2, 3 …, this network 9, 8, 7, 6 …: choose a teacher"):
+        Teacher(str(trained / FILE), DigitsCNN(), DIGITS[::-1])
     with pytest.raises(FileNotFoundError, match="no exported nobody"):
-        Teacher("nobody", DigitsCNN())
+        Teacher("nobody", DigitsCNN(), DIGITS)

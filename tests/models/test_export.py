@@ -23,7 +23,7 @@ from cnnzoo.models.export import (
     torch_answers,
     write,
 )
-from cnnzoo.models.pretrained import load
+from cnnzoo.models.pretrained import init_from, load
 from cnnzoo.models.variants import to_int8
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8))
@@ -122,6 +122,17 @@ def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.
         create_model("digits_cnn", pretrained=tmp_path / "x.onnx")
     with pytest.raises(FileNotFoundError, match="no exported mnist_cnn in"):
         create_model("mnist_cnn", pretrained=True)
+
+
+def test_training_from_a_file_begins_without_what_its_export_fitted(trained: Path, images: torch.Tensor):
+    path = trained / "zoo/digits_cnn/1/model.onnx"
+    exported, begun = create_model("digits_cnn", pretrained=path), create_model("digits_cnn")
+    init_from(begun, str(path))
+    assert torch.equal(begun(images), exported(images))
+    assert exported.temperature != 1
+    assert exported.familiarity is not None
+    assert begun.temperature == 1
+    assert begun.familiarity is None
 
 
 @pytest.mark.parametrize(

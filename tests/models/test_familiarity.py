@@ -217,3 +217,17 @@ def test_readings_are_of_the_earlier_activations():
     assert sum(isinstance(layer, nn.ReLU) for layer in model.network) == 4
     digits = readings(create_model("digits_cnn"), torch.zeros((2, 1, 8, 8), dtype=torch.uint8))[0]
     assert [values.shape for values in digits] == [(2, 2 * 16), (2, 50)]  # the second one is of a dense layer
+
+
+def test_an_output_that_the_card_does_not_know_is_refused(proto: onnx.ModelProto):
+    with pytest.raises(ContractError, match="output 'familiarity', of which its card says nothing"):
+        read_model(with_card(proto, ModelCard("n", 1, tuple("0123456789"), (1, 8, 8))))
+
+
+def test_among_equal_images_rounding_decides_nothing():
+    rng = torch.Generator().manual_seed(0)
+    statistics, logits = torch.randn(1000, 3, generator=rng), torch.randn(1000, 5, generator=rng)
+    statistics[:100], logits[:100] = statistics[0], logits[0]
+    fitted = Familiarity.fit(([statistics], logits), ([statistics], logits))
+    moved = fitted([statistics[:1]], logits[:1] * (1 + 1e-6))
+    assert (moved - fitted([statistics[:1]], logits[:1])).abs() < 1e-4

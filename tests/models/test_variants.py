@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import SpeedNet, create_model
+from cnnzoo.models import ImageClassifier, SpeedNet, create_model
 from cnnzoo.models.export import OnnxFile, to_onnx
 from cnnzoo.models.variants import to_fp16, to_int8
 
@@ -92,3 +92,17 @@ def test_int8_has_no_weights_twice():
     large = [tensor.raw_data for tensor in converted.graph.initializer if len(tensor.raw_data) > 1000]
     assert large
     assert len(set(large)) == len(large)
+
+
+def test_int8_of_a_network_that_ends_in_a_convolution():
+    """Its last layer stays in float32, as a dense one does."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 10, 1), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    )  # fmt: skip
+    model = ImageClassifier(network, (1, 8, 8), 10).eval()
+    images = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
+    converted = to_int8(to_onnx(model), images)
+    kept = [tensor.dims for tensor in converted.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    assert [10, 8, 1, 1] in [list(dims) for dims in kept]
