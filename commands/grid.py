@@ -62,7 +62,7 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
         raise ValueError("sweep needs --seeds, such as 0,1,2, or a grid: see configs/digits_sweep.yaml")
     keys = [_find(settings, axis.argument)[1] for axis in grid]
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
-    if 0 in [settings["data"].get("init_args", {}).get("val_fraction"), *itertools.chain(*fractions)]:
+    if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
     names = [axis.name for axis in grid]
     for axis in grid:

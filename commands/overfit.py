@@ -33,19 +33,24 @@ class Overfit(Callback):
             splits["train"] = ImageDataset(train.images, train.labels, train.indices[spread])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epochs = trainer.current_epoch + 1
-        if self._epochs % EVERY and self._epochs != trainer.max_epochs:
-            return
+        self._epochs += 1
+        if self._epochs % EVERY == 0:
+            self._check(trainer, pl_module)
+            trainer.should_stop |= self._correct == self.images
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the images that are classified correctly."""
         assert isinstance(pl_module, ImageClassifier)
         train = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]
         images, labels = train[torch.arange(len(train))]
         self._correct = int((torch_answers(pl_module, images)[0].argmax(1) == labels).sum())
         pl_module.train()
-        trainer.should_stop = self._correct == self.images
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # the recipe debug stops it after three batches
             return
+        if self._correct < self.images:
+            self._check(trainer, pl_module)
         if self._correct < self.images:
             raise ValueError(
                 f"{self._correct} of {self.images} training images are correct after {self._epochs} epochs; "

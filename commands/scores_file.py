@@ -96,6 +96,7 @@ def _begin(parts: Path, job: dict[str, Any]) -> None:
                 f"{parts} was begun with other {differing}: remove it to start anew, or give another --output"
             )
         return
+    shutil.rmtree(parts, ignore_errors=True)  # left by a job that was ended while it removed them
     with atomic_write(begun) as temporary:
         temporary.write_text(json.dumps(job))
 

@@ -36,6 +36,14 @@ def test_overfit_says_that_something_is_wrong(here: Here, tmp_path: Path):
     assert "of 64 training images are correct after 10 epochs; expected all" in done.stderr
 
 
+def test_overfit_counts_at_the_end_whenever_that_is(here: Here, tmp_path: Path):
+    slow = ["--model.learning_rate", "1e-9", "--trainer.max_steps", "3"]
+    done = here("fit", "--config", "digits", "--config", "overfit", *slow, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "of 64 training images are correct after " in done.stderr
+    assert "error: 0 of 64" not in done.stderr
+
+
 @pytest.mark.slow
 def test_lightnings_learning_rate_finder_as_documented(here: Here, tmp_path: Path):
     page = (Path(__file__).parent.parent / "docs/training.md").read_text()

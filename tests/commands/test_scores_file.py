@@ -158,3 +158,11 @@ def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_p
         for name, value in row.items():
             there = found[row["path"]][name]
             assert there == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value)
+
+
+def test_parts_without_their_job_are_written_anew(pictures: Path, tmp_path: Path, scorer: Scorer):
+    parts = tmp_path / "answers.csv.parts"
+    parts.mkdir()
+    (parts / "000000.jsonl").write_text('{"path": "of another model"}\n' * 152)
+    assert write_scores(scorer, [pictures], tmp_path / "answers.csv") == 152
+    assert "another model" not in (tmp_path / "answers.csv").read_text()
