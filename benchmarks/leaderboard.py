@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cnnzoo.contract.card import dataset_title
 TARGETS = {"mnist-99.5": 0.995, "cifar10-90": 0.9, "cifar10-92": 0.92, "cifar10-93": 0.93}
 CORES = 2
 P = 0.01
+EMPTY: dict[str, list[Any]] = {"records": [], "tried": []}
 
 Entry = dict[str, Any]
 Run = dict[str, Any]
@@ -67,6 +69,10 @@ def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
     return ""
 
 
+def _board(path: Path) -> dict[str, dict[str, list[Entry]]]:
+    return json.loads(path.read_text()) if path.is_file() else {}  # type: ignore[no-any-return]
+
+
 def main() -> None:
     """Train, decide and save."""
     parser = options(__doc__, __file__)
@@ -75,10 +81,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("command", nargs="+", help="options for cnnzoo fit, behind --")
     args = parser.parse_args()
+    if args.seeds < 5:
+        parser.error("--seeds: give at least 5, since fewer cannot be faster with p < 0.01")
     if len(os.sched_getaffinity(0)) != CORES:
         sys.exit(f"the leaderboard is for {CORES} cores: start this with taskset -c 0,1")
-    board = json.loads(args.output.read_text()) if args.output.is_file() else {}
-    lists = board.setdefault(args.target, {"records": [], "tried": []})
+    lists = _board(args.output).get(args.target, EMPTY)
     sides = {"new": shlex.join(args.command)}
     if lists["records"]:
         sides["record"] = lists["records"][-1]["command"]
@@ -88,10 +95,13 @@ def main() -> None:
             run = train(command, seed)
             print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)
             runs[name].append(run)
+    if "dirty" in str(runs["new"][0]["commit"]):
+        sys.exit("there are changes without a commit: the entry would name another code")
     why = verdict(runs["new"], TARGETS[args.target], runs.get("record"))
     entry = {"date": f"{datetime.date.today()}", "change": args.change, "command": sides["new"], "runs": runs["new"],
              "beside": runs.get("record", []), "why": why}  # fmt: skip
-    lists["tried" if why else "records"].append(entry)
+    board = _board(args.output)  # again: the trainings took hours
+    board.setdefault(args.target, deepcopy(EMPTY))["tried" if why else "records"].append(entry)
     save(args.output, board)
     print(f"No record: {why}" if why else "A new record")
 
