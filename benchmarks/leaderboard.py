@@ -70,7 +70,7 @@ def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
 
 
 def _board(path: Path) -> dict[str, dict[str, list[Entry]]]:
-    return json.loads(path.read_text()) if path.is_file() else {}  # type: ignore[no-any-return]
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def main() -> None:

@@ -217,7 +217,12 @@ def test_a_long_name_is_cheap(service: Service, monkeypatch: pytest.MonkeyPatch)
     """To look for a similar name takes time that grows with the name's length."""
     client, _, _ = service
     lengths: list[int] = []
-    monkeypatch.setattr("difflib.get_close_matches", lambda name, *_, **__: lengths.append(len(name)) or [])
+
+    def count(name: str, *_: object, **__: object) -> list[str]:
+        lengths.append(len(name))
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", count)
     with pytest.raises(InferenceServerException, match="no model is called") as raised:
         client.is_model_ready("ab" * 1_000_000)
     assert lengths == [64]

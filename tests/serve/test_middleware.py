@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from cnnzoo.serve.deadline import Deadline
 from cnnzoo.serve.errors import ApiError, ErrorFormat
@@ -188,16 +189,19 @@ async def test_a_large_answer_arrives_whole():
 
 async def test_a_websocket_is_refused_without_a_second_start(trained: Path):
     """It ran the lifespan of the app again, which sends the last traces and opens the port of gRPC."""
-    sent = []
+    sent: list[Message] = []
 
-    async def bento(*_: object) -> None:
+    async def bento(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("BentoML was asked")
 
-    async def send(message: dict) -> None:
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
         sent.append(message)
 
     from cnnzoo.serve.service import Adapter
 
     adapter = Adapter(bento, read_settings(zoo=trained / "zoo"))
-    await adapter({"type": "websocket", "path": "/", "headers": []}, None, send)
+    await adapter({"type": "websocket", "path": "/", "headers": []}, receive, send)
     assert sent == [{"type": "websocket.close"}]
