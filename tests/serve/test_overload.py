@@ -41,7 +41,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
 @pytest.fixture(scope="module")
 def asked(zoo: Path) -> list[tuple[bytes, np.ndarray]]:
     """Return a few requests, and the probabilities that ONNX Runtime gives without the service."""
-    session = ort.InferenceSession(zoo / "mnist_cnn/2/model.onnx")
+    session = ort.InferenceSession(zoo / "mnist_cnn/1/model.onnx")
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 256, (IMAGES, 1, 28, 28), dtype=np.uint8) for _ in range(4)]
     return [(b.tobytes(), session.run(["probabilities"], {"images": b})[0]) for b in batches]
@@ -100,7 +100,7 @@ async def _flood(
 def test_every_answer_is_right_whoever_asks_at_once(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):
     """64 clients send different images to two networks, in requests of different sizes."""
     digits = ort.InferenceSession(zoo / "digits_cnn/2/model.onnx")
-    mnist = ort.InferenceSession(zoo / "mnist_cnn/2/model.onnx")
+    mnist = ort.InferenceSession(zoo / "mnist_cnn/1/model.onnx")
 
     async def ask(client: httpx.AsyncClient, seed: int) -> None:
         rng = np.random.default_rng(seed)
