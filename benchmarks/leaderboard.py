@@ -1,4 +1,4 @@
-"""How long two cores train to an accuracy: the figures of docs/leaderboard.md.
+"""Measure how long two cores train to an accuracy, for docs/leaderboard.md.
 
     python benchmarks/leaderboard.py mnist-99.5 --change "half the epochs" -- \\
         --config mnist_speednet --trainer.max_epochs 12
@@ -17,19 +17,18 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from common import options, save
 from scipy.stats import mannwhitneyu, ttest_1samp
 
+from cnnzoo.commands.provenance import commit
 from cnnzoo.contract.card import dataset_title
 
 TARGETS = {"mnist-99.5": 0.995, "cifar10-90": 0.9, "cifar10-92": 0.92, "cifar10-93": 0.93}
 CORES = 2
 P = 0.01
-EMPTY: dict[str, list[Any]] = {"records": [], "tried": []}
 
 Entry = dict[str, Any]
 Run = dict[str, Any]
@@ -70,6 +69,7 @@ def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
 
 
 def _board(path: Path) -> dict[str, dict[str, list[Entry]]]:
+    """Return the entries of each target: records and tried."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
@@ -85,23 +85,22 @@ def main() -> None:
         parser.error("--seeds: give at least 5, since fewer cannot be faster with p < 0.01")
     if len(os.sched_getaffinity(0)) != CORES:
         sys.exit(f"the leaderboard is for {CORES} cores: start this with taskset -c 0,1")
-    lists = _board(args.output).get(args.target, EMPTY)
+    if (commit() or "-dirty").endswith("-dirty"):
+        sys.exit("commit the code first: an entry names the commit that was measured")
     sides = {"new": shlex.join(args.command)}
-    if lists["records"]:
-        sides["record"] = lists["records"][-1]["command"]
+    if records := _board(args.output).get(args.target, {}).get("records"):
+        sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}
     for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
         for name, command in sides.items():
             run = train(command, seed)
             print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)
             runs[name].append(run)
-    if "dirty" in str(runs["new"][0]["commit"]):
-        sys.exit("there are changes without a commit: the entry would name another code")
     why = verdict(runs["new"], TARGETS[args.target], runs.get("record"))
     entry = {"date": f"{datetime.date.today()}", "change": args.change, "command": sides["new"], "runs": runs["new"],
              "beside": runs.get("record", []), "why": why}  # fmt: skip
     board = _board(args.output)  # again: the trainings took hours
-    board.setdefault(args.target, deepcopy(EMPTY))["tried" if why else "records"].append(entry)
+    board.setdefault(args.target, {"records": [], "tried": []})["tried" if why else "records"].append(entry)
     save(args.output, board)
     print(f"No record: {why}" if why else "A new record")
 

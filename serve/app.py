@@ -29,8 +29,8 @@ from .zoo import Zoo
 
 logger = logging.getLogger("cnnzoo.serve")
 
-PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-HTTP = "http/protobuf"  # the one protocol of traces
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set holds
+SPOKEN = "http/protobuf"
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the collector's URL
 SAMPLE_SECONDS = 0.5  # between two samples of the gauges
 
@@ -81,12 +81,10 @@ def _tracing(routes: list[Route]) -> tuple[list[Middleware], Callable[[], None]]
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     if off or not any(os.environ.get(name) for name in TRACES):
         return [], lambda: None
-    for name in PROTOCOLS:
-        if (protocol := os.environ.get(name, HTTP)) != HTTP:
-            logger.warning(
-                "No traces are sent, since %s is %s: set it to %s, and the port of that", name, protocol, HTTP
-            )
-            return [], lambda: None
+    protocol = next((name for name in PROTOCOLS if os.environ.get(name)), None)
+    if protocol and os.environ[protocol] != SPOKEN:
+        logger.warning("No traces are sent, since %s is %s: set it to %s", protocol, os.environ[protocol], SPOKEN)
+        return [], lambda: None
     try:
         from .tracing import tracing
     except ModuleNotFoundError as error:

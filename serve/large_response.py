@@ -39,7 +39,7 @@ class LargeResponse(Response):
         self.outgoing.bytes += size
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for start in range(0, size, PIECE):
+            for start in range(0, max(size, 1), PIECE):
                 piece = self.body[start : start + PIECE]
                 await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE < size})
         finally:

@@ -44,7 +44,7 @@ In the ONNX file, from one view of the image, without other data than the traini
    largest is the strangeness.
 6. The distribution of the strangeness of held-out images turns it into familiarity, by linear interpolation.
 
-Distances notice noise, other datasets and broken images. The energy notices unknown objects in usual photos.
+The distances are for noise, other datasets and broken images, the energy for unknown objects in usual photos.
 
 ## What the shipped files flag
 

@@ -1,4 +1,4 @@
-"""docs/leaderboard.md, from benchmarks/leaderboard.json."""
+"""Write docs/leaderboard.md from benchmarks/leaderboard.json."""
 
 import json
 import statistics

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from cnnzoo.commands.grid import check_grid
+from cnnzoo.commands.repeated import seed_axis
 from cnnzoo.contract.images import decode, fit
 from cnnzoo.datamodules import ImageFolderDataModule, decoded
 from cnnzoo.datamodules.files import load_folder
@@ -199,6 +201,9 @@ def test_a_val_folder_is_used_for_validation(tmp_path: Path):
     assert sizes(data) == {"train": 10, "val": 6, "test": 4}
     assert len(data.val_dataloader()) == 1
     assert data.validates
+    arguments = {"data_dir": str(tmp_path / "photos"), "size": [16, 20], "val_fraction": 0}
+    recipe = {"data": {"class_path": "ImageFolderDataModule", "init_args": arguments}}
+    check_grid({**recipe, "seed_everything": 0}, [seed_axis("0,1")])  # a sweep can choose by them
 
 
 def test_classes_must_be_the_same_in_every_part(tmp_path: Path):
@@ -227,3 +232,9 @@ def test_a_file_that_could_not_be_opened_is_tried_again(photos: Path, monkeypatc
         patched.setattr(Path, "read_bytes", denied)
         assert len(load_folder(photos, CLASSES, SHAPE, "skip")[0]) == 22
     assert len(load_folder(photos, CLASSES, SHAPE)[0]) == 24
+
+
+def test_photos_are_decoded_where_no_space_can_be_reserved(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    """macOS and Windows have no posix_fallocate."""
+    monkeypatch.delattr("os.posix_fallocate")
+    assert (load_folder(photos, CLASSES, SHAPE)[0].numpy() == expected(photos)).all()

@@ -1,7 +1,11 @@
 """Test the routes that look inside a model."""
 
+import asyncio
 import base64
+import gc
 import io
+import shutil
+import weakref
 from pathlib import Path
 
 import httpx
@@ -13,6 +17,8 @@ from PIL import Image
 
 from cnnzoo.serve.answers import read_values
 from cnnzoo.serve.client import Client
+from cnnzoo.serve.inspectors import Inspectors
+from cnnzoo.serve.model import FileState, Model, Sessions
 from cnnzoo.serve.occlusion import Cover, covered, drops, fill_of
 
 PNG = {"Content-Type": "image/png"}
@@ -177,3 +183,23 @@ def test_an_oblong_picture_is_covered_everywhere(shape: tuple[int, int, int]):
     assert len(images)
     assert (images.min(0) == 0).all()
     assert drops(image, cover, np.zeros(len(images), np.float32), 1.0).min() == 1
+
+
+def test_a_replaced_model_does_not_stay_in_memory(trained: Path, tmp_path: Path):
+    folder = tmp_path / "zoo"
+    shutil.copytree(trained / "zoo", folder)
+    inspectors, opened = Inspectors(), []
+
+    def look(version: int) -> None:
+        path = folder / f"digits_cnn/{version}/model.onnx"
+        model = Model(path, Sessions(), FileState.of(path))
+        opened.append(weakref.ref(asyncio.run(inspectors.ask(model, lambda inspector: inspector))))
+
+    look(1)
+    look(2)
+    assert opened[0]() is not None
+    (folder / "digits_cnn/1/model.onnx").unlink()
+    look(2)
+    gc.collect()
+    assert opened[0]() is None
+    assert opened[1]() is not None

@@ -110,3 +110,13 @@ def test_a_protocol_that_is_not_spoken_is_said(
         client.get("/models").raise_for_status()
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc: set it to http/protobuf" in caplog.text
     assert collector.spans == []
+
+
+def test_the_protocol_of_traces_goes_before_the_general_one(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, collector: type[Collector]
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    with listening(trained / "zoo") as client:
+        client.get("/models").raise_for_status()
+    assert [span.name for span in collector.spans] == ["GET /models"]
