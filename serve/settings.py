@@ -51,7 +51,9 @@ class ServeSettings(BaseSettings):
     )
     max_body: Annotated[int, Field(ge=1024)] = Field(32 * 2**20, description="bytes in the body of a request")
     max_held: Annotated[int, Field(ge=1024)] = Field(
-        256 * 2**20, description="bytes in all bodies that a worker holds; beyond: 503"
+        256 * 2**20,
+        description="bytes in all bodies that a worker holds, and likewise in the answers of `inspect` that it sends; "
+        "beyond: 503",
     )
     max_requests: Annotated[int, Field(ge=1)] = Field(
         1024, description="requests with a body in flight in a worker; beyond: 503"

@@ -359,6 +359,7 @@ def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
 # Somebody's own images, without editing a file
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_becomes_an_http_answer(here: Here, tmp_path: Path):
     rng = np.random.default_rng(0)
     colours = {"lemon": (230, 210, 40), "plum": (110, 40, 120), "lime": (70, 190, 60)}
@@ -568,6 +569,7 @@ def test_settings_that_change_no_step_may_differ(trained: Path, here: Here):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_lacks_newer_arguments(here: Here, tmp_path: Path):
     short = ("--config", "digits", "--trainer.max_epochs", "1")
     assert here("fit", *short, cwd=tmp_path).returncode == 0

@@ -56,6 +56,7 @@ def test_a_repository_for_hugging_face(trained: Path, tmp_path: Path, images: np
     assert config["architectures"] == ["DigitsCNN"]
 
 
+@pytest.mark.slow
 def test_a_model_in_bentomls_store(trained: Path, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     home = {"BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "True"}
     words = [sys.executable, "-m", "cnnzoo", "pack", "digits_cnn", "--as", "bentoml", "--zoo", str(trained / "zoo")]

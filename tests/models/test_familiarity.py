@@ -33,7 +33,7 @@ def data() -> DigitsDataModule:
     return data
 
 
-@pytest.fixture(scope="module", params=["digits_cnn", "speednet"])
+@pytest.fixture(scope="module", params=["digits_cnn", pytest.param("speednet", marks=pytest.mark.slow)])
 def fitted(request: pytest.FixtureRequest, data: DigitsDataModule) -> ImageClassifier:
     """Return an untrained network, whose outputs are fitted on held-out images."""
     torch.manual_seed(0)

@@ -103,6 +103,7 @@ def test_multiply_adds_count_the_views_of_an_image():
     assert multiply_adds(six) == round((1 + 5 / 4) * multiply_adds(one))
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_images_is_looked_at_in_all_views(model: SpeedNet):
     """The least sure ones. Each image's answer is the one that it gets alone."""
     model.eval()

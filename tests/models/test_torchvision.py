@@ -148,6 +148,7 @@ class Watch(Callback):
         self.changed.append({key.split(".")[0] for key in now if not torch.equal(now[key], self.before[key])})
 
 
+@pytest.mark.slow
 def test_layers_start_to_train_from_the_top():
     watch = Watch()
     model = classifier(freeze=2, backbone_rate=0.5, optimizer="sgd", learning_rate=0.01)

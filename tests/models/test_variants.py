@@ -82,6 +82,7 @@ def test_int8_weights_do_not_overflow_where_products_are_summed_in_16_bits(netwo
     assert all(2 * 255 * np.abs(w.astype(int)).max() < 2**15 for w in kernels)
 
 
+@pytest.mark.slow
 def test_int8_has_no_weights_twice():
     """Several views of an image use the same weights, and are quantized one by one."""
     torch.manual_seed(0)
@@ -94,6 +95,7 @@ def test_int8_has_no_weights_twice():
     assert len(set(large)) == len(large)
 
 
+@pytest.mark.slow
 def test_int8_of_a_network_that_ends_in_a_convolution():
     """Its last layer stays in float32, as a dense one does."""
     torch.manual_seed(0)

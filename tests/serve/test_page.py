@@ -131,6 +131,7 @@ def test_a_drawn_digit_is_read(visit: Visit, digit: str):
             assert re.fullmatch(r"[\d.]+ ms .*", str(prediction(page, model).locator(".time").text_content()))
 
 
+@pytest.mark.slow
 def test_a_scribble_is_said_to_be_unfamiliar(visit: Visit):
     with visit() as page:
         draw(page, HAND["0"])
@@ -215,6 +216,7 @@ def test_a_slow_service_is_asked_one_thing_at_a_time_and_the_newest_last(visit: 
         assert flights["last"].count(drawing) == 2  # the two grey networks'
 
 
+@pytest.mark.slow
 def test_what_was_cleared_gets_no_late_answer(visit: Visit):
     with visit(script=SLOW) as page:
         draw(page, HAND["7"])
@@ -276,6 +278,7 @@ def test_every_example_can_be_clicked(visit: Visit):
             expect(page.get_by_role("status")).to_contain_text(f"digits_cnn: {digit}")
 
 
+@pytest.mark.slow
 def test_the_models_that_come_along_know_a_drawn_digit_and_a_photo(visit: Visit, shipped: Path):
     with listening(shipped) as own, visit(at=own) as page:
         for digit in "37":
@@ -627,6 +630,7 @@ def test_the_maps_follow_the_drawing(visit: Visit):
         expect(page.locator(".inside")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_while_a_network_is_open_predictions_wait_for_the_pen_to_rest(visit: Visit):
     with visit() as page:
         look_inside(page, "digits_cnn")
