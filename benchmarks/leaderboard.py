@@ -5,15 +5,18 @@
 
 Trains the recipe behind `--` with several seeds on all training images, and tests each network once, at the end. The
 standing record is trained again, in turns with it. The entry becomes the record if it reaches the accuracy and is
-faster, both with p < 0.01. Otherwise it is kept among what was tried. Writes benchmarks/leaderboard.json.
+faster, both with p < 0.01. Otherwise it is kept among what was tried. If this is stopped, the same command at the same
+commit goes on after the last finished training. Writes benchmarks/leaderboard.json.
 
 Choose a recipe on held-out training images first, with --data.val_fraction 0.1. Nothing else may run meanwhile.
 """
 
 import datetime
+import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,10 +28,12 @@ from scipy.stats import mannwhitneyu, ttest_1samp
 
 from cnnzoo.commands.provenance import commit
 from cnnzoo.contract.card import dataset_title
+from cnnzoo.contract.files import atomic_write
 
 TARGETS = {"mnist-99.5": 0.995, "cifar10-90": 0.9, "cifar10-92": 0.92, "cifar10-93": 0.93}
 CORES = 2
 P = 0.01
+FINISHED = Path("build/leaderboard")  # trainings of comparisons that are not finished
 
 Entry = dict[str, Any]
 Run = dict[str, Any]
@@ -91,9 +96,14 @@ def main() -> None:
     if records := _board(args.output).get(args.target, {}).get("records"):
         sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}
+    comparison = FINISHED / hashlib.sha256(json.dumps([commit(), args.target, sides]).encode()).hexdigest()[:16]
+    comparison.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
         for name, command in sides.items():
-            run = train(command, seed)
+            finished = comparison / f"{name}{seed}.json"
+            run = json.loads(finished.read_text()) if finished.is_file() else train(command, seed)
+            with atomic_write(finished) as temporary:
+                temporary.write_text(json.dumps(run))
             print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)
             runs[name].append(run)
     why = verdict(runs["new"], TARGETS[args.target], runs.get("record"))
@@ -102,6 +112,7 @@ def main() -> None:
     board = _board(args.output)  # again: the trainings took hours
     board.setdefault(args.target, {"records": [], "tried": []})["tried" if why else "records"].append(entry)
     save(args.output, board)
+    shutil.rmtree(comparison)
     print(f"No record: {why}" if why else "A new record")
 
 
