@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.card import Preparation
+from ..contract.card import Preparation, class_number
 from ..contract.images import UndecodableImage, decode, to_input
 from ..contract.names import ContractError
 from ..serve.inspector import Inspector
@@ -27,14 +27,15 @@ def inspect_model(
 ) -> None:
     """Draw what a network makes of a picture, layer by layer.
 
-    By default a poster of the whole journey from the pixels to the answer.
+    By default a poster of the whole journey from the pixels to the answer. Of a network with many layers it shows the
+    first convolution, the poolings, the sums and the end; --layer shows any.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file
         picture: a PNG or JPEG file
         layer: draw all maps of this layer alone, such as conv1
         pixel: draw the arithmetic of one value of that layer: its map, row and column, such as 3,12,7
-        filters: draw the filters of the first convolution
+        filters: draw the filters of the first convolution, in color if it sees three channels
         output: the PNG file (default: NAME-inside.png)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
@@ -43,17 +44,19 @@ def inspect_model(
     position = _position(pixel)
     if position and layer is None:
         raise UsageError("--pixel is one of a layer: give --layer too")
+    if filters and layer:
+        raise UsageError("--filters and --layer are two pictures: give one of them")
     inspector = _open(model, zoo)
     card = inspector.card
     image = _read(picture, card.input_shape, card.prepare)
-    path = output or Path(f"{card.name}-inside.png")
+    path = _png(output) or Path(f"{card.name}-inside.png")
     try:
         if filters:
             first = next((name for name, one in inspector.layers.items() if one.operator == "Conv"), None)
             if first is None:
                 raise UsageError(f"{card.name} has no convolution, and so no filters")
             kernels, _ = inspector.kernel(first)
-            posters.sheet("filters of the first convolution", kernels.mean(1), card, path)
+            posters.filters(kernels, card, path)
         elif position and layer:
             posters.pixel(layer, inspector.window(image, layer, position), image, card, path)
         elif layer:
@@ -76,7 +79,7 @@ def explain_answer(
     Args:
         model: NAME, NAME@VERSION or an ONNX file
         picture: a PNG or JPEG file
-        label: the class (default: the most probable one)
+        label: the class, or its number (default: the most probable one)
         output: the PNG file (default: NAME-why.png)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
@@ -84,18 +87,27 @@ def explain_answer(
 
     scorer = Scorer.open(model, zoo)
     card, session = scorer.card, scorer.session
-    if label is not None and label not in card.classes:
-        raise UsageError(f"--label is {label}: {card.name} has the classes {', '.join(card.classes)}")
+    try:
+        wanted = None if label is None else class_number(card.classes, label)
+    except ValueError as error:
+        raise UsageError(f"--label: {error}") from None
+    output = _png(output) or Path(f"{card.name}-why.png")
     image = _read(picture, card.input_shape, card.prepare)
     cover = Cover.of(max(image.shape[1:]))
     images = covered(image, cover, fill_of(image, card.prepare))
     _, probabilities, *_ = session.run(np.concatenate([image[None], images]))
-    chosen = int(probabilities[0].argmax()) if label is None else card.classes.index(label)
+    chosen = int(probabilities[0].argmax()) if wanted is None else wanted
     base = float(probabilities[0, chosen])
     found = drops(image, cover, probabilities[1:, chosen], base)
-    output = output or Path(f"{card.name}-why.png")
-    posters.explanation(image, found, f"{card.name}: {card.classes[chosen]}, {base:.1%}", output)
+    posters.explanation(image, found, cover, f"{card.name}: {card.classes[chosen]}, {base:.1%}", output)
     say(f"Wrote {output}")
+
+
+def _png(output: Path | None) -> Path | None:
+    """Return the given path. Raises UsageError if it is not that of a PNG file."""
+    if output is not None and (output.suffix.lower() != ".png" or output.is_dir()):
+        raise UsageError(f"--output is {output}: give the name of a file that ends in .png")
+    return output
 
 
 def _open(model: str, zoo: Path | None) -> Inspector:

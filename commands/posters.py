@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 from matplotlib.patches import Rectangle
@@ -11,13 +12,18 @@ from matplotlib.patches import Rectangle
 from ..contract.card import ModelCard
 from ..contract.files import atomic_write
 from ..contract.layers import Layer, arithmetic
+from ..serve.drawing import full_color
 from ..serve.inspector import Window
+from ..serve.occlusion import Cover
 
 DPI = 150
 STRIP = 12  # maps in a row of the journey
-LONG = 16  # layers of a journey, beyond which activations and batch norms are left out
+NUMBERS = 64  # numbers in a row, of a layer without height and width
+PAPER = "#c9d6e3"  # between maps: neither black nor white
+LONG = 16  # layers of a journey, beyond which only the first convolution and KEPT are drawn
 KEPT = ("pixels", "pool", "add", "mean", "dense", "softmax")  # of a long journey, with the first convolution
 SHEET = 12  # maps in a row of a sheet
+GREY = colormaps["gray"].with_extremes(bad=PAPER)  # NaN is drawn as paper
 
 
 def journey(
@@ -27,7 +33,8 @@ def journey(
     by_name = {layer.name: layer for layer in layers}
     rows = [layer for layer in layers if len(layers) <= LONG or layer.name == "conv1" or layer.name.startswith(KEPT)]
     figure = Figure(figsize=(13.3, 0.9 + 0.72 * (len(rows) + 1)), layout="constrained")
-    figure.suptitle(f"{card.name}, version {card.version}: from the pixels to the answer", parse_math=False)
+    some = "" if len(rows) == len(layers) else f" ({len(rows)} of {len(layers)} layers)"
+    figure.suptitle(f"{card.name}, version {card.version}: from the pixels to the answer{some}", parse_math=False)
     grid = figure.subplots(len(rows) + 1, 2, width_ratios=(1, 2.6), squeeze=False)
     channels, height, width = image.shape
     _caption(grid[0][0], "image", f"{width} × {height} × {channels}", "")
@@ -46,10 +53,13 @@ def journey(
 
 def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
     """Draw all maps of a layer [depth, height, width] on one scale, with the scale beside them."""
+    title = f"{card.name}: {name}, {len(maps)} {'numbers' if maps[0].size == 1 else 'maps'}"
+    if maps[0].size == 1:
+        return _vector(maps.ravel(), title, path)
     columns = min(SHEET, len(maps))
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained")
-    figure.suptitle(f"{card.name}: {name}, {len(maps)} maps", parse_math=False)
+    figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained", facecolor=PAPER)
+    figure.suptitle(title, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     low, high = float(maps.min()), float(maps.max())
     for ax in panels:
@@ -59,6 +69,47 @@ def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
         ax.set_title(str(number), fontsize=7, pad=2)
     figure.colorbar(shown, ax=panels.tolist(), shrink=0.8, pad=0.01)
     _save(figure, path)
+
+
+def filters(kernels: np.ndarray, card: ModelCard, path: Path) -> None:
+    """Draw the filters [K, depth, height, width] of the first convolution, each on a scale of its own.
+
+    In color if they see three channels, otherwise the mean over the channels.
+    """
+    columns = min(SHEET, len(kernels))
+    rows = -(-len(kernels) // columns)
+    figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained", facecolor=PAPER)
+    figure.suptitle(f"{card.name}: {len(kernels)} filters of the first convolution", parse_math=False)
+    for number, ax in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        ax.axis("off")
+        if number < len(kernels):
+            kernel = kernels[number]
+            shown = kernel.transpose(1, 2, 0) if len(kernel) == 3 else kernel.mean(0)
+            ax.imshow((shown - shown.min()) / (np.ptp(shown) or 1), cmap="gray", interpolation="nearest")
+            ax.set_title(str(number), fontsize=7, pad=2)
+    _save(figure, path)
+
+
+def _vector(values: np.ndarray, title: str, path: Path) -> None:
+    """Draw numbers in rows, with the scale beside them."""
+    rows = -(-len(values) // NUMBERS)
+    figure = Figure(figsize=(11, 1.4 + 0.16 * rows), layout="constrained", facecolor=PAPER)
+    figure.suptitle(title, parse_math=False)
+    ax = figure.subplots()
+    _barcode(ax, values)
+    ax.set_yticks(range(rows), [str(NUMBERS * row) for row in range(rows)], fontsize=6)
+    figure.colorbar(ax.images[0], ax=ax, pad=0.01)
+    _save(figure, path)
+
+
+def _barcode(ax: Axes, values: np.ndarray) -> None:
+    """Draw numbers as cells on one scale, NUMBERS in a row."""
+    columns = min(NUMBERS, len(values))
+    cells = np.full((-(-len(values) // columns), columns), np.nan)
+    cells.ravel()[: len(values)] = values
+    ax.imshow(cells, cmap=GREY, aspect="auto", interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
 
 
 def pixel(name: str, window: Window, image: np.ndarray, card: ModelCard, path: Path) -> None:
@@ -88,19 +139,21 @@ def pixel(name: str, window: Window, image: np.ndarray, card: ModelCard, path: P
     _save(figure, path)
 
 
-def explanation(image: np.ndarray, drops: np.ndarray, title: str, path: Path) -> None:
+def explanation(image: np.ndarray, drops: np.ndarray, cover: Cover, title: str, path: Path) -> None:
     """Draw an image beside the map of drops over it, with the scale."""
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     figure.suptitle(title, parse_math=False)
     plain, mapped = figure.subplots(1, 2)
     _picture(plain, image)
     _picture(mapped, np.repeat(image.mean(0, keepdims=True), 3, 0).round().astype(np.uint8))
-    most = max(float(np.abs(drops).max()), 1e-6)
+    most = full_color(drops)
     _, height, width = image.shape
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    rows, columns = drops.shape  # each stands for `stride` pixels; the last ones may reach past the border
+    extent = (-0.5, columns * cover.stride - 0.5, rows * cover.stride - 0.5, -0.5)
     shown = mapped.imshow(
         drops, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.65, extent=extent, interpolation="bilinear"
     )
+    mapped.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     figure.colorbar(shown, ax=mapped, label="drop of the probability", shrink=0.85)
     _save(figure, path)
 
@@ -119,15 +172,15 @@ def _picture(ax: Axes, image: np.ndarray) -> None:
 
 
 def _strip(ax: Axes, maps: np.ndarray) -> None:
-    """Draw the first maps side by side; a vector as a barcode."""
-    ax.axis("off")
+    """Draw the first maps side by side; a vector in rows."""
     depth, height, width = maps.shape
     low, high = float(maps.min()), float(maps.max())
     if height == width == 1:
-        ax.imshow(maps.reshape(1, -1), cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        _barcode(ax, maps.ravel())
     else:
+        ax.axis("off")
         shown = [np.pad(part, ((0, 0), (0, max(1, width // 8))), constant_values=np.nan) for part in maps[:STRIP]]
-        ax.imshow(np.concatenate(shown, 1), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        ax.imshow(np.concatenate(shown, 1), cmap=GREY, vmin=low, vmax=high, interpolation="nearest")
     more = f", and {depth - STRIP} more maps" if depth > STRIP and height * width > 1 else ""
     ax.set_title(f"{low:.2f} (black) to {high:.2f} (white){more}", fontsize=6, loc="left", pad=2, color="0.35")
 

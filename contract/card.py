@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -216,3 +217,16 @@ def _refuse_constant(word: str) -> float:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def class_number(classes: Sequence[str], wanted: str) -> int:
+    """Return the number of a class by its label or, if no class has that label, by its number.
+
+    Raises ValueError, which names the classes, for anything else.
+    """
+    if wanted in classes:
+        return classes.index(wanted)
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 and int(wanted) < len(classes):
+        return int(wanted)
+    known = f"{', '.join(classes[:12])}{', …' if len(classes) > 12 else ''}"
+    raise ValueError(f"there is no class {wanted[:32]!r}: give one of {known}, or its number from 0")

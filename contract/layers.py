@@ -50,6 +50,8 @@ class Layer:
         weight: name of the kernel, with its bias if it has one.
         parameters: number of them.
         multiply_adds: number of them.
+        temperature: of the softmax: what it is taken of is divided by it; None for other layers.
+        further_views: whether the softmax is taken of a mean over several views of images whose first one is not sure.
         receptive_field: (height, width) of the part of the image that a value depends on. It may be larger than the
             image, whose border is padded.
         receptive_step: (down, right), pixels of the image from the field of one value to that of the next.
@@ -68,6 +70,8 @@ class Layer:
     parameters: int = 0
     multiply_adds: int = 0
     sources: tuple[str, ...] = ()
+    temperature: float | None = None
+    further_views: bool = False
     receptive_field: tuple[int, int] = (1, 1)
     receptive_step: tuple[int, int] = (1, 1)
     receptive_offset: tuple[int, int] = (0, 0)
@@ -120,10 +124,13 @@ def with_values(proto: onnx.ModelProto, layers: Iterable[Layer]) -> tuple[bytes,
 
 
 def arithmetic(layer: Layer, source: Layer) -> str:
-    """Return how the width of a layer with a window follows from that of its source: (28 − 3 + 2·1)/1 + 1 = 28.
+    """Return how a layer follows from its source: of one with a window, the width: (28 − 3 + 2·1)/1 + 1 = 28.
 
-    Returns an empty string for a layer without a window.
+    Of the softmax: softmax(dense2 / 0.52), with the temperature. Of other layers an empty string.
     """
+    if layer.temperature is not None:
+        views = "; of an unsure image, of the mean over several views" if layer.further_views else ""
+        return f"softmax({source.name} / {layer.temperature:.2f}){views}"
     if layer.kernel is None or layer.stride is None or layer.padding is None:
         return ""
     width, filter_size, stride = source.volume[2], layer.kernel[1], layer.stride[1]
@@ -155,14 +162,34 @@ class _Reader:
         nodes = self._way_to_logits()
         first = next(i for i, node in enumerate(nodes) if node.op_type in WEIGHTED)
         pixels = self._computed(nodes[first])[0]
-        self._add(Layer("pixels", "Sub, Div", pixels, (INPUT,), self._volume(pixels)), numbered=False)
         self.reach[pixels] = _Reach()
+        self._add(Layer("pixels", "Sub, Div", pixels, (INPUT,), self._volume(pixels)), numbered=False)
         for node in nodes[first:]:
             self._read(node)
         last = self.found[-1].tensor
         classes = self._volume(PROBABILITIES)
-        self._add(Layer("softmax", "Softmax", PROBABILITIES, (last,), classes), False)
+        softmax = Layer("softmax", "Softmax", PROBABILITIES, (last,), classes, temperature=self._temperature(last))
+        views = any(node.op_type == "NonZero" for node in _ancestors(self.graph.node, LOGITS))
+        self._add(replace(softmax, further_views=views), False)
         return self.found
+
+    def _temperature(self, dense: str) -> float:
+        """Return by what the values of the last dense layer are divided before the softmax, in one view."""
+        makers = {output: node for node in self.graph.node for output in node.output}
+        temperature, value = 1.0, makers[PROBABILITIES].input[0]
+        while value != dense and value in makers:
+            node = makers[value]
+            if node.op_type in ("Div", "Mul") and node.input[1] in self.constant:
+                factor = self._number(node.input[1], makers)
+                temperature *= factor if node.op_type == "Div" else 1 / factor
+            value = node.input[0]
+        return temperature
+
+    def _number(self, name: str, makers: dict[str, onnx.NodeProto]) -> float:
+        """Return a constant of one number."""
+        if name in self.initializers:
+            return float(to_array(self.initializers[name]).item())
+        return float(to_array(makers[name].attribute[0].t).item())  # of a Constant
 
     def _way_to_logits(self) -> list[onnx.NodeProto]:
         """Return the nodes from the image to the logits of its first view."""

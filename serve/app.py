@@ -25,6 +25,7 @@ from .model import Sessions
 from .observe import Observe
 from .routes import create_routes, not_found
 from .settings import ServeSettings
+from .turns import Turns
 from .zoo import Zoo
 
 logger = logging.getLogger("cnnzoo.serve")
@@ -32,6 +33,7 @@ logger = logging.getLogger("cnnzoo.serve")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set holds
 SPOKEN = "http/protobuf"
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the collector's URL
+MAX_EXPLANATIONS = 8  # that wait; beyond: 429
 SAMPLE_SECONDS = 0.5  # between two samples of the gauges
 
 
@@ -66,6 +68,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.inspectors = Inspectors()
+    app.state.explanations = Turns(MAX_EXPLANATIONS)
     app.state.outgoing = Outgoing(settings.max_held)
     app.state.zoo = Zoo(
         settings.zoo,

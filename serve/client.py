@@ -102,7 +102,7 @@ class Client:
         """Return how much the probability of a class drops where a square covers the image, float32 [rows, columns].
 
         Args:
-            label: of the class; by default the most probable one.
+            label: of the class, or its number; by default the most probable one.
         """
         return self._send(_explain(model, image, label, version))
 
@@ -232,6 +232,8 @@ def _layers(model: str, version: int | None) -> _Call[list[dict[str, Any]]]:
 
 
 def _inspect(model: str, image: ImageFile, layers: Sequence[str], version: int | None) -> _Call[dict[str, np.ndarray]]:
+    if isinstance(layers, str):
+        raise TypeError("layers is a single name: expected a list, even of one name")
     params = {"format": "binary", **({"layers": ",".join(layers)} if layers else {})}
     url = f"/v1/models/{_versioned(model, version)}/inspect"
     return _Call("POST", url, read_values, {"params": params, **_one_image(image)})

@@ -34,7 +34,11 @@ class Deadline:
         async def watched_receive() -> Message:
             nonlocal reading
             reading = True
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:  # also of a question whether the client is still there
+                reading = expired
+                raise
             reading = bool(message.get("more_body"))
             return message
 
@@ -50,7 +54,7 @@ class Deadline:
                 raise
             if task:
                 task.uncancel()
-            late = f"within {self.seconds:g} seconds: send fewer images in one request, or try again"
+            late = f"within {self.seconds:g} seconds: try again, or send fewer images in a request that has many"
             if reading:
                 raise ApiError(408, "slow_body", f"the body did not arrive {late}", CLOSE) from None
             raise ApiError(504, "deadline", f"no answer {late}", CLOSE) from None

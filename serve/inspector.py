@@ -90,7 +90,7 @@ class Inspector:
         """
         layer = self.find(name)
         if layer.kernel is None or layer.stride is None or layer.padding is None or layer.operator == "AveragePool":
-            raise KeyError(f"{name} is neither a convolution nor a max pooling: only those have windows")
+            raise KeyError(f"{name} is neither a convolution nor a max pooling: only their values can be taken apart")
         if any(not 0 <= at < size for at, size in zip(position, layer.volume, strict=True)):
             depth, height, width = layer.volume
             raise IndexError(f"{name} has {depth} maps of {height} × {width}: the position is outside")

@@ -21,8 +21,13 @@ class Cover(NamedTuple):
 
     @classmethod
     def of(cls, side: int) -> "Cover":
-        """Return a square of a quarter of the picture's longer side, at about 12 × 12 positions."""
-        return cls(max(2, round(side / 4)), max(1, round(side / 12)))
+        """Return a square of about a quarter of the picture's longer side, at about 12 × 12 positions.
+
+        Both are odd, or both even: then the square's center is the middle of the pixels that a position stands for.
+        """
+        stride = max(1, round(side / 12))
+        square = max(2, round(side / 4))
+        return cls(square + (square - stride) % 2, stride)
 
 
 def covered(image: np.ndarray, cover: Cover, fill: int) -> np.ndarray:

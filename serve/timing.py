@@ -32,5 +32,8 @@ def add(name: str, start: float, end: float) -> None:
 
 def server_timing(total: float) -> bytes:
     """Return the header's value (www.w3.org/TR/server-timing): milliseconds of each part, and of `total` seconds."""
-    durations = [(part.name, part.end - part.start) for part in parts()]
-    return ", ".join([f"{name};dur={1000 * seconds:.2f}" for name, seconds in (*durations, ("total", total))]).encode()
+    durations: dict[str, float] = {}
+    for part in parts():  # an explanation has many of a name
+        durations[part.name] = durations.get(part.name, 0.0) + part.end - part.start
+    durations["total"] = total
+    return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in durations.items()).encode()

@@ -132,6 +132,17 @@ def test_the_maps_of_each_are_those_of_torchs_modules(entry: Entry):
         np.testing.assert_allclose(maps.reshape(output[0].shape), output[0], rtol=0, atol=1e-4, err_msg=name)
 
 
+@of_each
+def test_the_probabilities_of_each_follow_from_its_last_dense_layer(entry: Entry):
+    inspector = Inspector(entry.path.read_bytes())
+    *_, dense, softmax = inspector.layers.values()
+    image = np.random.default_rng(0).integers(64, 192, entry.card.input_shape, np.uint8)
+    values = inspector.values(image, [dense.name, softmax.name])
+    scaled = np.exp(values[dense.name].ravel() / softmax.temperature)
+    if not softmax.further_views:  # of noise, the mean over several views counts
+        np.testing.assert_allclose(scaled / scaled.sum(), values[softmax.name].ravel(), atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @of_each

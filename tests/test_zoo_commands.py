@@ -112,7 +112,10 @@ def test_explain_draws_what_mattered(trained: Path, tmp_path: Path, digits):
         (["inspect", "digits_cnn", "text.png"], "text.png: not a PNG or JPEG image"),
         (["inspect", "digits_cnn", "none.png"], "no such picture: none.png"),
         (["explain", "digits_cnn", "none.png"], "no such picture: none.png"),
-        (["explain", "digits_cnn", "digit.png", "--label", "cat"], "digits_cnn has the classes 0, 1"),
+        (["explain", "digits_cnn", "digit.png", "--label", "cat"], "give one of 0, 1"),
+        (["explain", "digits_cnn", "digit.png", "--output", "why.jpg"], "ends in .png"),
+        (["inspect", "digits_cnn", "digit.png", "--output", "."], "ends in .png"),
+        (["inspect", "digits_cnn", "digit.png", "--filters", "--layer", "conv1"], "two pictures"),
     ],
 )
 def test_what_cannot_be_drawn_says_why(trained: Path, tmp_path: Path, digits, words: list[str], says: str):

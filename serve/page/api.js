@@ -46,9 +46,10 @@ export async function inspectPixel(model, image, layer, position) {
   return (await call(`${model.links.inspect}?layers=${layer}&pixel=${position.join(",")}`, post(image))).json();
 }
 
-/** Returns how much the probability of a class drops where a square covers the image. */
-export async function explainClass(model, image, number) {
-  const chosen = number === null ? "" : `?class=${number}`;
+/** Returns how much the probability of a class drops where a square covers the image. `label` is that of the class: its
+ * number might be another one's label. */
+export async function explainClass(model, image, label) {
+  const chosen = label === null ? "" : `?class=${encodeURIComponent(label)}`;
   return (await call(`${model.links.explain}${chosen}`, post(image))).json();
 }
 

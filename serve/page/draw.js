@@ -31,7 +31,8 @@ export function createDrawPanel(section, models, announceLater, announce) {
   find(".clear").addEventListener("click", pad.clear);
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
-    if (event.key === "Escape") pad.clear();
+    if (event.key === "Escape" && (find(".panel").contains(event.target) || event.target === document.body))
+      pad.clear();
     if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
   });
   for (let digit = 0; digit < 10; digit++) {

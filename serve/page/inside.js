@@ -19,10 +19,12 @@ export function createInside(parent) {
     prediction.button.ariaExpanded = "true";
     const find = (selector) => mine.element.querySelector(selector);
     const failed = (error) => (find(".error").textContent = error.message);
-    find(".close").addEventListener("click", () => {
+    const leave = () => {
       close();
       prediction.button.focus();
-    });
+    };
+    find(".close").addEventListener("click", leave);
+    mine.element.addEventListener("keydown", (event) => event.key === "Escape" && leave());
     parent.append(mine.element);
     find(".close").focus();
     try {
@@ -31,6 +33,7 @@ export function createInside(parent) {
       return failed(error);
     }
     if (current) follow(current);
+    else failed(new Error("There is no image yet: draw a digit, or choose a photo."));
   }
 
   async function build(mine, layers, find, failed) {
@@ -46,9 +49,11 @@ export function createInside(parent) {
       if (!mine.image) return; // nothing was drawn yet
       const { layer, position } = chosen;
       const answer = await inspectPixel(model, await mine.image(), layer.name, position);
+      find(".error").textContent = "";
       pixel.show(answer, journey.mark(layer, position), { source: mine.prediction.input(), height, width });
     }, failed);
-    const journey = createJourney(find(".journey"), layers, (layer, position) => {
+    const journey = createJourney(find(".journey"), layers, model.classes, (layer, position, hovering) => {
+      if (hovering && chosen && chosen.layer !== layer) return; // the page would move under the pointer
       chosen = { layer, position };
       journey.mark(layer, position);
       ask();
@@ -56,7 +61,7 @@ export function createInside(parent) {
     const first = layers.find((layer) => layer.filters);
     const filters = first && createFilters(find(".filters"), first);
     const sortFilters = rested((values) => filters.show(values)); // not while they are watched
-    const mattered = createMattered(find(".mattered"), model, failed);
+    const mattered = createMattered(find(".mattered"), model);
     mine.show = latest(async () => {
       const values = await inspect(model, await mine.image());
       find(".error").textContent = "";

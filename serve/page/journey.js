@@ -7,9 +7,17 @@ import { fill } from "./template.js";
 const ROOM = 300; // CSS pixels beside the maps, for the text
 const ROWS = 2; // of maps that are shown at first
 
-/** Fills `list` with a row for each layer. Calls `chosen` with a layer and a position that is pointed at. */
-export function createJourney(list, layers, chosen) {
-  const rows = layers.map((layer) => createRow(list, layer, chosen));
+/** Fills `list` with a row for each layer. Calls `chosen` with a layer, a position that is pointed at, and whether a
+ * mouse hovers there. */
+export function createJourney(list, layers, classes, chosen) {
+  const last = layers.findLast((layer) => layer.name.startsWith("dense"));
+  const rows = layers.map((layer) => {
+    const labels = layer === last || layer.name === "softmax" ? classes : null; // its numbers are those of the classes
+    return createRow(list, layer, labels, chosen);
+  });
+  new ResizeObserver(() => {
+    for (const row of rows) row.fit();
+  }).observe(list);
   return {
     show: (values) => {
       for (const row of rows) row.show(values.get(row.layer.name));
@@ -22,7 +30,7 @@ export function createJourney(list, layers, chosen) {
   };
 }
 
-function createRow(list, layer, chosen) {
+function createRow(list, layer, labels, chosen) {
   const [depth, height, width] = layer.volume;
   const costs = [
     layer.parameters ? `${count(layer.parameters)} parameters` : "",
@@ -38,34 +46,58 @@ function createRow(list, layer, chosen) {
   const canvas = find("canvas");
   const marker = find(".marker");
   list.append(element);
-  const room = list.clientWidth - (list.clientWidth < 700 ? 0 : ROOM);
   const more = find(".more");
-  const fitting = layout(layer.volume, room).columns * ROWS;
+  let room = 0; // CSS pixels for the maps
   let place = null;
-  let shown = height * width === 1 ? depth : Math.min(depth, fitting);
+  let all = height * width === 1; // are all maps shown?
+  let shown = 0; // number of them
+  let marked = null; // position
   let newest = null;
-  resize();
+  fit();
 
-  if (layer.operator === "Conv" || layer.operator === "MaxPool") makeSelectable(canvas, layer, () => place, chosen);
+  find("summary").append(fill("#of", { name: layer.name }));
+  const selectable = layer.operator === "Conv" || layer.operator === "MaxPool";
+  if (selectable) makeSelectable(canvas, layer, () => place, choose);
   else Object.assign(canvas, { role: "img", ariaLabel: `${layer.name}: ${depth} maps of ${width} by ${height}` });
   find("details").addEventListener("toggle", fillTable);
   more.addEventListener("click", () => {
-    shown = depth;
-    resize();
-    if (newest) show(newest);
+    showAll();
+    (selectable ? canvas : find("summary")).focus(); // the button is gone
   });
 
+  /** Lays the maps out for the width of the list. */
+  function fit() {
+    const now = list.clientWidth - (list.clientWidth < 700 ? 0 : ROOM);
+    if (now === room) return;
+    room = now;
+    resize();
+  }
+
+  function showAll() {
+    all = true;
+    resize();
+  }
+
   function resize() {
+    shown = all ? depth : Math.min(depth, layout(layer.volume, room).columns * ROWS);
     place = layout([shown, height, width], room);
     more.hidden = shown === depth;
-    more.textContent = `Show all ${depth} maps`;
+    more.textContent = `Show all ${depth} maps of ${layer.name}`;
+    if (newest) show(newest);
+    mark(marked);
+  }
+
+  function choose(position, hovering) {
+    if (position[0] >= shown) showAll();
+    chosen(layer, position, hovering);
   }
 
   function show(values) {
     newest = values;
     const scale = extremes(values);
     drawMaps(canvas, values.subarray(0, shown * height * width), place, scale);
-    find(".scale").textContent = `black ${scale[0].toFixed(2)}, white ${scale[1].toFixed(2)}`;
+    const best = labels ? `; highest: ${labels[values.indexOf(scale[1])]}` : "";
+    find(".scale").textContent = `black ${scale[0].toFixed(2)}, white ${scale[1].toFixed(2)}${best}`;
     fillTable();
   }
 
@@ -78,13 +110,15 @@ function createRow(list, layer, chosen) {
       const [low, high] = extremes(part);
       const mean = part.reduce((sum, value) => sum + value, 0) / area;
       const row = document.createElement("tr");
-      for (const text of [map, low.toFixed(3), mean.toFixed(3), high.toFixed(3)]) row.insertCell().textContent = text;
+      for (const text of [labels?.[map] ?? map, low.toFixed(3), mean.toFixed(3), high.toFixed(3)])
+        row.insertCell().textContent = text;
       return row;
     });
     find("tbody").replaceChildren(...rows);
   }
 
   function mark(position) {
+    marked = position;
     marker.hidden = !position;
     if (!position) return;
     const [left, top] = placeOf(place, position);
@@ -92,7 +126,7 @@ function createRow(list, layer, chosen) {
     Object.assign(marker.style, { left: `${left}px`, top: `${top}px`, width: `${side}px`, height: `${side}px` });
   }
 
-  return { layer, element, show, mark };
+  return { layer, element, show, mark, fit };
 }
 
 /** Lets a canvas be pointed at with mouse, finger and keyboard. */
@@ -102,14 +136,13 @@ function makeSelectable(canvas, layer, place, chosen) {
   Object.assign(canvas, { tabIndex: 0, role: "application" });
   canvas.ariaLabel = `${layer.name}: ${depth} maps of ${width} by ${height}. Arrow keys choose a value, Page Up and Page Down a map.`;
 
-  function choose(next) {
-    for (const [axis, size] of [place().depth, height, width].entries())
-      position[axis] = Math.min(size - 1, Math.max(0, next[axis]));
-    chosen(layer, [...position]);
+  function choose(next, hovering = false) {
+    for (const [axis, size] of layer.volume.entries()) position[axis] = Math.min(size - 1, Math.max(0, next[axis]));
+    chosen([...position], hovering);
   }
   const point = (event) => {
     const found = positionAt(place(), event.offsetX, event.offsetY);
-    if (found) choose(found);
+    if (found) choose(found, event.type === "pointermove");
   };
   canvas.addEventListener("pointerdown", point);
   canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && point(event));

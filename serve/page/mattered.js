@@ -3,36 +3,60 @@
 import { explainClass } from "./api.js";
 import { percent } from "./format.js";
 import { latest, rested } from "./latest.js";
+import { extremes } from "./maps.js";
 
 /** Fills `element`. `show` explains an image, which is a function that returns a Blob. */
-export function createMattered(element, model, failed) {
+export function createMattered(element, model) {
   const find = (selector) => element.querySelector(selector);
   const select = find("select");
   let image = null;
+  let asked = 0; // counts the questions: the map is old until the last one is answered
 
   select.append(
     new Option("the most probable", ""),
     ...model.classes.map((label, number) => new Option(label, number)),
   );
-  select.addEventListener("change", () => image && ask());
+  select.addEventListener("change", () => image && begin(ask));
 
   const ask = latest(async () => {
-    const answer = await explainClass(model, await image(), select.value === "" ? null : select.value);
+    const mine = asked;
+    const answer = await explainClass(model, await image(), select.value === "" ? null : model.classes[select.value]);
+    if (mine !== asked) return;
     const { label, probability } = answer.class;
-    const most = Math.max(...answer.drops.flat());
+    const [low, high] = extremes(answer.drops.flat());
     Object.assign(find(".heat"), {
       src: answer.png,
       alt: `Where covering the image changes the probability of ${label}`,
     });
     find(".strongest").textContent =
-      `${label}: ${percent(probability)}. The strongest drop is ${percent(Math.max(0, most))}, under a square of ${answer.square} × ${answer.square} pixels.`;
+      `${label}: ${percent(probability)}. Under a square of ${answer.square} × ${answer.square} pixels it drops by up to ${points(high)} and rises by up to ${points(-low)}.`;
+    settle("");
   }, failed);
   const explain = rested(ask);
 
+  function failed(error) {
+    settle(error.message);
+  }
+
+  function settle(words) {
+    find(".error").textContent = words;
+    element.ariaBusy = "false";
+  }
+
+  /** Asks by `how`. The old map fades until the answer is there. */
+  function begin(how) {
+    asked += 1;
+    element.ariaBusy = "true";
+    how();
+  }
+
   function show(next) {
     image = next;
-    explain();
+    begin(explain);
   }
 
   return { show };
 }
+
+/** Writes a difference of two probabilities; 0 if it is negative. */
+const points = (difference) => `${(100 * Math.max(0, difference)).toFixed(1)} points`;

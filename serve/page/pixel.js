@@ -13,7 +13,11 @@ export function createPixel() {
 
   /** Shows an answer in the layer's `row`. `input` is the source and size of the image that the network is given. */
   function show(answer, row, input) {
-    if (element.parentElement !== row) row.append(element);
+    if (element.parentElement !== row) {
+      const before = row.getBoundingClientRect().top;
+      row.append(element);
+      scrollBy(0, row.getBoundingClientRect().top - before); // the row stays under the pointer
+    }
     const { layer, pixel, kernel, patch, bias, value } = answer;
     shown = answer;
     find(".title").textContent = `${layer}, map ${pixel[0]}, row ${pixel[1]}, column ${pixel[2]}`;
@@ -24,7 +28,7 @@ export function createPixel() {
     const chosen = strength.indexOf(Math.max(...strength));
     find(".channel").hidden = patch.length === 1;
     if (select.length !== patch.length)
-      select.replaceChildren(...patch.map((_, channel) => new Option(`${channel} of ${patch.length}`, channel)));
+      select.replaceChildren(...patch.map((_, channel) => new Option(`${channel} (${patch.length} from 0)`, channel)));
     select.value = chosen;
     fillNumbers(answer, chosen);
     const total = products.flat(2).reduce((sum, product) => sum + product, 0);
@@ -65,12 +69,13 @@ function multiply(a, b) {
 function createMatrix(title, numbers, winner) {
   const table = fill("#numbers", {});
   table.caption.textContent = title;
-  const all = numbers.flat();
+  const all = numbers.flat().filter((value) => value !== null);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   for (const row of numbers) {
     const line = table.tBodies[0].insertRow();
     for (const value of row) {
       const cell = line.insertCell();
+      if (value === null) continue; // past the border
       cell.textContent = (Math.abs(value) < 0.005 ? 0 : value).toFixed(2);
       const share = high > low ? (value - low) / (high - low) : 0;
       cell.style.setProperty("--grey", `${Math.round(100 * share)}%`);

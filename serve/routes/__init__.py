@@ -4,7 +4,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError
-from . import download, infer, inspect, models, openapi, operations, page, predict, protocol
+from . import download, explain, infer, inspect, models, openapi, operations, page, predict, protocol
 
 
 def create_routes() -> list[Route]:
@@ -12,7 +12,7 @@ def create_routes() -> list[Route]:
 
     `download` comes before `models`: /models/{model} also matches the path of a file.
     """
-    modules = (infer, predict, inspect, page, download, models, protocol, operations, openapi)
+    modules = (infer, predict, inspect, explain, page, download, models, protocol, operations, openapi)
     return [route for module in modules for route in module.routes]
 
 

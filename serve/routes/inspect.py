@@ -1,43 +1,37 @@
-"""Look inside a model: its layers, their values for an image, and what an answer depends on."""
+"""Look inside a model: its layers, and their values for an image."""
 
-import base64
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
 from ...contract.layers import arithmetic
 from ...contract.names import HEADER_LENGTH, ContractError
 from ..batcher import QueueFull
-from ..drawing import over, sheet, sheet_columns
-from ..errors import ApiError, AsciiJSONResponse
+from ..drawing import data_url, sheet, sheet_columns
+from ..errors import ApiError
 from ..inspector import Inspector, Window
 from ..inspectors import Inspectors
 from ..large_response import LargeResponse
 from ..model import FileGone, Model
-from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
-from .compute import compute, not_loaded
+from .compute import not_loaded
 from .lookup import model_of
-from .predict import IMAGE_TYPES
+from .one_image import PREPARE, one_image
 from .query import Parameter, one_of, read_query
 
 T = TypeVar("T")
-
-PREPARE = Parameter(one_of("auto", "none"), "auto")
 
 
 async def show_layers(request: Request) -> JSONResponse:
     """Return the layers of a file, from the pixels to the probabilities, and the filters of the first convolution."""
     model = model_of(request.scope)
+    read_query(request, {})
     entries = await _ask(request, model, _entries)
     return JSONResponse({"model": model.card.name, "version": model.card.version, "layers": entries})
 
@@ -46,11 +40,13 @@ async def inspect(request: Request) -> Response:
     """Answer with the values of layers for the image in the body, or with the arithmetic of one value."""
     model = model_of(request.scope)
     query = read_query(request, INSPECT)
-    image = await _image(request, model, query["prepare"])
+    image = await one_image(request, model, query["prepare"])
     names = query["layers"]
     if query["pixel"] is not None:
         if names is None or len(names) != 1:
             raise ApiError(400, "layers", "a pixel is one of a layer: name that layer alone, such as layers=conv1")
+        if query["format"] != "png":
+            raise ApiError(400, "format", "the arithmetic of a pixel is always JSON: leave out format")
         window = await _ask(request, model, lambda inspector: inspector.window(image, names[0], query["pixel"]))
         return JSONResponse({"model": model.card.name, "version": model.card.version, **_arithmetic(names[0], window)})
     values = await _ask(request, model, lambda inspector: inspector.values(image, names or list(inspector.layers)))
@@ -59,41 +55,15 @@ async def inspect(request: Request) -> Response:
     return LargeResponse(content, request.app.state.outgoing, headers=headers)
 
 
-async def explain(request: Request) -> JSONResponse:
-    """Answer with the map of how much the probability of a class drops where a square covers the image in the body."""
-    model = model_of(request.scope)
-    query = read_query(request, EXPLAIN)
-    image = await _image(request, model, query["prepare"])
-    cover = Cover.of(max(image.shape[1:]))
-    images = await in_thread(lambda: covered(image, cover, fill_of(image, model.card.prepare)))
-    _, probabilities, *_ = await compute(model, np.concatenate([image[None], images]))
-    chosen = _class(model, query["class"], probabilities[0])
-    base = float(probabilities[0, chosen])
-    found = drops(image, cover, probabilities[1:, chosen], base)
-    overlay = await in_thread(lambda: _data_url(over(image, found)))
-    return AsciiJSONResponse(
-        {
-            "model": model.card.name,
-            "version": model.card.version,
-            "method": query["method"],
-            "class": {"label": model.card.classes[chosen], "class": chosen, "probability": base},
-            "square": cover.square,
-            "stride": cover.stride,
-            "drops": found.tolist(),
-            "png": overlay,
-        }
-    )
-
-
 def _names(text: str) -> list[str]:
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError("give names of layers, separated by commas, each once")
     return names
 
 
 def _position(text: str) -> tuple[int, int, int]:
-    parts = text.split(",")
+    parts = [part.strip() for part in text.split(",")]
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         raise ValueError("give a map, a row and a column, such as 3,12,7")
     which, row, column = map(int, parts)
@@ -104,11 +74,6 @@ INSPECT = {
     "layers": Parameter(_names, None),
     "format": Parameter(one_of("png", "binary"), "png"),
     "pixel": Parameter(_position, None),
-    "prepare": PREPARE,
-}
-EXPLAIN = {
-    "method": Parameter(one_of("occlusion"), "occlusion"),
-    "class": Parameter(str, None),
     "prepare": PREPARE,
 }
 
@@ -131,34 +96,6 @@ async def _ask(request: Request, model: Model, question: Callable[[Inspector], T
         raise ApiError(422, "not_inspectable", f"{model.card.name} cannot be looked into: {error}") from None
 
 
-async def _image(request: Request, model: Model, prepare: str) -> np.ndarray:
-    """Return the network's input for the image in the body, uint8 [C, H, W]. Raises ApiError 413, 415 or 422."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind not in IMAGE_TYPES:
-        raise ApiError(415, "media_type", f"the body's type is {kind or 'not stated'}: send image/png or image/jpeg")
-    body, limit = await request.body(), request.app.state.settings.max_pixels
-    way = model.card.prepare if prepare == "auto" else "photo"
-    try:
-        return await in_thread(lambda: to_input(decode(body, limit), model.card.input_shape, way))
-    except ImageTooLarge as error:
-        raise ApiError(413, "picture_too_large", str(error)) from None
-    except UndecodableImage as error:
-        raise ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG") from None
-
-
-def _class(model: Model, wanted: str | None, probabilities: np.ndarray) -> int:
-    """Return the number of a class by its label or number; the most probable one for None. Raises ApiError 400."""
-    classes = model.card.classes
-    if wanted is None:
-        return int(probabilities.argmax())
-    if wanted in classes:
-        return classes.index(wanted)
-    if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 and int(wanted) < len(classes):
-        return int(wanted)
-    known = f"{', '.join(classes[:12])}{', …' if len(classes) > 12 else ''}"
-    raise ApiError(400, "class", f"there is no class {wanted[:32]!r}: give one of {known}, or its number")
-
-
 def _entries(inspector: Inspector) -> list[dict[str, Any]]:
     """Return the entry of each layer. The graph's own names stay inside."""
     layers, entries = inspector.layers, []
@@ -173,13 +110,14 @@ def _entries(inspector: Inspector) -> list[dict[str, Any]]:
 
 def _arithmetic(name: str, window: Window) -> dict[str, Any]:
     kernel = window.kernel
-    finite = np.where(np.isfinite(window.patch), window.patch, 0)
+    patch = window.patch.astype(object)
+    patch[~np.isfinite(window.patch)] = None  # past the border
     return {
         "layer": name,
         "pixel": window.position,
         "value": window.value,
         "bias": window.bias,
-        "patch": finite.tolist(),
+        "patch": patch.tolist(),
         "kernel": None if kernel is None else kernel.tolist(),
         "field": window.field,
     }
@@ -192,7 +130,7 @@ def _picture(name: str, maps: np.ndarray) -> dict[str, Any]:
         "low": float(maps.min()),
         "high": float(maps.max()),
         "columns": sheet_columns(len(maps)),
-        "png": _data_url(sheet(maps)),
+        "png": data_url(sheet(maps)),
     }
 
 
@@ -215,17 +153,9 @@ def _binary(model: Model, values: dict[str, np.ndarray]) -> tuple[bytes, dict[st
     return content, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
 
 
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 routes = [
     Route("/models/{model}/layers", show_layers),
     Route("/models/{model}/versions/{version}/layers", show_layers),
     Route("/v1/models/{model}/inspect", inspect, methods=["POST"]),
     Route("/v1/models/{model}/versions/{version}/inspect", inspect, methods=["POST"]),
-    Route("/v1/models/{model}/explain", explain, methods=["POST"]),
-    Route("/v1/models/{model}/versions/{version}/explain", explain, methods=["POST"]),
 ]

@@ -12,6 +12,7 @@ from ...contract.facts import class_accuracies, facts, worst_confusions
 from ..model import Model
 from ..session import provider
 from .lookup import model_of
+from .query import read_query
 
 # Fields that only the whole card has. All other fields are in the list, too.
 CARD_ONLY = frozenset({
@@ -23,12 +24,14 @@ INPUT_FIELDS = frozenset({"input_shape", "prepare"})  # list and card have them 
 
 async def list_models(request: Request) -> JSONResponse:
     """Return every model and version, and the reason of each refusal by path."""
+    read_query(request, {})
     zoo = request.app.state.zoo
     return JSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
 
 
 async def show_card(request: Request) -> JSONResponse:
     """Return one model with all fields of its card."""
+    read_query(request, {})
     model = model_of(request.scope)
     rest = {
         **{name: getattr(model.card, name) for name in CARD_ONLY},

@@ -31,8 +31,8 @@ def read_query(request: Request, parameters: Mapping[str, Parameter]) -> dict[st
         if name not in parameters:
             close = difflib.get_close_matches(name, parameters, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            known = ", ".join(parameters)
-            raise ApiError(400, "parameter", f"there is no query parameter {name[:32]!r}{hint} (there are {known})")
+            known = f"there are {', '.join(parameters)}" if parameters else "this path has none"
+            raise ApiError(400, "parameter", f"there is no query parameter {name[:32]!r}{hint} ({known})")
         try:
             values[name] = parameters[name].read(text)
         except ValueError as error:

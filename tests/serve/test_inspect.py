@@ -14,12 +14,20 @@ import onnxruntime
 import pytest
 from helpers import error, png
 from PIL import Image
+from starlette.requests import Request
 
+from cnnzoo.contract.card import class_number
 from cnnzoo.serve.answers import read_values
+from cnnzoo.serve.batcher import Outputs, QueueFull
 from cnnzoo.serve.client import Client
+from cnnzoo.serve.drawing import over
+from cnnzoo.serve.inspector import Window
 from cnnzoo.serve.inspectors import Inspectors
 from cnnzoo.serve.model import FileState, Model, Sessions
 from cnnzoo.serve.occlusion import Cover, covered, drops, fill_of
+from cnnzoo.serve.routes.compute import compute
+from cnnzoo.serve.routes.inspect import _arithmetic
+from cnnzoo.serve.turns import Turns
 
 PNG = {"Content-Type": "image/png"}
 INSPECT = "/v1/models/digits_cnn/inspect"
@@ -64,9 +72,11 @@ def test_binary_values_are_those_of_the_file(client: httpx.Client, trained: Path
 def test_a_sheet_shows_the_values_on_one_scale(client: httpx.Client, digit: bytes):
     (layer,) = client.post(f"{INSPECT}?layers=conv1", content=digit, headers=PNG).json()["layers"]
     values = read_values(client.post(f"{INSPECT}?format=binary&layers=conv1", content=digit, headers=PNG))["conv1"]
-    page = image_of(layer["png"]).astype(float)
+    page, opacity = np.moveaxis(image_of(layer["png"]).astype(float), -1, 0)
     assert layer["columns"] == 4
     assert page.shape == (3 * 9 - 1, 4 * 9 - 1)
+    assert opacity[8].max() == 0  # a gap
+    assert (opacity > 0).sum() == 10 * 8 * 8
     for number, expected in enumerate(values):
         top, left = 9 * (number // 4), 9 * (number % 4)
         shown = page[top : top + 8, left : left + 8] / 255 * (layer["high"] - layer["low"]) + layer["low"]
@@ -97,10 +107,27 @@ def test_a_pixels_arithmetic(client: httpx.Client, digit: bytes):
         ("layers=conv1&pixel=10,0,0", 400, "conv1 has 10 maps of 8 × 8"),
         ("layers=relu1&pixel=0,0,0", 400, "neither a convolution nor a max pooling"),
         ("layer=conv1", 400, "did you mean layers?"),
+        ("layers=conv1&pixel=0,0,0&format=binary", 400, "always JSON"),
     ],
 )
 def test_wrong_questions(client: httpx.Client, digit: bytes, query: str, status: int, says: str):
     assert says in error(client.post(f"{INSPECT}?{query}", content=digit, headers=PNG), status)
+
+
+def test_spaces_around_names_and_numbers_are_fine(client: httpx.Client, digit: bytes):
+    said = client.post(f"{INSPECT}?layers= conv1&pixel=3, 2,7", content=digit, headers=PNG).json()
+    assert said["pixel"] == [3, 2, 7]
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/digits_cnn", "/models/digits_cnn/layers"])
+def test_a_path_without_parameters_refuses_any(client: httpx.Client, path: str):
+    assert "this path has none" in error(client.get(f"{path}?x=1"), 400)
+
+
+def test_past_the_border_of_a_pooling_there_are_no_values():
+    patch = np.array([[[-np.inf, -1.5], [-np.inf, -2.5]]], np.float32)
+    said = _arithmetic("pool1", Window((0, 0, 0), patch, None, 0.0, -1.5, (0, 0, 1, 1)))
+    assert said["patch"] == [[[None, -1.5], [None, -2.5]]]
 
 
 def test_what_is_no_image_is_refused(client: httpx.Client):
@@ -124,7 +151,7 @@ def test_too_many_inspections_are_refused(client: httpx.Client, digit: bytes, mo
 def test_an_explanation_lights_up_where_the_digit_is(client: httpx.Client, digit: bytes):
     said = client.post(EXPLAIN, content=digit, headers=PNG).json()
     assert said["method"] == "occlusion"
-    assert (said["square"], said["stride"]) == (2, 1)
+    assert (said["square"], said["stride"]) == (3, 1)
     found = np.array(said["drops"])
     assert found.shape == (8, 8)
     overlay = image_of(said["png"])
@@ -132,6 +159,105 @@ def test_an_explanation_lights_up_where_the_digit_is(client: httpx.Client, digit
     other = client.post(f"{EXPLAIN}?class=3", content=digit, headers=PNG).json()
     assert other["class"]["label"] == "3"
     assert "give one of 0, 1, 2" in error(client.post(f"{EXPLAIN}?class=cat", content=digit, headers=PNG), 400)
+
+
+def test_a_label_goes_before_a_number():
+    assert class_number(["2", "1", "cat"], "2") == 0
+    assert class_number(["1", "3", "cat"], "2") == 2
+    with pytest.raises(ValueError, match="give one of a, b, or its number"):
+        class_number(["a", "b"], "2")
+
+
+def test_a_wrong_class_costs_no_computation(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", None)
+    assert "give one of 0, 1" in error(client.post(f"{EXPLAIN}?class=cat", content=digit, headers=PNG), 400)
+
+
+def test_predictions_get_their_turn_between_the_images_of_an_explanation(
+    client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[int] = []
+
+    async def counted(model: Model, images: np.ndarray) -> Outputs:
+        asked.append(len(images))
+        return await compute(model, images)
+
+    monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", counted)
+    response = client.post(EXPLAIN, content=digit, headers=PNG)
+    assert response.is_success
+    assert sum(asked) == 65
+    assert max(asked) <= 8
+    assert response.headers["server-timing"].count("compute;") == 1
+
+
+def test_an_explanation_stops_when_the_client_hangs_up(
+    client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[int] = []
+
+    async def counted(model: Model, images: np.ndarray) -> Outputs:
+        asked.append(len(images))
+        return await compute(model, images)
+
+    async def gone(request: Request) -> bool:
+        return len(asked) == 2
+
+    monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", counted)
+    monkeypatch.setattr(Request, "is_disconnected", gone)
+    error(client.post(EXPLAIN, content=digit, headers=PNG), 400)
+    assert len(asked) == 2
+
+
+def test_too_many_explanations_are_refused(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.turns.Turns.__aenter__", _full)
+    assert "too many explanations" in error(client.post(EXPLAIN, content=digit, headers=PNG), 429)
+
+
+async def _full(self: Turns) -> None:
+    raise QueueFull
+
+
+def test_one_task_has_its_turn_and_the_others_wait_in_order():
+    async def run() -> list[str]:
+        turns, done = Turns(waiting=2), []
+
+        async def work(name: str) -> None:
+            async with turns:
+                await asyncio.sleep(0.01)
+                done.append(name)
+
+        tasks = [asyncio.create_task(work(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await work("d")
+        tasks[1].cancel()  # while it waits
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await work("e")
+        return done
+
+    assert asyncio.run(run()) == ["a", "c", "e"]
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 224])
+def test_the_map_is_drawn_where_the_covered_pixels_are(side: int):
+    """The answer of a stand-in network depends on the pixels around one position of the square alone."""
+    cover = Cover.of(side)
+    middle = side // cover.stride // 2
+    block = slice(middle * cover.stride, (middle + 1) * cover.stride)
+    image = np.full((1, side, side), 100, np.uint8)
+    images = covered(image, cover, 0)
+    found = drops(image, cover, images[:, 0, block, block].mean((1, 2)) / 100, 1.0)
+    overlay = np.asarray(over(image, found, cover, 8 * side), float)
+    red = overlay[..., 0] - overlay[..., 2]
+    rows = np.arange(len(red)) + 0.5
+    assert (red.sum(1) * rows).sum() / red.sum() / 8 == pytest.approx((block.start + block.stop) / 2, abs=0.02 * side)
+
+
+def test_a_weak_change_is_drawn_weakly():
+    image, cover = np.zeros((1, 8, 8), np.uint8), Cover.of(8)
+    found = np.zeros((8, 8), np.float32)
+    found[4, 4] = 0.001
+    assert np.asarray(over(image, found, cover)).max() < 5
 
 
 def test_a_picture_with_a_digit_in_one_corner_lights_up_there():
@@ -174,6 +300,8 @@ def test_the_client_looks_inside(served: httpx.Client, digit: bytes):
         assert values["softmax"].sum() == pytest.approx(1, abs=1e-5)
         assert list(own.inspect("digits_cnn", digit, ["pool1"])) == ["pool1"]
         assert own.explain("digits_cnn", digit, "7").shape == (8, 8)
+        with pytest.raises(TypeError, match="expected a list"):
+            own.inspect("digits_cnn", digit, "conv1")
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32), (1, 2, 64), (3, 64, 3)])

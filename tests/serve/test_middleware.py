@@ -57,9 +57,17 @@ async def swallowing(request: Request) -> PlainTextResponse:
     return PlainTextResponse("all was read")
 
 
+async def watchful(request: Request) -> PlainTextResponse:
+    await request.body()
+    assert not await request.is_disconnected()
+    await anyio.sleep(30)
+    return PlainTextResponse("late")
+
+
 def client() -> httpx.AsyncClient:
     routes = [
         Route("/slow", slow),
+        Route("/watchful", watchful, methods=["POST"]),
         Route("/broken/{name}", broken),
         Route("/long", long_download),
         Route("/broken", broken),
@@ -72,6 +80,10 @@ def client() -> httpx.AsyncClient:
 
 async def test_no_answer_in_time_is_504():
     assert "no answer within 0.3 seconds" in error(await client().get("/slow"), 504)
+
+
+async def test_whoever_asked_whether_the_client_is_there_did_not_wait_for_a_body():
+    assert "no answer within 0.3 seconds" in error(await client().post("/watchful", content=b"x"), 504)
 
 
 async def test_a_download_that_has_begun_may_take_longer():

@@ -610,9 +610,46 @@ def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: 
         assert products + bias == pytest.approx(value, abs=2e-4)
         shown = [float(cell) for cell in inside.locator(".matrix").last.locator("td").all_text_contents()]
         assert sum(shown) == pytest.approx(products, abs=0.05)
-        layer(inside, "pool1").locator("canvas").hover(position={"x": 20, "y": 30})
+        pool = layer(inside, "pool1").locator("canvas")
+        pool.hover(position={"x": 20, "y": 30})  # nothing moves below the mouse
+        expect(inside.locator(".pixel .title")).to_contain_text("conv1")
+        before = pool.bounding_box()
+        pool.click(position={"x": 20, "y": 30})
         expect(inside.locator(".sum")).to_contain_text("the largest of these wins")
         expect(inside.locator(".winner")).to_have_count(1)
+        assert pool.bounding_box() == before
+        expect(layer(inside, "softmax").locator(".scale")).to_have_text(re.compile("highest: 3$"))
+        expect(layer(inside, "softmax").locator(".arithmetic")).to_have_text(
+            re.compile(r"^softmax\(dense2 / [\d.]+\)$")
+        )
+
+
+def test_escape_closes_the_inside_and_keeps_the_drawing(visit: Visit):
+    with visit() as page:
+        inside = look_inside(page, "digits_cnn")
+        before = prediction(page, "mnist_cnn").locator(".answer").inner_text()
+        inside.locator("select").first.focus()
+        page.keyboard.press("Escape")
+        expect(inside).to_have_count(0)
+        expect(page.get_by_role("button", name="Look inside digits_cnn", exact=True)).to_be_focused()
+        expect(prediction(page, "mnist_cnn").locator(".answer")).to_have_text(before)
+
+
+def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
+    with visit() as page:
+        canvas = layer(look_inside(page, "mnist_cnn"), "conv1").locator("canvas")
+        page.set_viewport_size({"width": 420, "height": 800})
+        page.wait_for_function(
+            "canvas => canvas.clientWidth <= canvas.parentElement.clientWidth", arg=canvas.element_handle()
+        )
+        assert canvas.evaluate("canvas => canvas.parentElement.clientWidth") < 420
+
+
+def test_without_an_image_the_inside_says_so(visit: Visit):
+    with visit() as page:
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("button", name="Look inside digits_cnn", exact=True).click()
+        expect(page.locator(".inside > .error")).to_contain_text("no image yet")
 
 
 def test_the_maps_follow_the_drawing(visit: Visit):
@@ -634,7 +671,8 @@ def test_the_maps_follow_the_drawing(visit: Visit):
 def test_while_a_network_is_open_predictions_wait_for_the_pen_to_rest(visit: Visit):
     with visit() as page:
         look_inside(page, "digits_cnn")
-        page.keyboard.press("Escape")  # which clears the pad and closes the network
+        page.keyboard.press("Escape")  # which closes the network
+        page.keyboard.press("Escape")  # which clears the pad
         draw(page, HAND["0"])
         look_inside(page, "digits_cnn")
         asked: list[str] = []
@@ -655,7 +693,7 @@ def test_while_a_network_is_open_predictions_wait_for_the_pen_to_rest(visit: Vis
 def test_what_mattered_is_shown_for_any_class(visit: Visit):
     with visit() as page:
         inside = look_inside(page, "digits_cnn")
-        expect(inside.locator(".strongest")).to_contain_text("The strongest drop is")
+        expect(inside.locator(".strongest")).to_contain_text("it drops by up to")
         inside.locator(".mattered select").select_option("5")
         expect(inside.locator(".strongest")).to_contain_text(re.compile(r"^5: "))
         assert inside.locator(".heat").evaluate("image => image.naturalWidth") == 256
@@ -709,3 +747,6 @@ def test_the_inside_of_a_photos_network_on_a_phone(visit: Visit):
         assert inside.evaluate("element => element.scrollWidth <= element.clientWidth")
         layer(inside, "conv2").get_by_role("button", name="Show all 64 maps").click()
         expect(layer(inside, "conv2").get_by_role("button", name="Show all 64 maps")).to_be_hidden()
+        expect(layer(inside, "conv2").locator("canvas")).to_be_focused()
+        with page.expect_request(lambda request: request.url.endswith("/explain?class=cat")):
+            inside.locator(".mattered select").select_option("cat")

@@ -1,0 +1,34 @@
+"""The image in the body of a request about one image."""
+
+import time
+
+import numpy as np
+from starlette.requests import Request
+
+from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
+from .. import timing
+from ..errors import ApiError
+from ..model import Model
+from ..threads import in_thread
+from .predict import IMAGE_TYPES
+from .query import Parameter, one_of
+
+PREPARE = Parameter(one_of("auto", "none"), "auto")
+
+
+async def one_image(request: Request, model: Model, prepare: str) -> np.ndarray:
+    """Return the network's input for the image in the body, uint8 [C, H, W]. Raises ApiError 413, 415 or 422."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in IMAGE_TYPES:
+        raise ApiError(415, "media_type", f"the body's type is {kind or 'not stated'}: send image/png or image/jpeg")
+    body, limit = await request.body(), request.app.state.settings.max_pixels
+    way = model.card.prepare if prepare == "auto" else "photo"
+    received = time.perf_counter()
+    try:
+        image = await in_thread(lambda: to_input(decode(body, limit), model.card.input_shape, way))
+    except ImageTooLarge as error:
+        raise ApiError(413, "picture_too_large", str(error)) from None
+    except UndecodableImage as error:
+        raise ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG") from None
+    timing.add("decode", received, time.perf_counter())
+    return image
