@@ -55,7 +55,7 @@ function createRow(list, layer, labels, chosen) {
   let newest = null;
   fit();
 
-  find("summary").append(fill("#of", { name: layer.name }));
+  find("summary").append(fill("#of", { whose: layer.name }));
   const selectable = layer.operator === "Conv" || layer.operator === "MaxPool";
   if (selectable) makeSelectable(canvas, layer, () => place, choose);
   else Object.assign(canvas, { role: "img", ariaLabel: `${layer.name}: ${depth} maps of ${width} by ${height}` });
