@@ -81,7 +81,8 @@ def _decode(
     folder: Path, files: list[Stamp], shape: tuple[int, int, int], place: Path, before: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Decode the files into a new file of pixels, and return its index."""
-    pixels = place / f"{_hash(files)}.pixels"
+    # Never the name of the file that is copied from, which another process may have mapped.
+    pixels = place / f"{_hash(files, before and before['pixels'])}.pixels"
     state = pixels.with_suffix(".done")
     size = int(np.prod(shape))
     _check_space(pixels, len(files), shape)
