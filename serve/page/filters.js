@@ -13,6 +13,7 @@ export function createFilters(list, layer) {
     const element = fill("#filter", {});
     const canvas = element.querySelector(".kernel");
     drawKernel(canvas, kernel);
+    drawMaps(element.querySelector(".one"), new Float32Array(height * width), place); // until there is an image
     Object.assign(canvas, { role: "img", ariaLabel: `Filter ${number}` });
     list.append(element);
     return { element, number };

@@ -748,5 +748,5 @@ def test_the_inside_of_a_photos_network_on_a_phone(visit: Visit):
         layer(inside, "conv2").get_by_role("button", name="Show all 64 maps").click()
         expect(layer(inside, "conv2").get_by_role("button", name="Show all 64 maps")).to_be_hidden()
         expect(layer(inside, "conv2").locator("canvas")).to_be_focused()
-        with page.expect_request(lambda request: request.url.endswith("/explain?class=cat")):
+        with page.expect_request(lambda request: request.url.endswith("class=cat")):
             inside.locator(".mattered select").select_option("cat")
