@@ -60,7 +60,7 @@ CASES: dict[str, tuple[str, float, Callable[[], list[bytes]]]] = {
     "PNG, 32 × 32": ("cifar10_speednet", 0.1, partial(crops, (32, 32), "PNG")),
     "JPEG, 500 × 375": ("cifar10_cnn", 0.1, partial(crops, (500, 375), "JPEG")),
 }
-"""Of each kind of image: the network, the share of --images, and the function that makes some."""
+"""Name for each kind of image the network, the share of --images, and the function that makes some."""
 
 
 def _encoded(picture: Image.Image, kind: str) -> bytes:

@@ -27,15 +27,16 @@ def predict_files(
 ) -> None:
     """Classify image files with a model of the zoo, or a checkpoint.
 
-    With --config RECIPE in place of the model, the best checkpoint of that recipe answers. With --output all cores
-    work, memory does not grow with the number of images, and a stopped command goes on if it is repeated.
+    With --config RECIPE in place of the model, the best checkpoint of that recipe answers, without --output. With
+    --output all cores work, memory does not grow with the number of images, and a stopped command goes on if it is
+    repeated.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file
         images: a PNG or JPEG file, or a folder of them
         more: further files and folders
         output: a .csv or .parquet file for the answers, one row an image; an unreadable image is a row with an error
-        top_k: the number of classes to print for each image
+        top_k: the number of classes for each image
         min_familiarity: an image of a lower familiarity (0-1) is marked as unfamiliar
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """

@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from ..contract.files import atomic_write
@@ -18,7 +19,7 @@ from . import UsageError, console
 from .scoring import Scorer
 
 ROWS = 4096  # of a part, which is written at once
-JOB = "job.json"
+JOB, FILES = "job.json", "files.list"
 
 
 def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
@@ -27,18 +28,34 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
     The rows are those of `Scorer.rows`, by path within each folder. Parts of 4,096 rows are kept in OUTPUT.parts until
     the end. If that is there, the scoring goes on with the rows that are missing.
 
-    Raises UsageError for another suffix than .csv and .parquet, for Parquet without pyarrow, and for parts of another
-    model or other files; FileNotFoundError for a missing path, and for no images.
+    The files are listed once, so that those which come or go meanwhile do not move the others.
+
+    Raises UsageError for another suffix than .csv and .parquet, for Parquet without pyarrow, for parts of another model
+    or other files, and while another command writes the same output; FileNotFoundError for a missing path, and for no
+    images.
     """
     extend = _writer(output.suffix.lower())
-    count, listing = _listing(paths)
-    job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity,
-           "files": listing}  # fmt: skip
+    if next(walk(paths), None) is None:
+        raise FileNotFoundError(f"no PNG or JPEG images in {', '.join(map(str, paths))}")
     parts = output.with_name(f"{output.name}.parts")
-    _begin(parts, job)
+    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(parts / "lock", timeout=0):
+            return _write(scorer, paths, output, parts, extend)
+    except Timeout:
+        raise UsageError(f"another command writes {output}: wait for it, or give another --output") from None
+
+
+def _write(
+    scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, extend: Callable[[Path, Any, Any], None]
+) -> int:
+    job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity}
+    with atomic_write(parts / FILES) as listing:
+        count, job["files"] = _list(paths, listing)
+        _begin(parts, job)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"Scoring {scorer.card.name}", total=count)
-        files = walk(paths)
+        files = _listed(parts / FILES)
         for number in range(-(-count // ROWS)):
             chunk = list(islice(files, ROWS))
             part = parts / f"{number:06}.jsonl"
@@ -75,15 +92,27 @@ def walk(paths: Iterable[Path]) -> Iterator[Path]:
             raise FileNotFoundError(f"no such image or folder: {path}")
 
 
-def _listing(paths: Sequence[Path]) -> tuple[int, str]:
-    """Return the number of files and a hash of their paths. Raises FileNotFoundError if there are none."""
+def _list(paths: Sequence[Path], to: Path) -> tuple[int, str]:
+    """Write a line for each file: its path, size and time of change. Return their number, and a hash of the lines."""
     count, listing = 0, hashlib.sha256()
-    for path in walk(paths):
-        count += 1
-        listing.update(os.fsencode(path) + b"\0")
-    if not count:
-        raise FileNotFoundError(f"no PNG or JPEG images in {', '.join(map(str, paths))}")
+    with to.open("w") as file:
+        for path in walk(paths):
+            try:
+                found = path.stat()
+                line = json.dumps([str(path), found.st_size, found.st_mtime_ns])
+            except OSError:  # such as a link to nothing: a row with an error
+                line = json.dumps([str(path)])
+            file.write(f"{line}\n")
+            listing.update(line.encode())
+            count += 1
     return count, listing.hexdigest()
+
+
+def _listed(listing: Path) -> Iterator[Path]:
+    """Give the paths of a listing."""
+    with listing.open() as file:
+        for line in file:
+            yield Path(json.loads(line)[0])
 
 
 def _begin(parts: Path, job: dict[str, Any]) -> None:
@@ -96,7 +125,8 @@ def _begin(parts: Path, job: dict[str, Any]) -> None:
                 f"{parts} was begun with other {differing}: remove it to start anew, or give another --output"
             )
         return
-    shutil.rmtree(parts, ignore_errors=True)  # left by a job that was ended while it removed them
+    for left in parts.glob("*.jsonl"):  # by a job that was ended while it removed them
+        left.unlink()
     with atomic_write(begun) as temporary:
         temporary.write_text(json.dumps(job))
 

@@ -158,7 +158,11 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.logits_in_training(images)
-        loss = F.cross_entropy(logits, labels, self.weight_of_class, label_smoothing=self.label_smoothing)
+        # The mean over the images. reduction="mean" would divide by the weights of this batch's classes.
+        losses = F.cross_entropy(
+            logits, labels, self.weight_of_class, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        loss = losses.mean()
         if self.teacher:
             loss = (1 - TAUGHT) * loss + TAUGHT * self.teacher.loss(images, logits)
         with torch.no_grad():

@@ -190,7 +190,8 @@ def load_backbone(network: nn.Module, architecture: str, weights: WeightsEnum) -
         cache = f"{torch.hub.get_dir()}/checkpoints"
         raise ValueError(
             f"the weights {weights.name} of {architecture} are not in {cache} and cannot be downloaded ({error}): put "
-            f"{weights.url} there (TORCH_HOME sets another folder), or set model.weights to null"
+            f"{weights.url} there (TORCH_HOME sets another folder), or train from random weights: "
+            "--model.weights null --model.freeze 0 --model.backbone_rate 1"
         ) from None
     head, _ = last_layer(network)
     own = {key: value for key, value in network.state_dict().items() if not key.startswith(f"{head}.")}

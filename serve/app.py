@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -25,7 +26,6 @@ from .model import Sessions
 from .observe import Observe
 from .routes import create_routes, not_found
 from .settings import ServeSettings
-from .turns import Turns
 from .zoo import Zoo
 
 logger = logging.getLogger("cnnzoo.serve")
@@ -33,7 +33,6 @@ logger = logging.getLogger("cnnzoo.serve")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set holds
 SPOKEN = "http/protobuf"
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the collector's URL
-MAX_EXPLANATIONS = 8  # that wait; beyond: 429
 SAMPLE_SECONDS = 0.5  # between two samples of the gauges
 
 
@@ -68,7 +67,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.inspectors = Inspectors()
-    app.state.explanations = Turns(MAX_EXPLANATIONS)
+    app.state.explanations = CapacityLimiter(1)
     app.state.outgoing = Outgoing(settings.max_held)
     app.state.zoo = Zoo(
         settings.zoo,

@@ -46,10 +46,10 @@ export async function inspectPixel(model, image, layer, position) {
   return (await call(`${model.links.inspect}?layers=${layer}&pixel=${position.join(",")}`, post(image))).json();
 }
 
-/** Returns how much the probability of a class drops where a square covers the image. `label` is that of the class: its
- * number might be another one's label. */
+/** Returns how much the probability of a class drops where a square covers the image. `label` is that of the class, since
+ * its number might be another one's label; "" stands for the most probable one. */
 export async function explainClass(model, image, label) {
-  const chosen = label === null ? "" : `?class=${encodeURIComponent(label)}`;
+  const chosen = label ? `?class=${encodeURIComponent(label)}` : "";
   return (await call(`${model.links.explain}${chosen}`, post(image))).json();
 }
 

@@ -12,15 +12,12 @@ export function createMattered(element, model) {
   let image = null;
   let asked = 0; // counts the questions: the map is old until the last one is answered
 
-  select.append(
-    new Option("the most probable", ""),
-    ...model.classes.map((label, number) => new Option(label, number)),
-  );
+  select.append(new Option("the most probable", ""), ...model.classes.map((label) => new Option(label, label)));
   select.addEventListener("change", () => image && begin(ask));
 
   const ask = latest(async () => {
     const mine = asked;
-    const answer = await explainClass(model, await image(), select.value === "" ? null : model.classes[select.value]);
+    const answer = await explainClass(model, await image(), select.value);
     if (mine !== asked) return;
     const { label, probability } = answer.class;
     const [low, high] = extremes(answer.drops.flat());

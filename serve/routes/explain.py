@@ -1,24 +1,24 @@
 """Show which parts of an image an answer depends on."""
 
 import numpy as np
+from anyio import CapacityLimiter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract.card import class_number
-from ..batcher import QueueFull
 from ..drawing import data_url, over
 from ..errors import ApiError, AsciiJSONResponse
 from ..model import Model
 from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
-from ..turns import Turns
 from .compute import compute
 from .lookup import model_of
 from .one_image import PREPARE, one_image
 from .query import Parameter, one_of, read_query
 
 STEP = 8  # covered images that are computed at once; requests that predict are answered in between
+MAX_WAITING = 8  # explanations that wait; beyond: 429
 
 
 async def explain(request: Request) -> JSONResponse:
@@ -29,12 +29,11 @@ async def explain(request: Request) -> JSONResponse:
     image = await one_image(request, model, query["prepare"])
     cover = Cover.of(max(image.shape[1:]))
     images = await in_thread(lambda: covered(image, cover, fill_of(image, model.card.prepare)))
-    turns: Turns = request.app.state.explanations
-    try:
-        async with turns:
-            probabilities = await _probabilities(request, model, np.concatenate([image[None], images]))
-    except QueueFull:
-        raise ApiError(429, "busy", "too many explanations wait already: try again in a few seconds") from None
+    one_at_a_time: CapacityLimiter = request.app.state.explanations
+    if one_at_a_time.statistics().tasks_waiting >= MAX_WAITING:
+        raise ApiError(429, "busy", "too many explanations wait already: try again in a few seconds")
+    async with one_at_a_time:
+        probabilities = await _probabilities(request, model, np.concatenate([image[None], images]))
     chosen = int(probabilities[0].argmax()) if wanted is None else wanted
     base = float(probabilities[0, chosen])
     found = drops(image, cover, probabilities[1:, chosen], base)

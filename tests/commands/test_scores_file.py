@@ -1,13 +1,17 @@
 """Test the scoring of many images into one file: its answers, its errors, and going on after a kill."""
 
 import csv
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers import command, png
 from pyarrow import parquet
 
@@ -166,3 +170,56 @@ def test_parts_without_their_job_are_written_anew(pictures: Path, tmp_path: Path
     (parts / "000000.jsonl").write_text('{"path": "of another model"}\n' * 152)
     assert write_scores(scorer, [pictures], tmp_path / "answers.csv") == 152
     assert "another model" not in (tmp_path / "answers.csv").read_text()
+
+
+def test_files_that_come_meanwhile_move_no_others(
+    pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scores_file, "ROWS", 50)
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    before = [str(path) for path in walk([folder])]
+    rows = scorer.rows
+
+    def added(files: list[Path]) -> Iterator[dict[str, Any]]:
+        (folder / f"b/000-{files[0].name}").write_bytes(files[0].read_bytes())
+        return rows(files)
+
+    monkeypatch.setattr(scorer, "rows", added)
+    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == len(before)
+    found = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
+    assert [row["path"] for row in found] == before
+
+
+def test_answers_about_files_that_were_replaced_are_not_kept(
+    pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scores_file, "ROWS", 50)
+    folder, output = tmp_path / "pictures", tmp_path / "answers.csv"
+    shutil.copytree(pictures, folder)
+    rows = scorer.rows
+
+    def stopped(files: list[Path]) -> Iterator[dict[str, Any]]:
+        if (output.with_name("answers.csv.parts") / "000000.jsonl").is_file():
+            raise KeyboardInterrupt
+        return rows(files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scorer, "rows", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            write_scores(scorer, [folder], output)
+    (folder / "000.png").write_bytes(b"another")
+    with pytest.raises(UsageError, match="begun with other files"):
+        write_scores(scorer, [folder], output)
+
+
+def test_two_commands_do_not_write_the_same_output(pictures: Path, tmp_path: Path, scorer: Scorer):
+    output = tmp_path / "answers.csv"
+    (tmp_path / "answers.csv.parts").mkdir()
+    with (
+        FileLock(tmp_path / "answers.csv.parts/lock"),
+        pytest.raises(UsageError, match=r"another command writes .*answers\.csv"),
+    ):
+        write_scores(scorer, [pictures], output)
+    assert write_scores(scorer, [pictures], output) == 152
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.csv"]

@@ -120,7 +120,8 @@ def test_training_starts_from_the_weights_in_the_cache(cache: Path):
 
 def test_weights_that_are_not_there_are_an_error(cache: Path):
     with pytest.raises(
-        ValueError, match=r"resnet18-f37072fd\.pth there \(TORCH_HOME .*, or set model\.weights to null"
+        ValueError,
+        match=r"resnet18-f37072fd\.pth there \(TORCH_HOME .*, or train from random weights: --model\.weights null",
     ):
         quiet(max_epochs=1).fit(classifier(weights="DEFAULT"), Photos())
 

@@ -6,6 +6,7 @@ import gc
 import io
 import shutil
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ from starlette.requests import Request
 
 from cnnzoo.contract.card import class_number
 from cnnzoo.serve.answers import read_values
-from cnnzoo.serve.batcher import Outputs, QueueFull
+from cnnzoo.serve.batcher import Outputs
 from cnnzoo.serve.client import Client
 from cnnzoo.serve.drawing import over
 from cnnzoo.serve.inspector import Window
@@ -27,7 +28,6 @@ from cnnzoo.serve.model import FileState, Model, Sessions
 from cnnzoo.serve.occlusion import Cover, covered, drops, fill_of
 from cnnzoo.serve.routes.compute import compute
 from cnnzoo.serve.routes.inspect import _arithmetic
-from cnnzoo.serve.turns import Turns
 
 PNG = {"Content-Type": "image/png"}
 INSPECT = "/v1/models/digits_cnn/inspect"
@@ -173,16 +173,22 @@ def test_a_wrong_class_costs_no_computation(client: httpx.Client, digit: bytes, 
     assert "give one of 0, 1" in error(client.post(f"{EXPLAIN}?class=cat", content=digit, headers=PNG), 400)
 
 
-def test_predictions_get_their_turn_between_the_images_of_an_explanation(
-    client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
-):
-    asked: list[int] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collect the number of images of each computation for an explanation."""
+    sizes: list[int] = []
 
     async def counted(model: Model, images: np.ndarray) -> Outputs:
-        asked.append(len(images))
+        sizes.append(len(images))
         return await compute(model, images)
 
     monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", counted)
+    return sizes
+
+
+def test_predictions_get_their_turn_between_the_images_of_an_explanation(
+    client: httpx.Client, digit: bytes, asked: list[int]
+):
     response = client.post(EXPLAIN, content=digit, headers=PNG)
     assert response.is_success
     assert sum(asked) == 65
@@ -191,51 +197,43 @@ def test_predictions_get_their_turn_between_the_images_of_an_explanation(
 
 
 def test_an_explanation_stops_when_the_client_hangs_up(
-    client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, digit: bytes, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ):
-    asked: list[int] = []
-
-    async def counted(model: Model, images: np.ndarray) -> Outputs:
-        asked.append(len(images))
-        return await compute(model, images)
-
     async def gone(request: Request) -> bool:
         return len(asked) == 2
 
-    monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", counted)
     monkeypatch.setattr(Request, "is_disconnected", gone)
     error(client.post(EXPLAIN, content=digit, headers=PNG), 400)
     assert len(asked) == 2
 
 
-def test_too_many_explanations_are_refused(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cnnzoo.serve.turns.Turns.__aenter__", _full)
-    assert "too many explanations" in error(client.post(EXPLAIN, content=digit, headers=PNG), 429)
+def test_one_explanation_is_computed_at_a_time_and_eight_wait(
+    client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    refused: list[str] = []
+    computing = most = 0
 
+    async def slow(model: Model, images: np.ndarray) -> Outputs:
+        nonlocal computing, most
+        computing += 1
+        most = max(most, computing)
+        while len(refused) < 3:
+            await asyncio.sleep(0.01)
+        outputs = await compute(model, images)
+        computing -= 1
+        return outputs
 
-async def _full(self: Turns) -> None:
-    raise QueueFull
+    def ask(_: int) -> int:
+        response = client.post(EXPLAIN, content=digit, headers=PNG)
+        if response.status_code == 429:
+            refused.append(error(response, 429))
+        return response.status_code
 
-
-def test_one_task_has_its_turn_and_the_others_wait_in_order():
-    async def run() -> list[str]:
-        turns, done = Turns(waiting=2), []
-
-        async def work(name: str) -> None:
-            async with turns:
-                await asyncio.sleep(0.01)
-                done.append(name)
-
-        tasks = [asyncio.create_task(work(name)) for name in "abc"]
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await work("d")
-        tasks[1].cancel()  # while it waits
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await work("e")
-        return done
-
-    assert asyncio.run(run()) == ["a", "c", "e"]
+    monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", slow)
+    with ThreadPoolExecutor(12) as pool:
+        assert sorted(pool.map(ask, range(12))) == [200] * 9 + [429] * 3
+    assert most == 1
+    assert all("too many explanations" in text for text in refused)
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 224])
