@@ -64,6 +64,11 @@ MAPS = """
 While one draws with *Look inside* open, the page updates the maps of `{model}` {updates_a_second:.1f} times a second.
 Service and browser share one core without a GPU here (`python benchmarks/page_maps.py`).
 """
+SCORING = """
+`cnnzoo predict NAME FOLDER --output answers.csv`, from start to end, compared with what one would write by hand: a pool
+of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). Memory is for a tenth
+of the images, and for all:
+"""
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
 validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone on held-out images, and ratios
@@ -149,6 +154,17 @@ def neighbors(rows: list[dict[str, Any]]) -> str:
     return table(("beside", "requests/s", "p50 ms", "p99 ms", "asked a second"), cells)
 
 
+def scoring(rows: list[dict[str, Any]]) -> str:
+    """Return the speed and the memory of scoring each kind of image."""
+    cells = [
+        [f"{row['images']:,} of {row['kind']}", f"`{row['model']}`", number(row["plain_a_second"]),
+         number(row["predict_a_second"]), f"{row['ratio']:.2f}×",
+         f"{number(row['megabytes_for_a_tenth'])} / {number(row['megabytes'])}"]
+        for row in rows
+    ]  # fmt: skip
+    return table(("images", "network", "by hand, images/s", "cnnzoo, images/s", "cnnzoo is", "MB"), cells)
+
+
 def precision(rows: list[dict[str, Any]]) -> str:
     """Return size, accuracy and speed of each file, with ratios to the fp32 file above it."""
     cells, full = [], rows[0]
@@ -167,9 +183,9 @@ def precision(rows: list[dict[str, Any]]) -> str:
 
 def pages() -> dict[Path, str]:
     """Return the expected text of docs/speed.md."""
-    serving, growing, soaked, looking, variants, maps = (
+    serving, growing, soaked, looking, variants, maps, scored = (
         json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
-        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants", "page_maps")
+        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants", "page_maps", "batch_scoring")
     )
     results = serving["results"]
     parts = [HEAD.format(**serving["options"]), "## 64 connections"]
@@ -180,5 +196,6 @@ def pages() -> dict[Path, str]:
     parts += ["## Ten minutes of full load", "Three networks, by 32 connections each:", soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]
+    parts += ["## Scoring many images", SCORING, scoring(scored["rows"])]
     parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}
