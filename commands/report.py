@@ -32,6 +32,8 @@ MISTAKES = 25  # images on the sheet of mistakes
 class Report(Callback):
     """Callback that collects the logits of all test images, over all devices, and writes the report at the end.
 
+    It keeps the images of the worst mistakes alone.
+
     Args:
         folder: where the files go. Its metrics.csv, if there is one, gives the learning curves.
         details: further fields of metrics.json, such as the dataset, the seed and the command.
@@ -41,18 +43,24 @@ class Report(Callback):
         self.folder = folder
         self.details = details
         self.written: list[str] = []
-        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels
+        self._mistakes: list[tuple[Tensor, Tensor, Tensor]] = []  # images, logits and labels of the worst ones
 
     def on_test_batch_end(  # type: ignore[override]
         self, trainer: Trainer, module: LightningModule, outputs: Tensor, batch: Any, *_: Any
     ) -> None:
-        self._batches.append((batch[0], outputs, batch[1]))
+        images, labels = batch
+        self._answers.append((outputs, labels))
+        worst = _worst_mistakes(outputs, labels)
+        self._mistakes.append((images[worst], outputs[worst], labels[worst]))
+        images, logits, labels = _joined(self._mistakes)
+        worst = _worst_mistakes(logits, labels)
+        self._mistakes = [(images[worst], logits[worst], labels[worst])]
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
-        images, logits, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
-        self._batches.clear()
-        worst = _worst_mistakes(logits, labels)
-        gathered = [_gather(part) for part in (logits, labels, images[worst], logits[worst], labels[worst])]
+        gathered = [_gather(part) for part in (*_joined(self._answers), *_joined(self._mistakes))]
+        self._answers.clear()
+        self._mistakes.clear()
         if not trainer.is_global_zero:
             return
         logits, labels, wrong_images, wrong_logits, wrong_labels = gathered
@@ -136,6 +144,10 @@ def _worst_mistakes(logits: Tensor, labels: Tensor) -> Tensor:
     confidence, predicted = logits.softmax(1).max(1)
     wrong = torch.nonzero(predicted != labels).flatten()
     return wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
 def _gather(part: Tensor) -> Tensor:

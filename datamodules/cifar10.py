@@ -48,7 +48,7 @@ class CIFAR10DataModule(ImageDataModule):
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         if not self.folder.is_dir():
             return _official(self.data_dir, train)
-        return load_folder(self.folder / ("train" if train else "test"), CLASSES, self.image_shape)
+        return load_folder(self.folder / ("train" if train else "test"), CLASSES, self.image_shape)[:2]
 
     def describe(self) -> dict[str, Any]:
         variant = "official files"

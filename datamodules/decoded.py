@@ -59,8 +59,8 @@ def decoded(folder: Path, files: Sequence[Stamp], shape: tuple[int, int, int]) -
         index = _read_index(place)
         if index is None or {tuple(file) for file in index["asked"]} != set(files):
             index = _decode(folder, list(files), shape, place, index)
-    size = (len(index["files"]), *shape)
-    images = np.memmap(place / index["pixels"], np.uint8, "c", shape=size) if size[0] else np.empty(size, np.uint8)
+        size = (len(index["files"]), *shape)  # mapped before another process may replace the file
+        images = np.memmap(place / index["pixels"], np.uint8, "c", shape=size) if size[0] else np.empty(size, np.uint8)
     return Decoded(images, [(str(p), int(s), int(m)) for p, s, m in index["files"]], index["unreadable"])
 
 
@@ -85,8 +85,8 @@ def _decode(
     pixels = place / f"{_hash(files, before and before['pixels'])}.pixels"
     state = pixels.with_suffix(".done")
     size = int(np.prod(shape))
-    _check_space(pixels, len(files), shape)
     _keep_only(place, {pixels.name, state.name, "lock", INDEX, before["pixels"] if before else ""})
+    _check_space(pixels, len(files), shape)
     if not (pixels.is_file() and state.is_file()):
         _allocate(pixels, len(files) * size)
         _allocate(state, len(files))

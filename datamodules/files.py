@@ -2,27 +2,63 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract.images import SUFFIXES
+from ..contract.image_files import image_files
 from .decoded import Stamp, decoded
 
 OnError = Literal["raise", "skip"]
 SHOWN = 10  # unreadable files that an error lists
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"} | {
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 logger = logging.getLogger("cnnzoo.datamodules")
 
 
+class Folder(NamedTuple):
+    """Images of class folders.
+
+    Args:
+        images: uint8 [N, C, H, W], memory-mapped, in the order of classes and paths.
+        labels: int64 [N].
+        paths: of the files, relative to the folder, with forward slashes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    paths: list[str]
+
+
+def find_parts(folder: Path) -> dict[str, Path]:
+    """Return the folders of a dataset that is split, by part: train, val and test. Empty if it is not split.
+
+    It is split if it has a folder for training, and one for validation or for the test or no other folder. So a class
+    may be called train.
+
+    Raises ValueError if two folders are of the same part.
+    """
+    parts: dict[str, Path] = {}
+    folders = _folders(folder)
+    for name in folders:
+        part = PARTS.get(name.lower())
+        if part and "train" in {PARTS.get(other.lower()) for other in folders}:
+            if part in parts:
+                raise ValueError(f"{parts[part]} and {folder / name} are both for {part}: keep one of them")
+            parts[part] = folder / name
+    return parts if len(parts) > 1 or len(folders) == 1 else {}
+
+
 def class_names(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of the class folders in `folder`. Raises FileNotFoundError if there are none."""
-    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
-    names = sorted(name for name in names if not name.startswith("."))
+    names = _folders(folder)
     if not names:
         raise FileNotFoundError(
             f"no class folders in {folder.absolute()}: expected one folder of PNG or JPEG images for "
@@ -31,16 +67,22 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _folders(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder, if there is one, without hidden ones."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
 def load_folder(
     folder: Path, classes: Sequence[str], shape: tuple[int, int, int], on_error: OnError = "raise"
-) -> tuple[Tensor, Tensor]:
+) -> Folder:
     """Return all images of `folder`/<class>/, cropped and resized to `shape` (channels, height, width).
 
     Args:
         on_error: what to do with files that cannot be decoded: raise, or skip them with a warning.
 
-    Returns:
-        images uint8 [N, C, H, W], memory-mapped, in the order of classes and paths, and labels int64 [N].
+    Warns of images that are neither PNG nor JPEG, and leaves them out.
 
     Raises:
         FileNotFoundError: no class folders, or a class without images.
@@ -48,7 +90,10 @@ def load_folder(
     """
     if (found := class_names(folder)) != tuple(classes):
         raise ValueError(f"{folder.absolute()} holds the classes {', '.join(found)}: expected {', '.join(classes)}")
-    files = [file for name in classes for file in _images(folder, name)]
+    others: Counter[str] = Counter()
+    files = [file for name in classes for file in _images(folder, name, others)]
+    if others:
+        logger.warning("%s in %s are left out: convert them to PNG or JPEG", _counts(others), folder.absolute())
     result = decoded(folder, files, shape)
     if result.unreadable:
         _report(folder, result.unreadable, len(files), on_error)
@@ -57,7 +102,8 @@ def load_folder(
     if len(set(labels)) < len(classes):
         empty = [name for name in classes if number[name] not in set(labels)]
         raise ValueError(f"none of the images of {', '.join(empty)} in {folder.absolute()} can be decoded")
-    return torch.from_numpy(result.images), torch.from_numpy(np.array(labels, np.int64))
+    paths = [path.replace(os.sep, "/") for path, *_ in result.files]
+    return Folder(torch.from_numpy(result.images), torch.from_numpy(np.array(labels, np.int64)), paths)
 
 
 def _report(folder: Path, unreadable: dict[str, str], files: int, on_error: OnError) -> None:
@@ -70,23 +116,25 @@ def _report(folder: Path, unreadable: dict[str, str], files: int, on_error: OnEr
     logger.warning("%s and are left out:\n%s", what, "\n".join(lines))
 
 
-def _images(folder: Path, name: str) -> list[Stamp]:
-    """Return the image files below a class folder, sorted by path.
-
-    Strings, since it runs at every start and a Path takes ten times as long.
-    """
+def _images(folder: Path, name: str, others: Counter[str]) -> list[Stamp]:
+    """Return the image files below a class folder, sorted by path, and count images of other formats."""
     root = os.path.join(folder, "")
-    found, folders = [], [root + name]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    stat = entry.stat()
-                    found.append((entry.path[len(root) :], stat.st_size, stat.st_mtime_ns))
+    found = [(entry.path[len(root) :], *_stamp(entry)) for entry in image_files(root + name, others)]
     if not found:
+        left_out = f" (it has {_counts(others)})" if others else ""
         raise FileNotFoundError(
-            f"no PNG or JPEG images in {(folder / name).absolute()}: add some, or remove the folder"
+            f"no PNG or JPEG images in {(folder / name).absolute()}{left_out}: add some, or remove the folder"
         )
     return sorted(found)
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        found = entry.stat()
+    except OSError:  # a link to nothing, which is reported when it is read
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _counts(others: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items()))

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .base import ImageDataModule
 from .batches import ImageDataset
-from .files import OnError, class_names, load_folder
+from .files import Folder, OnError, class_names, find_parts, load_folder
+from .held_out import held_out
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -16,6 +18,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     Either `data_dir` has the class folders, and parts of each class are held out for validation and test. Or it has the
     folders train/ and test/ with the class folders in them, and also val/ if no training images shall be held out.
+    A file's path decides whether it is held out: files that are added move no others.
 
     Each image is turned upright (EXIF), cropped around the center to the proportions of `size`, resized with
     antialiasing, and cached. The service prepares an image that it is sent in the same way.
@@ -24,7 +27,7 @@ class ImageFolderDataModule(ImageDataModule):
         data_dir: the folder. It must be given.
         size: (height, width) of the network's input.
         mode: RGB for color, L for grey.
-        test_fraction: share of the images that is held out for the test, stratified by class, if there is no train/.
+        test_fraction: share of the images that is held out for the test, if there is no train/.
         on_error: what to do with files that cannot be decoded: raise an error that lists them, or skip them.
         kwargs: see ImageDataModule.
     """
@@ -50,7 +53,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return class_names(self.data_dir if self._in_one_folder else self.data_dir / "train")
+        return class_names(self._folder("train"))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -58,55 +61,49 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def validates(self) -> bool:
-        return self._has_val or super().validates
-
-    @property
-    def _in_one_folder(self) -> bool:
-        return not (self.data_dir / "train").is_dir()
-
-    @property
-    def _has_val(self) -> bool:
-        return not self._in_one_folder and (self.data_dir / "val").is_dir()
+        return "val" in find_parts(self.data_dir) or super().validates
 
     def prepare_data(self) -> None:
-        if self._in_one_folder:
-            self._read("")
-            return
-        for part in ("train", "val", "test"):
-            if part == "train" or (self.data_dir / part).is_dir():
-                self._read(part)
+        for part in find_parts(self.data_dir) or ("train",):
+            self._read(part)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        if not self._in_one_folder:
-            return self._read("train" if train else "test")
-        images, labels, *parts = self._divided()
-        indices = parts[0 if train else 1]
-        return images[indices], labels[indices]
+        if find_parts(self.data_dir):
+            found = self._read("train" if train else "test")
+            return found.images, found.labels
+        found = self._read("train")
+        chosen = torch.from_numpy(self._tested(found) ^ train)
+        return found.images[chosen], found.labels[chosen]
 
     def split_training_images(self) -> None:
-        if self._in_one_folder:
-            images, labels, training, _ = self._divided()
-            train, val = self.held_out(labels, training, "val_fraction")
-            self.fill(images, labels, train=train, val=val)
-        elif self._has_val:
-            self.splits |= {part: ImageDataset(*self._read(part)) for part in ("train", "val")}
-        else:
-            super().split_training_images()
+        found = self._read("train")
+        if "val" in find_parts(self.data_dir):
+            self.splits |= {part: ImageDataset(*self._read(part)[:2]) for part in ("train", "val")}
+            return
+        training = np.flatnonzero(~self._tested(found))
+        paths = [found.paths[number] for number in training]
+        held = held_out(paths, found.labels.numpy()[training], self.val_fraction, self.seed, "validation")
+        self.fill(found.images, found.labels, train=training[~held], val=training[held])
 
     def load_test_images(self) -> None:
-        if self._in_one_folder:
-            images, labels, _, test = self._divided()
-            self.fill(images, labels, test=test)
-        else:
+        if find_parts(self.data_dir):
             super().load_test_images()
+        else:
+            found = self._read("train")
+            self.fill(found.images, found.labels, test=np.flatnonzero(self._tested(found)))
 
-    def _divided(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
-        """Return all images and labels of the one folder, and the positions of those for training and for the test."""
-        images, labels = self._read("")
-        return images, labels, *self.held_out(labels, np.arange(len(labels)), "test_fraction")
+    def _tested(self, found: Folder) -> np.ndarray:
+        """Return True for the images of the folder that are held out for the test, bool [N]."""
+        share = 0 if find_parts(self.data_dir) else self.test_fraction
+        stay = 2 if self.val_fraction else 1  # one of them is held out for validation
+        return held_out(found.paths, found.labels.numpy(), share, self.seed, "test", stay)
 
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        return load_folder(self.data_dir / part, self.classes, self.image_shape, self.on_error)
+    def _read(self, part: str) -> Folder:
+        return load_folder(self._folder(part), self.classes, self.image_shape, self.on_error)
+
+    def _folder(self, part: str) -> Path:
+        parts = find_parts(self.data_dir)
+        return parts.get(part, self.data_dir / part) if parts else self.data_dir
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.data_dir.absolute().name, "variant": "image folder"}

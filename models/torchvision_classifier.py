@@ -107,7 +107,14 @@ class TorchvisionClassifier(ImageClassifier):
             of_head.add_param_group(group)
         return of_head
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.freeze_layers()  # a training that goes on within an epoch does not start it
+
     def on_train_epoch_start(self) -> None:
+        self.freeze_layers()
+
+    def freeze_layers(self) -> None:
         """Freeze the layers that do not train in this epoch. Their batch norms keep their statistics."""
         if not self.frozen_epochs:
             return

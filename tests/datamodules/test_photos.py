@@ -64,7 +64,7 @@ def count_decodings(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None)
 
 def test_only_what_is_new_or_changed_is_decoded_again(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     seen = count_decodings(monkeypatch)
-    images, labels = load_folder(photos, CLASSES, SHAPE)
+    images, labels, _ = load_folder(photos, CLASSES, SHAPE)
     assert (images.numpy() == expected(photos)).all()
     assert labels.tolist() == [0] * 12 + [1] * 12
     assert len(seen) == 24
@@ -74,7 +74,7 @@ def test_only_what_is_new_or_changed_is_decoded_again(photos: Path, cache: Path,
     Image.new("RGB", (30, 30), "red").save(photos / "cat/03.png")
     Image.new("RGB", (30, 30), "blue").save(photos / "dog/00a.png")
     (photos / "cat/00.png").unlink()
-    images, labels = load_folder(photos, CLASSES, SHAPE)
+    images, labels, _ = load_folder(photos, CLASSES, SHAPE)
     assert (images.numpy() == expected(photos)).all()
     assert labels.tolist() == [0] * 11 + [1] * 13
     assert len(seen) == 26
@@ -89,7 +89,7 @@ def test_a_stopped_decoding_goes_on(photos: Path, cache: Path, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         load_folder(photos, CLASSES, SHAPE)
     seen = count_decodings(monkeypatch)
-    images, _ = load_folder(photos, CLASSES, SHAPE)
+    images, *_ = load_folder(photos, CLASSES, SHAPE)
     assert 24 - 16 <= len(seen) <= 24 - 8  # whole chunks of four are kept
     assert (images.numpy() == expected(photos)).all()
     assert not list(cache.glob("*/*.done"))
@@ -111,7 +111,7 @@ def test_a_killed_decoding_goes_on_in_another_process(tmp_path: Path, cache: Pat
     process.kill()
     process.wait()
     seen = count_decodings(monkeypatch)
-    images, _ = load_folder(photos, CLASSES, SHAPE)
+    images, *_ = load_folder(photos, CLASSES, SHAPE)
     assert 0 < len(seen) <= 72
     assert (images.numpy() == expected(photos)).all()
 
@@ -129,13 +129,13 @@ def test_unreadable_files_are_listed_or_left_out(
     assert "dog/07.png: the image is damaged" in str(raised.value)
     assert "data.on_error: skip" in str(raised.value)
     for _ in range(2):  # from the files, and from the cache
-        images, labels = load_folder(photos, CLASSES, SHAPE, "skip")
+        images, labels, _ = load_folder(photos, CLASSES, SHAPE, "skip")
         assert (images.numpy() == np.delete(whole, [5, 19], axis=0)).all()
         assert labels.tolist() == [0] * 11 + [1] * 11
     assert "2 of 24 files" in caplog.text
     (photos / "dog/07.png").write_bytes(data)
     seen = count_decodings(monkeypatch)
-    images, _ = load_folder(photos, CLASSES, SHAPE, "skip")
+    images, *_ = load_folder(photos, CLASSES, SHAPE, "skip")
     assert (images.numpy() == np.delete(whole, 5, axis=0)).all()
     assert len(seen) == 2  # the mended one, and the other again
 
@@ -165,7 +165,7 @@ def test_the_photo_is_turned_upright_by_its_exif_orientation(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90° to the right
     picture.save(photos / "cat/00.png", exif=exif)
-    images, _ = load_folder(photos, CLASSES, SHAPE)
+    images, *_ = load_folder(photos, CLASSES, SHAPE)
     assert images[0, :, :, 15:].float().mean() > 200 > 50 > images[0, :, :, :5].float().mean()
 
 
@@ -179,19 +179,105 @@ def positions(data: ImageFolderDataModule, part: str) -> list[int]:
     return data.splits[part].indices.tolist()
 
 
-def test_one_folder_of_classes_is_split_in_three(photos: Path):
-    data = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.25, test_fraction=0.25)
-    assert sizes(data) == {"train": 13, "val": 5, "test": 6}
+def test_one_folder_of_classes_is_split_in_three(tmp_path: Path):
+    photos = write(tmp_path / "photos", 200)
+    data = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.2, test_fraction=0.25)
+    found = sizes(data)
+    assert sum(found.values()) == 400
+    assert found["test"] == pytest.approx(100, abs=30)  # 3.5 standard deviations of a binomial distribution
+    assert found["val"] == pytest.approx(60, abs=25)
     parts = [positions(data, part) for part in ("train", "val", "test")]
-    assert sorted(itertools.chain(*parts)) == list(range(24))
-    assert data.splits["test"].labels[positions(data, "test")].bincount().tolist() == [3, 3]
+    assert sorted(itertools.chain(*parts)) == list(range(400))
     images, labels = data.load(train=False)
-    assert torch.equal(images, data.splits["test"][torch.arange(6)][0])
-    assert len(labels) == 6
+    assert torch.equal(images, data.splits["test"][torch.arange(found["test"])][0])
+    assert len(labels) == found["test"]
+    assert len(data.load(train=True)[1]) == 400 - found["test"]
     assert data.classes == CLASSES
-    other = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.25, test_fraction=0.25, seed=1)
+    other = ImageFolderDataModule(photos, size=(16, 20), val_fraction=0.2, test_fraction=0.25, seed=1)
     sizes(other)
     assert positions(other, "test") != positions(data, "test")
+
+
+def test_photos_that_are_added_move_no_others(tmp_path: Path):
+    def parts(data: ImageFolderDataModule) -> dict[bytes, str]:
+        sizes(data)
+        return {
+            split[torch.tensor([n])][0].numpy().tobytes(): part
+            for part, split in data.splits.items()
+            for n in range(len(split))
+        }
+
+    everything = write(tmp_path / "everything", 60)
+    some = tmp_path / "some/everything"
+    for path in sorted(everything.glob("*/*.png"))[::2]:
+        (some / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, some / path.parent.name)
+    before, after = (parts(ImageFolderDataModule(folder, size=(16, 20))) for folder in (some, everything))
+    assert len(before) == 60
+    assert {pixels: after[pixels] for pixels in before} == before
+
+
+@pytest.mark.parametrize(("n", "val_fraction"), [(3, 0.1), (2, 0.0)])
+def test_a_small_class_has_an_image_in_every_part(tmp_path: Path, n: int, val_fraction: float):
+    photos = write(tmp_path / "photos", n)
+    for seed in range(20):
+        data = ImageFolderDataModule(photos, size=(16, 20), val_fraction=val_fraction, seed=seed)
+        sizes(data)
+        for part in ("train", "val", "test") if val_fraction else ("train", "test"):
+            assert data.splits[part].labels[positions(data, part)].bincount().tolist() == [1, 1]
+
+
+def test_a_class_that_is_too_small_says_what_it_needs(tmp_path: Path):
+    photos = write(tmp_path / "photos")
+    for path in sorted((photos / "dog").iterdir())[2:]:
+        path.unlink()
+    with pytest.raises(ValueError, match=r"too few images like dog/0\d.png: each class needs one to train on"):
+        ImageFolderDataModule(photos, size=(16, 20)).setup("fit")
+
+
+def test_hidden_files_are_left_out_and_links_are_followed_once(photos: Path, caplog: pytest.LogCaptureFixture):
+    whole = expected(photos)
+    for name in ("cat/._00.png", "cat/.trash/00.png", "dog/.png"):  # the first is what macOS adds to archives
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"not a picture")
+    (photos / "cat/all").symlink_to(photos / "cat")
+    (photos / "dog/zz.webp").write_bytes(b"another format")
+    images, *_ = load_folder(photos, CLASSES, SHAPE)
+    assert (images.numpy() == whole).all()
+    assert "1 .webp in" in caplog.text
+    (photos / "dog/zz.png").symlink_to(photos / "nowhere.png")
+    with pytest.raises(ValueError, match=r"dog/zz\.png: No such file or directory"):
+        load_folder(photos, CLASSES, SHAPE)
+
+
+def test_a_class_of_other_formats_says_so(photos: Path):
+    for path in (photos / "dog").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(FileNotFoundError, match=r"no PNG or JPEG images in .*dog \(it has 12 .heic\)"):
+        load_folder(photos, CLASSES, SHAPE)
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "validation", "testing"), ("train",)])
+def test_the_folders_of_a_split_may_have_other_names(tmp_path: Path, names: tuple[str, ...]):
+    for name in names:
+        write(tmp_path / "photos" / name, 4)
+    data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20))
+    data.setup("fit")
+    assert data.classes == CLASSES
+    assert (len(data.splits["train"]) == 8) is ("validation" in names)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path):
+    data = ImageFolderDataModule(write(tmp_path / "vehicles", 4, ("car", "train")), size=(16, 20))
+    assert data.classes == ("car", "train")
+    assert sum(sizes(data).values()) == 8
+
+
+def test_two_folders_for_one_part_are_an_error(tmp_path: Path):
+    for name in ("train", "val", "validation"):
+        write(tmp_path / "photos" / name, 2)
+    with pytest.raises(ValueError, match="are both for val: keep one"):
+        ImageFolderDataModule(tmp_path / "photos", size=(16, 20)).setup("fit")
 
 
 def test_a_val_folder_is_used_for_validation(tmp_path: Path):
@@ -216,7 +302,7 @@ def test_classes_must_be_the_same_in_every_part(tmp_path: Path):
 
 def test_the_folder_may_be_the_current_one(photos: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(photos)
-    images, _ = load_folder(Path("."), CLASSES, SHAPE)
+    images, *_ = load_folder(Path("."), CLASSES, SHAPE)
     assert (images.numpy() == expected(photos)).all()
 
 
@@ -232,7 +318,7 @@ def test_a_file_that_could_not_be_opened_is_tried_again(photos: Path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", denied)
         for _ in range(2):  # each tries the file again, and copies the others
-            opened, _ = load_folder(photos, CLASSES, SHAPE, "skip")
+            opened, *_ = load_folder(photos, CLASSES, SHAPE, "skip")
             assert (opened.numpy() == np.delete(whole, [3, 15], axis=0)).all()
     assert (load_folder(photos, CLASSES, SHAPE)[0].numpy() == whole).all()
 

@@ -162,6 +162,31 @@ def test_layers_start_to_train_from_the_top():
     assert rates == {0.01, 0.005}
 
 
+class Save(Callback):
+    """Saves a checkpoint after the first batch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == 1:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")  # its loader starts anew
+def test_a_training_that_goes_on_within_an_epoch_is_still_frozen(tmp_path: Path):
+    def fit(ckpt_path: Path | None = None) -> TorchvisionClassifier:
+        model = classifier(architecture="squeezenet1_1", freeze=1, optimizer="sgd", learning_rate=0.01)
+        quiet(max_epochs=1, callbacks=[Save(tmp_path / "saved.ckpt")]).fit(model, Photos(), ckpt_path=ckpt_path)
+        return model
+
+    fit()
+    after_one_batch = torch.load(tmp_path / "saved.ckpt", weights_only=True)["state_dict"]
+    now = fit(tmp_path / "saved.ckpt").state_dict()
+    changed = {key.split(".")[2] for key in now if not torch.equal(now[key], after_one_batch[key])}
+    assert changed == {"classifier"}
+
+
 @pytest.mark.slow
 def test_an_exported_file_comes_back(tmp_path: Path, cache: Path):
     """Its weights are its own: torchvision's are not asked for."""
