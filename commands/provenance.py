@@ -1,7 +1,6 @@
 """Provenance of a trained network, and the machine it was trained on: command, commit, hardware, time."""
 
 import ctypes
-import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from ..contract.card import Training
 from ..contract.facts import counted
+from ..contract.machine import cores
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
 # Options that say where files are, not how the network is trained.
@@ -101,11 +101,6 @@ def hardware(trainer: Trainer, threads: int | None = None) -> str:
     if device.type != "cuda":
         return f"{counted(threads or cores(), 'core')}, {_cpuinfo('model name') or 'unknown processor'}"
     return f"{counted(trainer.world_size, 'GPU')}, {torch.cuda.get_device_name(device)}"
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_precision(wanted: str | None, accelerator: str | None) -> str | None:

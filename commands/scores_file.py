@@ -1,12 +1,11 @@
 """Scores of many images in one CSV or Parquet file: constant memory, and a stopped scoring goes on."""
 
-import csv
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from ..contract.files import atomic_write
-from ..contract.images import SUFFIXES
+from ..contract.image_files import Visited, image_files
 from . import UsageError, console
-from .scoring import Scorer
+from .score_formats import Format, find_format
+from .scoring import BATCH, Row, Scorer
+from .scoring_pool import score
 
 ROWS = 4096  # of a part, which is written at once
 JOB, FILES = "job.json", "files.list"
@@ -30,62 +31,75 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
 
     The files are listed once, so that those which come or go meanwhile do not move the others.
 
-    Raises UsageError for another suffix than .csv and .parquet, for Parquet without pyarrow, for parts of another model
-    or other files, and while another command writes the same output; FileNotFoundError for a missing path, and for no
-    images.
+    Raises UsageError for an output that is a folder or of an unknown format, for parts of another model or other files,
+    and while another command writes the same output; FileNotFoundError for a missing path, and for no images.
     """
-    extend = _writer(output.suffix.lower())
+    form = find_format(output.suffix.lower())
+    if output.is_dir():
+        raise UsageError(f"--output {output} is a folder: give the name of a file in it")
     if next(walk(paths), None) is None:
         raise FileNotFoundError(f"no PNG or JPEG images in {', '.join(map(str, paths))}")
     parts = output.with_name(f"{output.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(parts / "lock", timeout=0):
-            return _write(scorer, paths, output, parts, extend)
+            return _write(scorer, paths, output, parts, form)
     except Timeout:
         raise UsageError(f"another command writes {output}: wait for it, or give another --output") from None
 
 
-def _write(
-    scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, extend: Callable[[Path, Any, Any], None]
-) -> int:
+def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, form: Format) -> int:
     job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity}
     with atomic_write(parts / FILES) as listing:
         count, job["files"] = _list(paths, listing)
         _begin(parts, job)
-    with Progress(console=console, transient=True) as progress:
+    part = [parts / f"{number:06}{output.suffix}" for number in range(-(-count // ROWS))]
+    missing = [number for number, path in enumerate(part) if not path.is_file()]
+    options = {"top_k": scorer.top_k, "min_familiarity": scorer.min_familiarity}
+    answers = score(scorer.path, _batches(parts / FILES, set(missing)), **options)
+    with Progress(console=console, transient=True) as progress, closing(answers):
         bar = progress.add_task(f"Scoring {scorer.card.name}", total=count)
-        files = _listed(parts / FILES)
-        for number in range(-(-count // ROWS)):
-            chunk = list(islice(files, ROWS))
-            part = parts / f"{number:06}.jsonl"
-            if part.is_file():
-                progress.advance(bar, len(chunk))
-                continue
-            with atomic_write(part) as temporary, temporary.open("w") as file:
-                for row in scorer.rows(chunk):
-                    file.write(json.dumps(row) + "\n")
-                    progress.advance(bar)
+        progress.advance(bar, count - sum(_length(number, count) for number in missing))
+        for number in missing:
+            rows = chain.from_iterable(islice(answers, -(-_length(number, count) // BATCH)))
+            with atomic_write(part[number]) as temporary:
+                form.write(temporary, scorer.columns, _noted(rows, progress, bar))
     with atomic_write(output) as temporary:
-        extend(temporary, scorer.columns, _parts(parts))
+        form.join(temporary, scorer.columns, part)
     shutil.rmtree(parts)
     return count
 
 
+def _length(number: int, count: int) -> int:
+    """Return the number of rows of a part."""
+    return min(ROWS, count - number * ROWS)
+
+
+def _noted(rows: Iterable[Row], progress: Progress, bar: Any) -> Iterator[Row]:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % BATCH == 0:
+            progress.advance(bar, BATCH)
+
+
+def _batches(listing: Path, numbers: set[int]) -> Iterator[list[Path]]:
+    """Give the paths of a listing in batches, for the parts with these numbers."""
+    with listing.open() as file:
+        for number, lines in enumerate(iter(lambda: list(islice(file, ROWS)), [])):
+            if number in numbers:
+                for start in range(0, len(lines), BATCH):
+                    yield [Path(json.loads(line)[0]) for line in lines[start : start + BATCH]]
+
+
 def walk(paths: Iterable[Path]) -> Iterator[Path]:
-    """Give the files, and the PNG and JPEG files in the folders, one folder after the other.
+    """Give the files, and the PNG and JPEG files in the folders, one folder after the other, and each folder once.
 
     Raises FileNotFoundError for a missing path.
     """
+    visited: Visited = set()
     for path in paths:
         if path.is_dir():
-            with os.scandir(path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-            for entry in entries:
-                if entry.is_dir():
-                    yield from walk([Path(entry.path)])
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    yield Path(entry.path)
+            yield from (Path(entry.path) for entry in image_files(str(path), visited=visited))
         elif path.is_file():
             yield path
         else:
@@ -108,70 +122,21 @@ def _list(paths: Sequence[Path], to: Path) -> tuple[int, str]:
     return count, listing.hexdigest()
 
 
-def _listed(listing: Path) -> Iterator[Path]:
-    """Give the paths of a listing."""
-    with listing.open() as file:
-        for line in file:
-            yield Path(json.loads(line)[0])
-
-
 def _begin(parts: Path, job: dict[str, Any]) -> None:
     """Create the folder of parts, or check that it is of the same job."""
     begun = parts / JOB
     if begun.is_file():
-        if (other := json.loads(begun.read_text())) != job:
+        try:
+            other = json.loads(begun.read_text())
             differing = ", ".join(key for key in job if other.get(key) != job[key])
+        except (ValueError, AttributeError):
+            raise UsageError(f"{begun} is damaged: remove {parts} to start anew") from None
+        if differing:
             raise UsageError(
                 f"{parts} was begun with other {differing}: remove it to start anew, or give another --output"
             )
         return
-    for left in parts.glob("*.jsonl"):  # by a job that was ended while it removed them
+    for left in parts.glob("[0-9]*"):  # by a job that was ended while it removed them
         left.unlink()
     with atomic_write(begun) as temporary:
         temporary.write_text(json.dumps(job))
-
-
-def _parts(folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Give the rows of each part."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open() as file:
-            yield [json.loads(line) for line in file]
-
-
-def _writer(suffix: str) -> Any:
-    """Return the function that writes a file of this kind."""
-    if suffix == ".csv":
-        return _write_csv
-    if suffix != ".parquet":
-        raise UsageError(f"--output ends in {suffix or 'no suffix'}: give a name that ends in .csv or .parquet")
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ModuleNotFoundError:
-        raise UsageError("Parquet needs pyarrow: pip install 'cnnzoo[parquet]', or give a .csv") from None
-    return _write_parquet
-
-
-def _write_csv(path: Path, columns: dict[str, type], parts: Iterable[list[dict[str, Any]]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        for rows in parts:
-            writer.writerows(rows)
-
-
-def _write_parquet(path: Path, columns: dict[str, type], parts: Iterable[list[dict[str, Any]]]) -> None:
-    from pyarrow import parquet
-
-    with parquet.ParquetWriter(path, to_table([], columns).schema) as writer:
-        for rows in parts:
-            writer.write_table(to_table(rows, columns))
-
-
-def to_table(rows: list[dict[str, Any]], columns: dict[str, type]) -> Any:
-    """Return rows of `Scorer.rows` as a pyarrow.Table. Bytes of a path that are no UTF-8 are replaced."""
-    import pyarrow
-
-    kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
-    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    readable = [row | {"path": os.fsencode(row["path"]).decode(errors="replace")} for row in rows]
-    return pyarrow.Table.from_pylist(readable, schema)

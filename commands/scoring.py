@@ -1,9 +1,7 @@
 """Classify image files, without torch: `Scorer` turns paths into rows. It is used on one machine or on many."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,16 @@ BATCH = 64  # images
 Answer = tuple[np.ndarray, float | None] | str
 """Probabilities [classes] and the familiarity, None if the file has none; or why an image could not be read."""
 
+Row = dict[str, Any]
+"""An answer by the names of `Scorer.columns`."""
+
 
 @dataclass
 class Scorer:
     """A model of the zoo that classifies image files.
 
     Args:
+        path: of its file.
         card: its card.
         session: its session.
         sha256: of its file.
@@ -35,6 +37,7 @@ class Scorer:
         min_familiarity: an image of a lower familiarity (0-1) is unfamiliar.
     """
 
+    path: Path
     card: ModelCard
     session: Session
     sha256: str
@@ -42,12 +45,13 @@ class Scorer:
     min_familiarity: float = UNFAMILIAR
 
     @classmethod
-    def open(cls, model: str, zoo: Path | None = None, **options: Any) -> "Scorer":
-        """Open NAME, NAME@VERSION or an ONNX file. Raises as `find`, and ContractError."""
+    def open(cls, model: str, zoo: Path | None = None, threads: int = 0, **options: Any) -> "Scorer":
+        """Open NAME, NAME@VERSION or an ONNX file. `threads` as for `Session`. Raises as `find`, and ContractError."""
         path = find(model, zoo)
         content = path.read_bytes()
         try:
-            scorer = cls(read_model(content), Session(content), hashlib.sha256(content).hexdigest(), **options)
+            session = Session(content, threads)
+            scorer = cls(path, read_model(content), session, hashlib.sha256(content).hexdigest(), **options)
         except ContractError as error:
             raise ContractError(f"{path}: {error}") from None
         scorer.top_k = min(scorer.top_k, len(scorer.card.classes))
@@ -61,19 +65,14 @@ class Scorer:
         return {"path": str, **classes, **familiarity, "error": str}
 
     def answers(self, files: Sequence[Path]) -> Iterator[Answer]:
-        """Give the answer for each file. Decodes on all cores, the next batch while one is computed."""
-        batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            coming = [pool.submit(self._input, file) for file in batches[0]] if batches else []
-            for following in [*batches[1:], ()]:
-                inputs = [future.result() for future in coming]
-                coming = [pool.submit(self._input, file) for file in following]
-                yield from self._computed(inputs)
+        """Give the answer for each file."""
+        for start in range(0, len(files), BATCH):
+            yield from self._computed([self._input(file) for file in files[start : start + BATCH]])
 
-    def rows(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    def rows(self, files: Sequence[Path]) -> Iterator[Row]:
         """Give a row with the columns of `columns` for each file. None stands for what it does not have."""
         for file, answer in zip(files, self.answers(files), strict=True):
-            row: dict[str, Any] = dict.fromkeys(self.columns) | {"path": str(file)}
+            row: Row = dict.fromkeys(self.columns) | {"path": str(file)}
             if isinstance(answer, str):
                 yield row | {"error": answer}
                 continue

@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 from ..contract.files import atomic_write
 from ..contract.images import UndecodableImage, decode, fit
+from ..contract.machine import cores
 
 FORMAT = 2  # raise it when the same files would be decoded to other pixels
 CHUNK = 512  # images between two notes of what is done
@@ -134,7 +135,7 @@ def _decode(
 def _in_chunks(numbers: np.ndarray, work: Callable[[int], bool], note: Callable[[list[int]], None], title: str) -> None:
     """Work on all numbers on all cores, with a progress bar, and note after each chunk those that succeeded."""
     chunks = np.array_split(numbers, range(CHUNK, len(numbers), CHUNK))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, Progress(transient=True) as progress:
+    with ThreadPoolExecutor(cores()) as pool, Progress(transient=True) as progress:
         bar = progress.add_task(title, total=len(numbers))
         for chunk in chunks:
             succeeded = []

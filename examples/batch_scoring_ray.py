@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow
 import ray
 
-from cnnzoo.commands.scores_file import to_table, walk
+from cnnzoo.commands.score_formats import to_table
+from cnnzoo.commands.scores_file import walk
 from cnnzoo.commands.scoring import Scorer
 
 
@@ -22,7 +23,7 @@ class Score:
     """Function from a batch of paths to a table of answers. Ray creates one in each worker."""
 
     def __init__(self, model: str, zoo: Path | None) -> None:
-        self.scorer = Scorer.open(model, zoo)
+        self.scorer = Scorer.open(model, zoo, threads=1)  # Ray starts a worker for each core
 
     def __call__(self, batch: dict[str, Any]) -> pyarrow.Table:
         files = [Path(path) for path in batch["path"]]
@@ -48,6 +49,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--zoo", type=Path, help="the zoo folder (default: as for cnnzoo predict)")
     args = parser.parse_args()
+    if args.output.is_dir() and any(args.output.iterdir()):
+        parser.error(f"{args.output} is not empty: give a new folder, since Ray adds files to those that are there")
     print(f"{score(args.model, args.images, args.output, args.workers, args.zoo)} images in {args.output}")
 
 

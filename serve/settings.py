@@ -4,7 +4,6 @@ import difflib
 import ipaddress
 import os
 import re
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..contract.images import MAX_PIXELS, PILLOW_MAX_PIXELS
+from ..contract.machine import cores
 from ..contract.zoo_folder import SHIPPED
 from .limits import MAX_IMAGES
 
@@ -128,8 +128,7 @@ class ServeSettings(BaseSettings):
     @property
     def threads_a_worker(self) -> int:
         """Threads of ONNX Runtime in each worker."""
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        return self.threads or max(1, cores // self.workers)
+        return self.threads or max(1, cores() // self.workers)
 
 
 def read_settings(**given: Any) -> ServeSettings:

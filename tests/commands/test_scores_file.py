@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 from helpers import command, png
@@ -17,7 +19,8 @@ from pyarrow import parquet
 
 from cnnzoo.commands import UsageError, scores_file
 from cnnzoo.commands.scores_file import walk, write_scores
-from cnnzoo.commands.scoring import Scorer
+from cnnzoo.commands.scoring import Row, Scorer
+from cnnzoo.commands.scoring_pool import score
 from cnnzoo.contract.images import decode, to_input
 
 ROOT = Path(__file__).parents[2]
@@ -94,17 +97,21 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         "import time; from pathlib import Path; from cnnzoo.commands import scores_file\n"
         "from cnnzoo.commands.scoring import Scorer\n"
         f"scores_file.ROWS = 10; scorer = Scorer.open('digits_cnn', Path({str(trained / 'zoo')!r}), top_k=2)\n"
-        "rows = Scorer.rows; Scorer.rows = lambda self, files: (time.sleep(0.2), rows(self, files))[1]\n"
+        "score = scores_file.score\n"
+        "scores_file.score = lambda *a, **k: ((time.sleep(0.2), rows)[1] for rows in score(*a, **k))\n"
         f"print(scores_file.write_scores(scorer, [Path({str(pictures)!r})], Path({str(again)!r})))"
     )
     first = subprocess.Popen([sys.executable, "-c", script])
     parts = tmp_path / "again.csv.parts"
-    while len(list(parts.glob("*.jsonl"))) < 3:
+    while len(list(parts.glob("[0-9]*.csv"))) < 3:
         assert first.poll() is None
         time.sleep(0.02)
+    processes = psutil.Process(first.pid).children(recursive=True)
+    assert processes
     first.kill()
     first.wait()
-    there = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.jsonl")}
+    assert not psutil.wait_procs(processes, timeout=10)[1]  # none is left
+    there = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.csv")}
     assert not again.exists()
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert second.stdout.strip() == "152"
@@ -114,12 +121,22 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         assert (one["path"], one["class_1"], one["error"]) == (other["path"], other["class_1"], other["error"])
 
 
+def stopped_after(batches: int) -> Any:
+    """Return a `score` that is interrupted after so many batches."""
+
+    def stopped(*args: Any, **options: Any) -> Iterator[list[Row]]:
+        yield from islice(score(*args, **options), batches)
+        raise KeyboardInterrupt
+
+    return stopped
+
+
 def test_parts_of_another_job_are_refused(
     pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ):
     output = tmp_path / "answers.csv"
-    monkeypatch.setattr(Scorer, "rows", lambda self, files: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr(scores_file, "score", stopped_after(1))
+    with pytest.raises(KeyboardInterrupt):
         write_scores(scorer, [pictures], output)
     monkeypatch.undo()
     scorer.top_k = 3
@@ -147,6 +164,29 @@ def test_what_cannot_be_written_says_why(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_that_is_a_folder_is_refused_at_once(pictures: Path, tmp_path: Path, scorer: Scorer):
+    (tmp_path / "answers.csv").mkdir()
+    with pytest.raises(UsageError, match=r"answers\.csv is a folder: give the name of a file"):
+        write_scores(scorer, [pictures], tmp_path / "answers.csv")
+
+
+def test_a_damaged_job_says_what_to_remove(pictures: Path, tmp_path: Path, scorer: Scorer):
+    parts = tmp_path / "answers.csv.parts"
+    parts.mkdir()
+    (parts / "job.json").write_text("{")
+    with pytest.raises(UsageError, match=r"job\.json is damaged: remove .*answers\.csv\.parts"):
+        write_scores(scorer, [pictures], tmp_path / "answers.csv")
+
+
+def test_each_folder_is_walked_once(pictures: Path, tmp_path: Path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    files = list(walk([folder]))
+    (folder / "b/again").symlink_to(folder)
+    (folder / "._000.png").write_bytes(b"of macOS")
+    assert list(walk([folder, folder / "b"])) == files
+
+
 @pytest.mark.slow
 def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
     words = ["digits_cnn", str(pictures), str(tmp_path / "answers"), "--workers", "2", "--zoo", str(trained / "zoo")]
@@ -162,12 +202,15 @@ def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_p
         for name, value in row.items():
             there = found[row["path"]][name]
             assert there == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value)
+    again = subprocess.run([sys.executable, example, *words], capture_output=True, text=True, timeout=300)
+    assert again.returncode == 2
+    assert "answers is not empty: give a new folder" in again.stderr
 
 
 def test_parts_without_their_job_are_written_anew(pictures: Path, tmp_path: Path, scorer: Scorer):
     parts = tmp_path / "answers.csv.parts"
     parts.mkdir()
-    (parts / "000000.jsonl").write_text('{"path": "of another model"}\n' * 152)
+    (parts / "000000.csv").write_text("of another model\n" * 152)
     assert write_scores(scorer, [pictures], tmp_path / "answers.csv") == 152
     assert "another model" not in (tmp_path / "answers.csv").read_text()
 
@@ -179,13 +222,13 @@ def test_files_that_come_meanwhile_move_no_others(
     folder = tmp_path / "pictures"
     shutil.copytree(pictures, folder)
     before = [str(path) for path in walk([folder])]
-    rows = scorer.rows
 
-    def added(files: list[Path]) -> Iterator[dict[str, Any]]:
-        (folder / f"b/000-{files[0].name}").write_bytes(files[0].read_bytes())
-        return rows(files)
+    def added(model: Path, batches: Iterable[list[Path]], **options: Any) -> Iterator[list[Row]]:
+        for number, rows in enumerate(score(model, batches, **options)):
+            (folder / f"b/000-{number}.png").write_bytes(b"another")
+            yield rows
 
-    monkeypatch.setattr(scorer, "rows", added)
+    monkeypatch.setattr(scores_file, "score", added)
     assert write_scores(scorer, [folder], tmp_path / "answers.csv") == len(before)
     found = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [row["path"] for row in found] == before
@@ -197,15 +240,8 @@ def test_answers_about_files_that_were_replaced_are_not_kept(
     monkeypatch.setattr(scores_file, "ROWS", 50)
     folder, output = tmp_path / "pictures", tmp_path / "answers.csv"
     shutil.copytree(pictures, folder)
-    rows = scorer.rows
-
-    def stopped(files: list[Path]) -> Iterator[dict[str, Any]]:
-        if (output.with_name("answers.csv.parts") / "000000.jsonl").is_file():
-            raise KeyboardInterrupt
-        return rows(files)
-
     with monkeypatch.context() as patched:
-        patched.setattr(scorer, "rows", stopped)
+        patched.setattr(scores_file, "score", stopped_after(1))
         with pytest.raises(KeyboardInterrupt):
             write_scores(scorer, [folder], output)
     (folder / "000.png").write_bytes(b"another")

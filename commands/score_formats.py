@@ -1,0 +1,73 @@
+"""Rows of answers as CSV or Parquet: a part at a time, and the parts as one file."""
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import UsageError
+from .scoring import Row
+
+Columns = dict[str, type]
+
+
+class Format(NamedTuple):
+    """How rows are written."""
+
+    write: Callable[[Path, Columns, Iterable[Row]], None]
+    join: Callable[[Path, Columns, Iterable[Path]], None]
+
+
+def find_format(suffix: str) -> Format:
+    """Return the format of files with this suffix.
+
+    Raises UsageError for another suffix than .csv and .parquet, and for Parquet without pyarrow.
+    """
+    if suffix == ".csv":
+        return Format(_write_csv, _join_csv)
+    if suffix != ".parquet":
+        raise UsageError(f"--output ends in {suffix or 'no suffix'}: give a name that ends in .csv or .parquet")
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError("Parquet needs pyarrow: pip install 'cnnzoo[parquet]', or give a .csv") from None
+    return Format(_write_parquet, _join_parquet)
+
+
+def to_table(rows: Sequence[Row], columns: Columns) -> Any:
+    """Return rows of `Scorer.rows` as a pyarrow.Table. Bytes of a path that are no UTF-8 are replaced."""
+    import pyarrow
+
+    kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    readable = [row | {"path": os.fsencode(row["path"]).decode(errors="replace")} for row in rows]
+    return pyarrow.Table.from_pylist(readable, schema)
+
+
+def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([row[name] for name in columns] for row in rows)
+
+
+def _join_csv(path: Path, columns: Columns, parts: Iterable[Path]) -> None:
+    with path.open("wb") as file:
+        file.write((",".join(columns) + "\r\n").encode())
+        for part in parts:
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, file)
+
+
+def _write_parquet(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
+    from pyarrow import parquet
+
+    parquet.write_table(to_table(list(rows), columns), path)
+
+
+def _join_parquet(path: Path, columns: Columns, parts: Iterable[Path]) -> None:
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(path, to_table([], columns).schema) as writer:
+        for part in parts:
+            writer.write_table(parquet.read_table(part))

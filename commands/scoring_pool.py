@@ -1,0 +1,70 @@
+"""Classify many image files with a process for each core."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from ..contract.machine import cores
+from ..serve.session import CUDA, provider
+from . import UsageError
+from .scoring import Row, Scorer
+
+GPU_PROCESSES = 4  # each has its own CUDA context, of some hundred megabytes
+AHEAD = 2  # batches of each process that wait, so that none is idle
+
+_scorer: Scorer  # of a process of the pool
+
+
+def score(model: Path, batches: Iterable[Sequence[Path]], **options: Any) -> Generator[list[Row]]:
+    """Give the rows of each batch of image files, in order.
+
+    Args:
+        model: the ONNX file.
+        options: of `Scorer.open`.
+
+    Raises UsageError if a process is ended.
+    """
+    processes = min(cores(), GPU_PROCESSES) if provider() == CUDA else cores()
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (model, options)) as pool:
+        waiting: deque[Future[list[Row]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(_score, batch))
+                if len(waiting) > processes * AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UsageError(
+                "a process that classified images was ended from outside, perhaps since the memory was full: the same "
+                "command goes on where this one ended"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start(model: Path, options: dict[str, Any]) -> None:
+    """Open the model in a process of the pool."""
+    global _scorer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the pool
+    Thread(target=_end_with_parent, daemon=True).start()
+    _scorer = Scorer.open(str(model), threads=1, **options)
+
+
+def _end_with_parent() -> None:
+    """End this process when the first one was killed, which could not end the pool."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _score(files: Sequence[Path]) -> list[Row]:
+    return list(_scorer.rows(files))
