@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ..contract.image_files import Visited, image_files
 from . import UsageError, console
 from .score_formats import Format, find_format
 from .scoring import BATCH, Row, Scorer
-from .scoring_pool import score
+from .scoring_pool import Score, scoring_pool
 
 ROWS = 4096  # of a part, which is written at once
 JOB, FILES = "job.json", "files.list"
@@ -50,24 +49,30 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
 
 def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, form: Format) -> int:
     job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity}
-    with atomic_write(parts / FILES) as listing:
-        count, job["files"] = _list(paths, listing)
-        _begin(parts, job)
-    part = [parts / f"{number:06}{output.suffix}" for number in range(-(-count // ROWS))]
+    with scoring_pool(scorer.path, top_k=scorer.top_k, min_familiarity=scorer.min_familiarity) as score:
+        with atomic_write(parts / FILES) as listing:
+            count, job["files"] = _list(paths, listing)
+            _begin(parts, job)
+        files = _write_parts(scorer, score, count, parts, output.suffix, form)
+    with atomic_write(output) as temporary:
+        form.join(temporary, scorer.columns, files)
+    shutil.rmtree(parts)
+    return count
+
+
+def _write_parts(scorer: Scorer, score: Score, count: int, parts: Path, suffix: str, form: Format) -> list[Path]:
+    """Write the parts that are missing, and return the paths of all."""
+    part = [parts / f"{number:06}{suffix}" for number in range(-(-count // ROWS))]
     missing = [number for number, path in enumerate(part) if not path.is_file()]
-    options = {"top_k": scorer.top_k, "min_familiarity": scorer.min_familiarity}
-    answers = score(scorer.path, _batches(parts / FILES, set(missing)), **options)
-    with Progress(console=console, transient=True) as progress, closing(answers):
+    answers = score(_batches(parts / FILES, set(missing)))
+    with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"Scoring {scorer.card.name}", total=count)
         progress.advance(bar, count - sum(_length(number, count) for number in missing))
         for number in missing:
             rows = chain.from_iterable(islice(answers, -(-_length(number, count) // BATCH)))
             with atomic_write(part[number]) as temporary:
                 form.write(temporary, scorer.columns, _noted(rows, progress, bar))
-    with atomic_write(output) as temporary:
-        form.join(temporary, scorer.columns, part)
-    shutil.rmtree(parts)
-    return count
+    return part
 
 
 def _length(number: int, count: int) -> int:

@@ -3,9 +3,11 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -22,32 +24,41 @@ AHEAD = 2  # batches of each process that wait, so that none is idle
 _scorer: Scorer  # of a process of the pool
 
 
-def score(model: Path, batches: Iterable[Sequence[Path]], **options: Any) -> Generator[list[Row]]:
-    """Give the rows of each batch of image files, in order.
+Score = Callable[[Iterable[Sequence[Path]]], Iterator[list[Row]]]
+"""Function that gives the rows of each batch of image files, in order. Raises UsageError if a process is ended."""
+
+
+@contextmanager
+def scoring_pool(model: Path, **options: Any) -> Iterator[Score]:
+    """Start the processes, which open the model meanwhile, and give the function that they score with.
 
     Args:
         model: the ONNX file.
         options: of `Scorer.open`.
-
-    Raises UsageError if a process is ended.
     """
     processes = min(cores(), GPU_PROCESSES) if provider() == CUDA else cores()
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (model, options)) as pool:
-        waiting: deque[Future[list[Row]]] = deque()
-        try:
-            for batch in batches:
-                waiting.append(pool.submit(_score, batch))
-                if len(waiting) > processes * AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (model, options))
+    try:
+        pool.submit(int)  # the first call starts the processes
+        yield partial(_scored, pool, processes * AHEAD)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _scored(pool: ProcessPoolExecutor, ahead: int, batches: Iterable[Sequence[Path]]) -> Iterator[list[Row]]:
+    waiting: deque[Future[list[Row]]] = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(_score, batch))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise UsageError(
-                "a process that classified images was ended from outside, perhaps since the memory was full: the same "
-                "command goes on where this one ended"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UsageError(
+            "a process that classified images was ended from outside, perhaps since the memory was full: the same "
+            "command goes on where this one ended"
+        ) from None
 
 
 def _start(model: Path, options: dict[str, Any]) -> None:

@@ -15,9 +15,11 @@ GRAIN = 3  # times the unevenness of the paper; weaker values are paper, too. So
 
 
 def dark_on_light(grey: np.ndarray) -> bool:
-    """Return whether the border of a grey image, uint8 [H, W], is light."""
+    """Return whether the border of a grey image, uint8 [H, W], is light: its median is above 127."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return bool(np.median(border) > 127)
+    border.sort()  # np.median takes six times as long, and every image of a digit comes here
+    half = len(border) // 2
+    return int(border[half - 1]) + int(border[half]) > 2 * 127
 
 
 def strokes(grey: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ Service and browser share one core without a GPU here (`python benchmarks/page_m
 """
 SCORING = """
 `cnnzoo predict NAME FOLDER --output answers.csv`, from start to end, compared with what one would write by hand: a pool
-of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). Memory is for a tenth
-of the images, and for all:
+of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). MB is the memory of
+the largest process, for a tenth of the images and for all:
 """
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyarrow import parquet
 from cnnzoo.commands import UsageError, scores_file
 from cnnzoo.commands.scores_file import walk, write_scores
 from cnnzoo.commands.scoring import Row, Scorer
-from cnnzoo.commands.scoring_pool import score
+from cnnzoo.commands.scoring_pool import Score, scoring_pool
 from cnnzoo.contract.images import decode, to_input
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +97,8 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         "import time; from pathlib import Path; from cnnzoo.commands import scores_file\n"
         "from cnnzoo.commands.scoring import Scorer\n"
         f"scores_file.ROWS = 10; scorer = Scorer.open('digits_cnn', Path({str(trained / 'zoo')!r}), top_k=2)\n"
-        "score = scores_file.score\n"
-        "scores_file.score = lambda *a, **k: ((time.sleep(0.2), rows)[1] for rows in score(*a, **k))\n"
+        "write = scores_file.Path.replace\n"
+        "scores_file.Path.replace = lambda *a: (time.sleep(0.2), write(*a))[1]  # after each part\n"
         f"print(scores_file.write_scores(scorer, [Path({str(pictures)!r})], Path({str(again)!r})))"
     )
     first = subprocess.Popen([sys.executable, "-c", script])
@@ -121,24 +121,30 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         assert (one["path"], one["class_1"], one["error"]) == (other["path"], other["class_1"], other["error"])
 
 
-def stopped_after(batches: int) -> Any:
-    """Return a `score` that is interrupted after so many batches."""
+def changed(change: Callable[[Iterator[list[Row]]], Iterator[list[Row]]]) -> Any:
+    """Return a `scoring_pool` whose answers go through a function."""
 
-    def stopped(*args: Any, **options: Any) -> Iterator[list[Row]]:
-        yield from islice(score(*args, **options), batches)
-        raise KeyboardInterrupt
+    @contextmanager
+    def pool(*args: Any, **options: Any) -> Iterator[Score]:
+        with scoring_pool(*args, **options) as score:
+            yield lambda batches: change(score(batches))
 
-    return stopped
+    return pool
+
+
+def interrupted(answers: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    yield next(answers)
+    raise KeyboardInterrupt
 
 
 def test_parts_of_another_job_are_refused(
     pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ):
     output = tmp_path / "answers.csv"
-    monkeypatch.setattr(scores_file, "score", stopped_after(1))
-    with pytest.raises(KeyboardInterrupt):
-        write_scores(scorer, [pictures], output)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(scores_file, "scoring_pool", changed(interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            write_scores(scorer, [pictures], output)
     scorer.top_k = 3
     with pytest.raises(UsageError, match=r"answers\.csv\.parts was begun with other columns: remove it"):
         write_scores(scorer, [pictures], output)
@@ -223,12 +229,12 @@ def test_files_that_come_meanwhile_move_no_others(
     shutil.copytree(pictures, folder)
     before = [str(path) for path in walk([folder])]
 
-    def added(model: Path, batches: Iterable[list[Path]], **options: Any) -> Iterator[list[Row]]:
-        for number, rows in enumerate(score(model, batches, **options)):
+    def added(answers: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        for number, rows in enumerate(answers):
             (folder / f"b/000-{number}.png").write_bytes(b"another")
             yield rows
 
-    monkeypatch.setattr(scores_file, "score", added)
+    monkeypatch.setattr(scores_file, "scoring_pool", changed(added))
     assert write_scores(scorer, [folder], tmp_path / "answers.csv") == len(before)
     found = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [row["path"] for row in found] == before
@@ -241,7 +247,7 @@ def test_answers_about_files_that_were_replaced_are_not_kept(
     folder, output = tmp_path / "pictures", tmp_path / "answers.csv"
     shutil.copytree(pictures, folder)
     with monkeypatch.context() as patched:
-        patched.setattr(scores_file, "score", stopped_after(1))
+        patched.setattr(scores_file, "scoring_pool", changed(interrupted))
         with pytest.raises(KeyboardInterrupt):
             write_scores(scorer, [folder], output)
     (folder / "000.png").write_bytes(b"another")

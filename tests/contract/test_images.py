@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from cnnzoo.contract import images
 from cnnzoo.contract.card import Preparation
-from cnnzoo.contract.handwriting import frame_digits, frame_mnist, strokes
+from cnnzoo.contract.handwriting import dark_on_light, frame_digits, frame_mnist, strokes
 from cnnzoo.contract.images import ImageTooLarge, UndecodableImage, decode, fit, to_input
 
 
@@ -237,3 +237,12 @@ def test_damaged_exif_is_an_undecodable_image(monkeypatch):
     monkeypatch.setattr(ImageOps, "exif_transpose", fails)
     with pytest.raises(UndecodableImage, match="damaged"):
         decode(encoded(Image.new("L", (4, 4))))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (28, 28)])
+def test_paper_is_light_if_the_median_of_its_border_is(shape: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        grey = rng.integers(126, 130, shape, dtype=np.uint8)  # where a rounding would show
+        border = [*grey[0], *grey[-1], *grey[:, 0], *grey[:, -1]]
+        assert dark_on_light(grey) == (np.median(border) > 127)
