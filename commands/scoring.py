@@ -71,14 +71,15 @@ class Scorer:
 
     def rows(self, files: Sequence[Path]) -> Iterator[Row]:
         """Give a row with the columns of `columns` for each file. None stands for what it does not have."""
+        empty: Row = dict.fromkeys(self.columns)
         for file, answer in zip(files, self.answers(files), strict=True):
-            row: Row = dict.fromkeys(self.columns) | {"path": str(file)}
+            row: Row = empty | {"path": str(file)}
             if isinstance(answer, str):
                 yield row | {"error": answer}
                 continue
             probabilities, familiarity = answer
             for k, label in enumerate(self.best(probabilities), 1):
-                row |= {f"class_{k}": self.card.classes[label], f"probability_{k}": float(probabilities[label])}
+                row[f"class_{k}"], row[f"probability_{k}"] = self.card.classes[label], float(probabilities[label])
             if familiarity is not None:
                 row |= {"familiarity": familiarity, "unfamiliar": familiarity < self.min_familiarity}
             yield row

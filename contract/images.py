@@ -48,7 +48,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if max(image.size) > MAX_SIDE:
             raise ImageTooLarge(f"{size}: at most {MAX_SIDE:,} along a side are accepted")
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
     except Image.DecompressionBombError:
         limit = min(max_pixels, PILLOW_MAX_PIXELS)
         raise ImageTooLarge(f"the image has more than {limit:,} pixels: send a smaller one") from None
@@ -95,7 +96,8 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
     if prepare == "photo":
         return fit(image, shape)
     page = to_mode(image, "L")
-    page = page.reduce(max(1, math.ceil(max(page.size) / MAX_PAGE)))  # a few hundred pixels show the strokes
+    if (factor := math.ceil(max(page.size) / MAX_PAGE)) > 1:
+        page = page.reduce(factor)  # a few hundred pixels show the strokes
     grey = np.asarray(page)
     if grey.shape == shape[1:] and not handwriting.dark_on_light(grey):
         return grey[None]
