@@ -47,7 +47,7 @@ def to_table(rows: Sequence[Row], columns: Columns) -> Any:
 
 
 def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file).writerows([row[name] for name in columns] for row in rows)
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from ..contract.files import atomic_write
-from ..contract.image_files import Visited, image_files
+from ..contract.image_files import Identity, identity, image_files
 from . import UsageError, console
 from .score_formats import Format, find_format
 from .scoring import BATCH, Row, Scorer
@@ -39,7 +39,10 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
     if next(walk(paths), None) is None:
         raise FileNotFoundError(f"no PNG or JPEG images in {', '.join(map(str, paths))}")
     parts = output.with_name(f"{output.name}.parts")
-    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}: {parts}") from None
     try:
         with FileLock(parts / "lock", timeout=0):
             return _write(scorer, paths, output, parts, form)
@@ -101,9 +104,11 @@ def walk(paths: Iterable[Path]) -> Iterator[Path]:
 
     Raises FileNotFoundError for a missing path.
     """
-    visited: Visited = set()
+    visited: set[Identity] = set()
     for path in paths:
         if path.is_dir():
+            if identity(path) in visited:
+                continue
             yield from (Path(entry.path) for entry in image_files(str(path), visited=visited))
         elif path.is_file():
             yield path

@@ -39,10 +39,20 @@ def scoring_pool(model: Path, **options: Any) -> Iterator[Score]:
     processes = min(cores(), GPU_PROCESSES) if provider() == CUDA else cores()
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (model, options))
     try:
-        pool.submit(int)  # the first call starts the processes
+        _start_all(pool, processes)
         yield partial(_scored, pool, processes * AHEAD)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_all(pool: ProcessPoolExecutor, processes: int) -> None:
+    """Start the processes now. A Ctrl-C is for this process alone, also while they start: it ends the pool."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process inherits
+    try:
+        for _ in range(processes):  # the pool starts a process for a call that waits
+            pool.submit(int)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _scored(pool: ProcessPoolExecutor, ahead: int, batches: Iterable[Sequence[Path]]) -> Iterator[list[Row]]:
@@ -64,7 +74,7 @@ def _scored(pool: ProcessPoolExecutor, ahead: int, batches: Iterable[Sequence[Pa
 def _start(model: Path, options: dict[str, Any]) -> None:
     """Open the model in a process of the pool."""
     global _scorer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
     Thread(target=_end_with_parent, daemon=True).start()
     _scorer = Scorer.open(str(model), threads=1, **options)
 

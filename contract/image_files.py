@@ -8,12 +8,18 @@ from .images import SUFFIXES
 
 OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff", ".webp")
 
-Visited = set[tuple[int, int]]
-"""Device and inode of folders."""
+Identity = tuple[int, int]
+"""Device and inode of a folder: the same for all links to it."""
+
+
+def identity(folder: str | os.PathLike[str]) -> Identity:
+    """Return the identity of a folder."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def image_files(
-    folder: str, others: Counter[str] | None = None, visited: Visited | None = None
+    folder: str, others: Counter[str] | None = None, visited: set[Identity] | None = None
 ) -> Iterator[os.DirEntry[str]]:
     """Give the PNG and JPEG files at any depth, by name within each folder.
 
@@ -24,22 +30,28 @@ def image_files(
 
     Args:
         others: counts images of other formats by their suffix.
-        visited: folders that are left out. Those that are read here are added.
+        visited: folders within this one that are left out. Those that are read here are added.
     """
     visited = set() if visited is None else visited
-    found = os.stat(folder)
-    if (found.st_dev, found.st_ino) in visited:
-        return
-    visited.add((found.st_dev, found.st_ino))
+    visited.add(identity(folder))
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
     for entry in entries:
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from image_files(entry.path, others, visited)
-        elif suffix in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        if is_folder(entry):
+            if identity(entry) not in visited:
+                yield from image_files(entry.path, others, visited)
+        elif suffix in SUFFIXES and (entry.is_symlink() or entry.is_file()):
             yield entry
         elif others is not None and suffix in OTHER_IMAGES:
             others[suffix] += 1
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -54,7 +54,8 @@ def decoded(folder: Path, files: Sequence[Stamp], shape: tuple[int, int, int]) -
 
     Raises ValueError if the disk has too little space.
     """
-    place = cache_dir() / f"{folder.parent.name}-{folder.name}-{_hash(FORMAT, str(folder.absolute()), shape)}"
+    name = f"{folder.parent.name}-{folder.name}"[-60:]  # a file system takes 255 bytes
+    place = cache_dir() / f"{name}-{_hash(FORMAT, str(folder.absolute()), shape)}"
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / "lock"):
         index = _read_index(place)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract.image_files import image_files
+from ..contract.image_files import Identity, identity, image_files, is_folder
 from .decoded import Stamp, decoded
 
 OnError = Literal["raise", "skip"]
@@ -46,7 +46,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     Raises ValueError if two folders are of the same part.
     """
     parts: dict[str, Path] = {}
-    folders = _folders(folder)
+    folders = folder_names(folder)
     for name in folders:
         part = PARTS.get(name.lower())
         if part and "train" in {PARTS.get(other.lower()) for other in folders}:
@@ -57,21 +57,27 @@ def find_parts(folder: Path) -> dict[str, Path]:
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """Return the sorted names of the class folders in `folder`. Raises FileNotFoundError if there are none."""
-    names = _folders(folder)
+    """Return the sorted names of the class folders in `folder`.
+
+    Raises FileNotFoundError if there are none, and ValueError for a name with line breaks or bytes that are no UTF-8.
+    """
+    names = folder_names(folder)
     if not names:
+        what = "no class folders in" if folder.is_dir() else "there is no folder"
         raise FileNotFoundError(
-            f"no class folders in {folder.absolute()}: expected one folder of PNG or JPEG images for "
-            "each class, named after it"
+            f"{what} {folder.absolute()}: expected one folder of PNG or JPEG images for each class, named after it"
         )
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(f"the folder {str(folder.absolute() / name)!r} cannot name a class: rename it")
     return tuple(names)
 
 
-def _folders(folder: Path) -> list[str]:
+def folder_names(folder: Path) -> list[str]:
     """Return the sorted names of the folders in a folder, if there is one, without hidden ones."""
     if not folder.is_dir():
         return []
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith("."))
 
 
 def load_folder(
@@ -91,7 +97,8 @@ def load_folder(
     if (found := class_names(folder)) != tuple(classes):
         raise ValueError(f"{folder.absolute()} holds the classes {', '.join(found)}: expected {', '.join(classes)}")
     others: Counter[str] = Counter()
-    files = [file for name in classes for file in _images(folder, name, others)]
+    visited = {identity(folder), *(identity(folder / name) for name in classes)}  # a link to another class is none
+    files = [file for name in classes for file in _images(folder, name, others, visited)]
     if others:
         logger.warning("%s in %s are left out: convert them to PNG or JPEG", _counts(others), folder.absolute())
     result = decoded(folder, files, shape)
@@ -116,10 +123,10 @@ def _report(folder: Path, unreadable: dict[str, str], files: int, on_error: OnEr
     logger.warning("%s and are left out:\n%s", what, "\n".join(lines))
 
 
-def _images(folder: Path, name: str, others: Counter[str]) -> list[Stamp]:
+def _images(folder: Path, name: str, others: Counter[str], visited: set[Identity]) -> list[Stamp]:
     """Return the image files below a class folder, sorted by path, and count images of other formats."""
     root = os.path.join(folder, "")
-    found = [(entry.path[len(root) :], *_stamp(entry)) for entry in image_files(root + name, others)]
+    found = [(entry.path[len(root) :], *_stamp(entry)) for entry in image_files(root + name, others, visited)]
     if not found:
         left_out = f" (it has {_counts(others)})" if others else ""
         raise FileNotFoundError(

@@ -1,4 +1,7 @@
-"""Which files are held out: a function of each file's path, so that files that are added move no others."""
+"""Which files are held out: a function of each file's path, so that files that are added move no others.
+
+A class of a few files is an exception: it has at least one in each part, and which one may change as it grows.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,8 +31,8 @@ def held_out(paths: Sequence[str], labels: np.ndarray, share: float, seed: int, 
     for files in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         if len(files) <= stay:
             raise ValueError(
-                f"too few images like {paths[files[0]]}: each class needs one to train on, one for the test and one "
-                "for validation; add some, remove the class, or validate on none with data.val_fraction 0"
+                f"too few images like {paths[files[0]]}: each class needs one for each part (training, test, and "
+                "validation unless data.val_fraction is 0); add some, or remove the class"
             )
         files = files[numbers[files].argsort()]
         held[files[0]] = True

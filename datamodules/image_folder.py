@@ -1,5 +1,6 @@
 """Your own images, in class folders."""
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from .base import ImageDataModule
 from .batches import ImageDataset
-from .files import Folder, OnError, class_names, find_parts, load_folder
+from .files import Folder, OnError, class_names, find_parts, folder_names, load_folder
 from .held_out import held_out
+
+logger = logging.getLogger("cnnzoo.datamodules")
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -18,7 +21,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     Either `data_dir` has the class folders, and parts of each class are held out for validation and test. Or it has the
     folders train/ and test/ with the class folders in them, and also val/ if no training images shall be held out.
-    A file's path decides whether it is held out: files that are added move no others.
+    A file's path decides whether it is held out: files that are added move no others, except in a class of a few files.
 
     Each image is turned upright (EXIF), cropped around the center to the proportions of `size`, resized with
     antialiasing, and cached. The service prepares an image that it is sent in the same way.
@@ -64,7 +67,11 @@ class ImageFolderDataModule(ImageDataModule):
         return "val" in find_parts(self.data_dir) or super().validates
 
     def prepare_data(self) -> None:
-        for part in find_parts(self.data_dir) or ("train",):
+        parts = find_parts(self.data_dir)
+        others = set(folder_names(self.data_dir)) - {folder.name for folder in parts.values()}
+        if parts and others:
+            logger.warning("%s in %s are left out", ", ".join(sorted(others)), self.data_dir.absolute())
+        for part in parts or ("train",):
             self._read(part)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -103,7 +110,12 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _folder(self, part: str) -> Path:
         parts = find_parts(self.data_dir)
-        return parts.get(part, self.data_dir / part) if parts else self.data_dir
+        if parts and part not in parts:
+            there = ", ".join(f"{folder.name}/" for folder in parts.values())
+            raise FileNotFoundError(
+                f"{self.data_dir.absolute()} has {there} but no {part}/: add it, with the same class folders"
+            )
+        return parts[part] if parts else self.data_dir
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.data_dir.absolute().name, "variant": "image folder"}

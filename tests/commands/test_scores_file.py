@@ -193,6 +193,22 @@ def test_each_folder_is_walked_once(pictures: Path, tmp_path: Path):
     assert list(walk([folder, folder / "b"])) == files
 
 
+def test_odd_names_and_links_are_rows(tmp_path: Path, scorer: Scorer, digits):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ('two\nlines, "quoted".png', "no UTF-8: \udcff.png"):
+        (folder / name).write_bytes(png(digits[0][0, 0].numpy()))
+    (folder / "self.png").symlink_to("self.png")
+    (folder / "nothing.png").symlink_to("nowhere.png")
+    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == 4
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert rows.keys() == {'two\nlines, "quoted".png', r"no UTF-8: \udcff.png", "self.png", "nothing.png"}
+    assert "Too many levels" in rows["self.png"]["error"]
+    assert "No such file" in rows["nothing.png"]["error"]
+    assert rows['two\nlines, "quoted".png']["class_1"]
+
+
 @pytest.mark.slow
 def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
     words = ["digits_cnn", str(pictures), str(tmp_path / "answers"), "--workers", "2", "--zoo", str(trained / "zoo")]

@@ -231,7 +231,7 @@ def test_a_class_that_is_too_small_says_what_it_needs(tmp_path: Path):
     photos = write(tmp_path / "photos")
     for path in sorted((photos / "dog").iterdir())[2:]:
         path.unlink()
-    with pytest.raises(ValueError, match=r"too few images like dog/0\d.png: each class needs one to train on"):
+    with pytest.raises(ValueError, match=r"too few images like dog/0\d.png: each class needs one for each part"):
         ImageFolderDataModule(photos, size=(16, 20)).setup("fit")
 
 
@@ -248,6 +248,40 @@ def test_hidden_files_are_left_out_and_links_are_followed_once(photos: Path, cap
     (photos / "dog/zz.png").symlink_to(photos / "nowhere.png")
     with pytest.raises(ValueError, match=r"dog/zz\.png: No such file or directory"):
         load_folder(photos, CLASSES, SHAPE)
+
+
+def test_links_to_themselves_and_to_other_classes(photos: Path):
+    whole = expected(photos)
+    (photos / "dog/cats").symlink_to(photos / "cat")
+    (photos / "cat/up").symlink_to("..")
+    (photos / "self").symlink_to("self")
+    images, labels, _ = load_folder(photos, CLASSES, SHAPE)
+    assert (images.numpy() == whole).all()
+    assert labels.bincount().tolist() == [12, 12]
+    (photos / "cat/self.png").symlink_to("self.png")
+    with pytest.raises(ValueError, match=r"cat/self\.png: Too many levels"):
+        load_folder(photos, CLASSES, SHAPE)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "no UTF-8: \udcff"])
+def test_a_folder_that_cannot_name_a_class_is_an_error(photos: Path, name: str):
+    (photos / "cat").rename(photos / name)
+    with pytest.raises(ValueError, match="cannot name a class: rename it"):
+        ImageFolderDataModule(photos, size=(16, 20)).setup("fit")
+
+
+def test_a_part_that_is_missing_and_folders_that_are_left_out_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    for name in ("Train", "val", "drafts"):
+        write(tmp_path / "photos" / name, 2)
+    data = ImageFolderDataModule(tmp_path / "photos", size=(16, 20))
+    data.prepare_data()
+    assert "drafts in" in caplog.text
+    with pytest.raises(FileNotFoundError, match="has Train/, val/ but no test/: add it"):
+        data.setup("test")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        ImageFolderDataModule(tmp_path / "nowhere").setup("fit")
 
 
 def test_a_class_of_other_formats_says_so(photos: Path):
