@@ -168,6 +168,7 @@ def test_a_card_says_what_is_in_the_file(trained: Path):
     assert "NAME@VERSION" in refused("card", "digits_cnn@new", cwd=trained)
 
 
+@pytest.mark.slow
 def test_verify_repeats_what_the_card_says(trained: Path):
     text = done("verify", "--metrics", "--parity", cwd=trained)
     assert text.count("✓ metrics") == text.count("✓ parity: 360 of 360") == 2

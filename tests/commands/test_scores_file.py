@@ -137,6 +137,7 @@ def interrupted(answers: Iterator[list[Row]]) -> Iterator[list[Row]]:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_parts_of_another_job_are_refused(
     pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -271,6 +272,7 @@ def test_answers_about_files_that_were_replaced_are_not_kept(
         write_scores(scorer, [folder], output)
 
 
+@pytest.mark.slow
 def test_two_commands_do_not_write_the_same_output(pictures: Path, tmp_path: Path, scorer: Scorer):
     output = tmp_path / "answers.csv"
     (tmp_path / "answers.csv.parts").mkdir()

@@ -32,11 +32,8 @@ def images(model: ImageClassifier, n: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, *model.input_shape), dtype=torch.uint8, generator=rng)
 
 
-PLAIN = ("mnist_cnn", "cifar10_cnn")  # whose kinds of layers the digits' network has, too
-
-
 @pytest.fixture(
-    scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] if n in PLAIN else []) for n in NETWORKS]
+    scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] if n != "digits_cnn" else []) for n in NETWORKS]
 )
 def network(request: pytest.FixtureRequest) -> tuple[ImageClassifier, onnx.ModelProto]:
     """Return a network of random weights with all that export fits, and its file."""

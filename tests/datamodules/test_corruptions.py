@@ -15,6 +15,7 @@ IMAGES = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torc
 FLAT = torch.full((8, 3, 32, 32), 100, dtype=torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_it_is_the_same_every_time_and_worse_with_severity(name: str):
     digits = DigitsDataModule().load(train=False)[0]

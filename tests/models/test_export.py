@@ -67,6 +67,7 @@ def test_a_file_says_nothing_of_the_machine_it_was_made_on(name: str):
         assert words.encode() not in content
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_the_file_though_the_model_was_training():
     model = create_model("mnist_cnn", dropout=0.9).train()
     images = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8)
@@ -101,6 +102,7 @@ def test_the_card_inside_is_the_card(tmp_path, proto):
     assert ModelCard.from_json(metadata["cnnzoo.card"]) == CARD
 
 
+@pytest.mark.slow
 def test_weights_come_back_out_of_the_file(tmp_path, monkeypatch, images: torch.Tensor):
     torch.manual_seed(0)
     model = create_model("digits_cnn", hidden=21)

@@ -133,7 +133,8 @@ def test_with_three_convolutions_the_last_two_are_added_to_what_they_are_given()
     torch.testing.assert_close(block(x), x + norm2(conv2(gelu(norm(conv(x))))))
 
 
-@pytest.mark.parametrize(("views", "convolutions"), [pytest.param("one", 2, marks=pytest.mark.slow), ("flip_shift", 3)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("views", "convolutions"), [("one", 2), ("flip_shift", 3)])
 def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: str, convolutions: int, tmp_path):
     torch.manual_seed(0)
     tiny = {**TINY, "views": views, "convolutions": convolutions}

@@ -33,6 +33,7 @@ def weights(proto: onnx.ModelProto) -> int:
     return sum(tensor.ByteSize() for tensor in proto.graph.initializer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size", "of_weights", "close"), [("int8", 0.45, 0.4, 0.05), ("fp16", 0.8, 0.55, 0.005)]
 )

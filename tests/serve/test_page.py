@@ -158,6 +158,7 @@ def test_answers_come_while_the_pen_is_still_down(visit: Visit):
         page.mouse.up()
 
 
+@pytest.mark.slow
 def test_undo_clear_and_escape(visit: Visit):
     def ink(page: Page) -> int:
         return page.locator(".pad").evaluate(
@@ -301,6 +302,7 @@ def test_cards_say_what_each_model_is(visit: Visit):
         expect(page.locator(".card")).to_have_count(3)
 
 
+@pytest.mark.slow
 def test_a_card_opens_to_all_that_it_says(visit: Visit, service: httpx.Client):
     said = service.get("/models/digits_cnn").json()
     counts = said["confusion_matrix"]
@@ -376,6 +378,7 @@ def test_the_curl_line_does_what_the_page_did(visit: Visit, tmp_path: Path):
         assert download.value.suggested_filename.startswith("it")
 
 
+@pytest.mark.slow
 def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
     fake = tmp_path / "holiday.png"
     fake.write_text("hello")
@@ -624,6 +627,7 @@ def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: 
         )
 
 
+@pytest.mark.slow
 def test_escape_closes_the_inside_and_keeps_the_drawing(visit: Visit):
     with visit() as page:
         inside = look_inside(page, "digits_cnn")
@@ -635,6 +639,7 @@ def test_escape_closes_the_inside_and_keeps_the_drawing(visit: Visit):
         expect(prediction(page, "mnist_cnn").locator(".answer")).to_have_text(before)
 
 
+@pytest.mark.slow
 def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
     with visit() as page:
         canvas = layer(look_inside(page, "mnist_cnn"), "conv1").locator("canvas")

@@ -94,6 +94,7 @@ def test_a_trace_has_the_parts_and_continues_the_clients(trained: Path, digits, 
     assert by_name["decode"].end_time_unix_nano <= by_name["queue"].start_time_unix_nano + 2e5
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_does_no_harm(trained: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
