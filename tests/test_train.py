@@ -56,6 +56,7 @@ def test_best_is_the_checkpoint_with_the_highest_validation_accuracy(trained: Pa
     assert last["epoch"] == 7
 
 
+@pytest.mark.slow
 def test_of_equally_good_checkpoints_the_last_is_kept(here: Here, tmp_path: Path):
     done = here("fit", "--config", "digits", "--trainer.max_epochs", "3", "--model.learning_rate", "0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -106,6 +107,7 @@ def test_a_second_run_gets_a_folder_of_its_own(here: Here, tmp_path: Path):
         assert (tmp_path / f"runs/digits_cnn/version_{version}/checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_predict_prints_the_likeliest_classes(trained: Path, here: Here, tmp_path: Path, digits):
     for i in range(3):
         (tmp_path / f"d{i}.png").write_bytes(png(digits[0][i, 0].numpy()))
@@ -212,6 +214,7 @@ def test_an_unknown_config(here: Here, tmp_path: Path):
     assert "no config digitz: give a YAML file, a run folder, or one of cifar10, " in message
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network(trained: Path, here: Here, tmp_path: Path):
     path = str(trained / RUN / "checkpoints/best.ckpt")
     for command in ("export", "test"):

@@ -600,6 +600,7 @@ def sum_of(inside: Any) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+\.\d{4}", inside.locator(".sum").inner_text())]
 
 
+@pytest.mark.slow
 def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: httpx.Client):
     with visit() as page:
         inside = look_inside(page, "digits_cnn")
@@ -650,6 +651,7 @@ def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
         assert canvas.evaluate("canvas => canvas.parentElement.clientWidth") < 420
 
 
+@pytest.mark.slow
 def test_without_an_image_the_inside_says_so(visit: Visit):
     with visit() as page:
         page.get_by_role("button", name="Clear").click()
@@ -657,6 +659,7 @@ def test_without_an_image_the_inside_says_so(visit: Visit):
         expect(page.locator(".inside > .error")).to_contain_text("no image yet")
 
 
+@pytest.mark.slow
 def test_the_maps_follow_the_drawing(visit: Visit):
     with visit() as page:
         inside = look_inside(page, "mnist_cnn")
@@ -708,7 +711,8 @@ def test_what_mattered_is_shown_for_any_class(visit: Visit):
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_keeps_people_out_of_the_inside(visit: Visit, scheme: str):
     with visit(color_scheme=scheme) as page:
         inside = look_inside(page, "digits_cnn")
