@@ -39,9 +39,10 @@ python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/result
 - ± is the standard deviation over seeds (`--seed_everything` and `--data.seed`). They change the initial weights, the
   order of the images and the validation split, and for the digits also the test split.
 - *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
-- Minutes are those of training; after `cnnzoo fit`, with validation.
-- A row is of the recipe at the commit that its file in results/ names. Since then `digits`, `mnist_speednet`, `cifar10`
-  and `cifar10_speednet_long` train on noisy images too, and for more epochs.
+- Minutes are those of training, the median over the seeds; after `cnnzoo fit`, with validation. `mnist_speednet` was
+  trained beside other work: alone, a seed takes 11 minutes.
+- A row is of the recipe at the commit that its file in results/ names. Since then `cifar10` and `cifar10_speednet_long`
+  train on noisy images too, and for more epochs.
 """
 
 
