@@ -41,8 +41,8 @@ python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/result
 - *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
 - Minutes are those of training, the median over the seeds; after `cnnzoo fit`, with validation. `mnist_speednet` was
   trained beside other work: alone, a seed takes 11 minutes.
-- A row is of the recipe at the commit that its file in results/ names. Since then `cifar10` and `cifar10_speednet_long`
-  train on noisy images too, and for more epochs.
+- A row is of the recipe at the commit that its file in results/ names. Since then `cifar10` trains on noisy
+  images too, and for more epochs.
 """
 
 
