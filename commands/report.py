@@ -32,7 +32,7 @@ MISTAKES = 25  # images on the sheet of mistakes
 class Report(Callback):
     """Callback that collects the logits of all test images, over all devices, and writes the report at the end.
 
-    It keeps the images of the worst mistakes alone.
+    It keeps only the images of the worst mistakes.
 
     Args:
         folder: where the files go. Its metrics.csv, if there is one, gives the learning curves.

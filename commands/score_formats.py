@@ -1,4 +1,4 @@
-"""Rows of answers as CSV or Parquet: a part at a time, and the parts as one file."""
+"""Write rows of answers as CSV or Parquet: a part at a time, and the parts as one file."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ Columns = dict[str, type]
 
 
 class Format(NamedTuple):
-    """How rows are written."""
+    """Functions that write rows in one file format: a part of them, and the parts as one file."""
 
     write: Callable[[Path, Columns, Iterable[Row]], None]
     join: Callable[[Path, Columns, Iterable[Path]], None]

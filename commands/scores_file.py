@@ -33,7 +33,7 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
     Raises UsageError for an output that is a folder or of an unknown format, for parts of another model or other files,
     and while another command writes the same output; FileNotFoundError for a missing path, and for no images.
     """
-    form = find_format(output.suffix.lower())
+    file_format = find_format(output.suffix.lower())
     if output.is_dir():
         raise UsageError(f"--output {output} is a folder: give the name of a file in it")
     if next(walk(paths), None) is None:
@@ -45,25 +45,25 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
         raise UsageError(f"{output} cannot be written: {error.strerror}: {parts}") from None
     try:
         with FileLock(parts / "lock", timeout=0):
-            return _write(scorer, paths, output, parts, form)
+            return _write(scorer, paths, output, parts, file_format)
     except Timeout:
         raise UsageError(f"another command writes {output}: wait for it, or give another --output") from None
 
 
-def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, form: Format) -> int:
+def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, file_format: Format) -> int:
     job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity}
     with scoring_pool(scorer.path, top_k=scorer.top_k, min_familiarity=scorer.min_familiarity) as score:
         with atomic_write(parts / FILES) as listing:
             count, job["files"] = _list(paths, listing)
             _begin(parts, job)
-        files = _write_parts(scorer, score, count, parts, output.suffix, form)
+        files = _write_parts(scorer, score, count, parts, output.suffix, file_format)
     with atomic_write(output) as temporary:
-        form.join(temporary, scorer.columns, files)
+        file_format.join(temporary, scorer.columns, files)
     shutil.rmtree(parts)
     return count
 
 
-def _write_parts(scorer: Scorer, score: Score, count: int, parts: Path, suffix: str, form: Format) -> list[Path]:
+def _write_parts(scorer: Scorer, score: Score, count: int, parts: Path, suffix: str, file_format: Format) -> list[Path]:
     """Write the parts that are missing, and return the paths of all."""
     part = [parts / f"{number:06}{suffix}" for number in range(-(-count // ROWS))]
     missing = [number for number, path in enumerate(part) if not path.is_file()]
@@ -74,7 +74,7 @@ def _write_parts(scorer: Scorer, score: Score, count: int, parts: Path, suffix: 
         for number in missing:
             rows = chain.from_iterable(islice(answers, -(-_length(number, count) // BATCH)))
             with atomic_write(part[number]) as temporary:
-                form.write(temporary, scorer.columns, _noted(rows, progress, bar))
+                file_format.write(temporary, scorer.columns, _noted(rows, progress, bar))
     return part
 
 

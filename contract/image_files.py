@@ -1,4 +1,4 @@
-"""The image files below a folder."""
+"""Find the image files below a folder."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What of this machine a process may use."""
+"""Count the cores of this machine that a process may use."""
 
 import os
 

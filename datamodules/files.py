@@ -45,15 +45,17 @@ def find_parts(folder: Path) -> dict[str, Path]:
 
     Raises ValueError if two folders are of the same part.
     """
-    parts: dict[str, Path] = {}
     folders = folder_names(folder)
+    found: dict[str, list[Path]] = {}
     for name in folders:
-        part = PARTS.get(name.lower())
-        if part and "train" in {PARTS.get(other.lower()) for other in folders}:
-            if part in parts:
-                raise ValueError(f"{parts[part]} and {folder / name} are both for {part}: keep one of them")
-            parts[part] = folder / name
-    return parts if len(parts) > 1 or len(folders) == 1 else {}
+        if part := PARTS.get(name.lower()):
+            found.setdefault(part, []).append(folder / name)
+    if "train" not in found or (len(found) == 1 and len(found["train"]) < len(folders)):
+        return {}
+    for part, same in found.items():
+        if len(same) > 1:
+            raise ValueError(f"{same[0]} and {same[1]} are both for {part}: keep one of them")
+    return {part: same[0] for part, same in found.items()}
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

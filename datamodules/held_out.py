@@ -1,4 +1,4 @@
-"""Which files are held out: a function of each file's path, so that files that are added move no others.
+"""Hold out files by the hash of their path, so that files that are added move no others.
 
 A class of a few files is an exception: it has at least one in each part, and which one may change as it grows.
 """

@@ -83,10 +83,10 @@ class ImageFolderDataModule(ImageDataModule):
         return found.images[chosen], found.labels[chosen]
 
     def split_training_images(self) -> None:
-        found = self._read("train")
         if "val" in find_parts(self.data_dir):
             self.splits |= {part: ImageDataset(*self._read(part)[:2]) for part in ("train", "val")}
             return
+        found = self._read("train")
         training = np.flatnonzero(~self._tested(found))
         paths = [found.paths[number] for number in training]
         held = held_out(paths, found.labels.numpy()[training], self.val_fraction, self.seed, "validation")

@@ -186,6 +186,9 @@ def test_one_folder_of_classes_is_split_in_three(tmp_path: Path):
     assert sum(found.values()) == 400
     assert found["test"] == pytest.approx(100, abs=30)  # 3.5 standard deviations of a binomial distribution
     assert found["val"] == pytest.approx(60, abs=25)
+    for part, expected_of_each in (("test", 50), ("val", 30)):  # of each class: 3.5 standard deviations, too
+        of_each = data.splits[part].labels[positions(data, part)].bincount().tolist()
+        assert of_each == pytest.approx([expected_of_each] * 2, abs=21 if part == "test" else 18)
     parts = [positions(data, part) for part in ("train", "val", "test")]
     assert sorted(itertools.chain(*parts)) == list(range(400))
     images, labels = data.load(train=False)
