@@ -59,8 +59,8 @@ class Familiarity(nn.Module):
         self.register_buffer(name, value, persistent=False)  # not in checkpoints: it is fitted at export
 
     def forward(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
-        above = self.upper - self.strangeness(statistics, logits)[:, None]
-        return ((above / self.width).clamp(0, 1) * self.share).sum(1)
+        above = self.upper - self.standardized(statistics, logits).amax(1, keepdim=True)
+        return (above / self.width).clamp(0.0, 1.0) @ self.share
 
     def strangeness(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
         """Return the largest of the layers' distances and the energy, [N], standardized on held-out images."""
@@ -75,9 +75,9 @@ class Familiarity(nn.Module):
         found = []
         for number, values in enumerate(statistics):
             centered = values - self.get_buffer(f"mean{number}")
-            squares = (centered @ self.get_buffer(f"whitening{number}")).square().sum(1)
-            found.append(0.5 * squares.clamp_min(SMALLEST).log())
-        return torch.stack([*found, -logits.logsumexp(1)], dim=1)
+            distance = (centered @ self.get_buffer(f"whitening{number}")).norm(dim=1, keepdim=True)
+            found.append(distance.clamp_min(SMALLEST).log())
+        return torch.cat([*found, -logits.logsumexp(1, keepdim=True)], dim=1)
 
     @classmethod
     @torch.no_grad()
@@ -118,9 +118,10 @@ class Familiarity(nn.Module):
 
 def channel_statistics(volume: Tensor) -> Tensor:
     """Return the mean and the standard deviation of each channel, [N, 2C], of a volume [N, C, H, W]."""
-    mean = volume.mean((2, 3), keepdim=True)
-    deviation = (volume - mean).square().mean((2, 3)).clamp_min(SMALLEST**2).sqrt()
-    return torch.cat([mean.flatten(1), deviation], dim=1)
+    # Unlike a mean over axes, pooling stays in the memory layout that ONNX Runtime uses between convolutions.
+    _, channels, *size = volume.shape
+    mean, mean_square = (F.avg_pool2d(x, size).view(-1, channels) for x in (volume, volume * volume))
+    return _mean_and_deviation(mean, mean_square)
 
 
 def texture(images: Tensor) -> Tensor:
@@ -130,20 +131,23 @@ def texture(images: Tensor) -> Tensor:
     two opponent colors. The squares overlap by half.
     """
     _, channels, height, width = images.shape
-    values = images.float() / 255 - 0.5
-    if channels == len(OPPONENT):
-        values = F.conv2d(values, torch.tensor(OPPONENT, device=images.device)[:, :, None, None])
     size = min(BLOCK, height, width)
-    waves = _cosines(size).to(images.device).repeat(channels, 1, 1, 1)
-    return channel_statistics(F.conv2d(values, waves, stride=max(1, size // 2), groups=channels).abs())
+    colors = torch.tensor(OPPONENT) if channels == len(OPPONENT) else torch.eye(channels)
+    waves = torch.einsum("kc,wyx->kwcyx", colors, _cosines(size)).flatten(0, 1).to(images.device)
+    strengths = F.conv2d(images.float() / 255, waves, -waves.sum((1, 2, 3)) / 2, stride=max(1, size // 2)).abs()
+    return _mean_and_deviation(strengths.mean((2, 3)), (strengths * strengths).mean((2, 3)))
+
+
+def _mean_and_deviation(mean: Tensor, mean_square: Tensor) -> Tensor:
+    return torch.cat([mean, (mean_square - mean * mean).clamp_min(SMALLEST**2).sqrt()], dim=1)
 
 
 def _cosines(size: int) -> Tensor:
-    """Return the waves of the discrete cosine transform, [size², 1, size, size], each of length 1."""
+    """Return the waves of the discrete cosine transform, [size², size, size], each of length 1."""
     at = (torch.arange(size, dtype=torch.double) + 0.5) * math.pi / size
     waves = torch.cos(at * torch.arange(size, dtype=torch.double)[:, None])
     waves /= waves.norm(dim=1, keepdim=True)
-    return torch.einsum("uy,vx->uvyx", waves, waves).reshape(-1, 1, size, size).float()
+    return torch.einsum("uy,vx->uvyx", waves, waves).reshape(-1, size, size).float()
 
 
 def _whitening(values: Tensor) -> Tensor:
