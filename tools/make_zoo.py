@@ -19,7 +19,7 @@ from cnnzoo.contract.names import ContractError
 from cnnzoo.contract.zoo_folder import ZooFolder
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-# In this order: mnist_tiny learns from mnist_speednet, and cifar10_resnet20 from cifar10_speednet.
+# In this order: mnist_tiny learns from mnist_speednet.
 RECIPES = ("digits", "mnist", "mnist_speednet", "mnist_tiny", "cifar10", "cifar10_speednet_long", "cifar10_resnet20")
 ALSO_INT8 = ("cifar10_speednet",)
 RUNS = Path("runs/zoo")
