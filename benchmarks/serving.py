@@ -1,7 +1,7 @@
 """Throughput, latency and CPU time of this project's service, compared with other servers of the same ONNX file.
 
     python benchmarks/serving.py [--peers cnnzoo fastapi …] [--payloads tensor json png batch] [--connections 1 16 …]
-    python benchmarks/serving.py --against ../checkout-of-an-older-commit
+    python benchmarks/serving.py --against ../checkout-of-an-older-commit [--against_model ../an-older-file.onnx]
 
 Needs wrk (apt-get install wrk) and an otherwise idle machine. Each peer of benchmarks/peers/ gets an environment of its
 own in build/peers and one worker (--workers). The servers take turns, and one runs at a time: it is started, its
@@ -12,7 +12,7 @@ a response.
 Payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG file, and 64 images as a binary tensor.
 
 --against compares with the service of another checkout, run by that checkout's .venv, and prints ratios of medians;
-other peers run only if --peers names them.
+other peers run only if --peers names them. With --against_model, that service serves another file.
 
 Prints medians over the rounds, with the lowest and the highest in brackets. CPU time is the server's for 1,000
 requests. Memory is the PSS after all load. Writes benchmarks/serving.json. Half an hour with the defaults.
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--payloads", nargs="+", choices=PAYLOADS, default=PAYLOADS, metavar="PAYLOAD")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the service of another checkout")
+    parser.add_argument("--against_model", type=Path, metavar="FILE", help="that it serves (default: --model)")
     parser.add_argument("--model", type=Path, default=MODEL, help="a zoo file (default: the shipped mnist_cnn)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of one measurement (default: %(default)s)")
@@ -141,6 +142,8 @@ def main() -> None:
     require_wrk()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` stops the server
     args.cache = args.cache.absolute()
+    if args.against_model and not args.against:
+        parser.error("--against_model is the file that another checkout serves: give --against")
     names = args.peers or list(PEERS)
     if args.against:
         PEERS[AGAINST] = PEERS[OURS]
@@ -154,13 +157,16 @@ def main() -> None:
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: a library that this process has loaded too would count half in a server's PSS.
-        data = run_alone(prepare, args.model.absolute(), Path(folder, "zoo"))
+        ours = run_alone(prepare, args.model.absolute(), Path(folder, "zoo"))
+        data = dict.fromkeys(names, ours)
+        if args.against_model:
+            data[AGAINST] = run_alone(prepare, args.against_model.absolute(), Path(folder, "their_zoo"))
         for turn in range(args.rounds):
             for name in names if turn % 2 == 0 else names[::-1]:
                 print(f"round {turn + 1} of {args.rounds}: {name}", file=sys.stderr, flush=True)
                 try:
                     if set(PEERS[name].protocols) & set(args.payloads):
-                        serve(name, binaries[name], data, args, cells, starts)
+                        serve(name, binaries[name], data[name], args, cells, starts)
                 except Exception as error:  # one peer's failure does not end the others' measurements
                     failed[name] = f"{type(error).__name__}: {error}"
                     print(f"{name}: {failed[name]}", file=sys.stderr)
@@ -169,7 +175,7 @@ def main() -> None:
     heads = ("payload", "connections", "peer")
     report = {
         "machine": machine(),
-        "model": data.name,
+        "model": ours.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
         "versions": {name: versions(binaries[name]) for name in names},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
