@@ -29,7 +29,7 @@ class Peer:
 
 PEERS = {
     "cnnzoo": Peer(
-        "{bin}/python -m cnnzoo serve --zoo {zoo} --port {port} --workers {workers}",
+        "env CNNZOO_MAX_QUEUE=16384 {bin}/python -m cnnzoo serve --zoo {zoo} --port {port} --workers {workers}",
         {"tensor": V2_BINARY, "json": V2_JSON, "png": CNNZOO_IMAGE, "batch": V2_BINARY},
         None,
     ),
