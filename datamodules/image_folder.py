@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import ImageDataModule
 from .batches import ImageDataset
 from .files import Folder, OnError, class_names, find_parts, folder_names, load_folder
-from .held_out import held_out
+from .split_by_path import held_out
 
 logger = logging.getLogger("cnnzoo.datamodules")
 
