@@ -4,8 +4,8 @@
 
 - versions: a zoo of 3 and of 100 versions of the shipped MNIST CNN: seconds from the start of the process to the first
   response, seconds for /models, and memory of the worker after one request to each version.
-- images: requests of 1 to 1,024 images in binary, one client, with the ratio to ONNX Runtime in a loop over the same
-  batches in the same turn.
+- images: requests of 1 to 1,024 images in binary, by one connection and by four, with the ratio to ONNX Runtime in a
+  loop over the same batches in the same turn. Needs wrk.
 - pixels: PNG and JPEG files up to the pixel limit, one client.
 - soak: full load on three networks (32 connections each, opened anew every ten seconds): memory, descriptors and
   threads of the worker must not grow. Needs wrk. Writes benchmarks/soak.json.
@@ -15,6 +15,7 @@ Prints tables and writes benchmarks/serving_growth.json. Needs 1.5 GB in the tem
 
 import io
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -37,7 +38,6 @@ from server import Server, require_wrk
 
 from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
-from cnnzoo.serve.client import Client
 
 NAME = "mnist_cnn"
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -46,6 +46,7 @@ RAW = {"Inference-Header-Content-Length": "0"}
 ONE = Request(f"/v2/models/{NAME}/infer", bytes(784), RAW)
 PREDICT = f"/v1/models/{NAME}/predict"
 PARTS = ("versions", "images", "pixels", "soak")
+SEVERAL = 4  # connections
 SEGMENT, CONNECTIONS = 10, 32  # of the soak: seconds between samples, and connections for each network
 
 
@@ -94,12 +95,15 @@ def by_images(server: Server, duration: float) -> list[dict[str, Any]]:
     """Measure images a second for each batch size."""
     session = onnxruntime.InferenceSession(ZooFolder(SHIPPED).find(NAME), providers=["CPUExecutionProvider"])
     rows = []
-    with Client(f"http://127.0.0.1:{server.port}") as client:
-        for size in BATCHES:
-            images = np.zeros((size, 1, 28, 28), np.uint8)
-            ours = size / repeated(partial(client.infer, NAME, images), duration)
-            raw = size / repeated(partial(session.run, None, {"images": images}), duration)
-            rows.append({"images": size, "images_per_second": ours, "onnxruntime": raw, "ratio": ours / raw})
+    for size in BATCHES:
+        request = Request(ONE.path, bytes(size * len(ONE.body)), RAW)
+        server.wait(request)
+        ours = [size * server.load(request, n, math.ceil(duration))["requests_per_second"] for n in (1, SEVERAL)]
+        server.settle()
+        images = np.zeros((size, 1, 28, 28), np.uint8)
+        raw = size / repeated(partial(session.run, None, {"images": images}), duration)
+        row = {"images": size, "one": ours[0], "several": ours[1], "onnxruntime": raw}
+        rows.append(row | {"one_ratio": ours[0] / raw, "several_ratio": ours[1] / raw})
     return rows
 
 

@@ -43,11 +43,12 @@ class SixClasses(CIFAR10DataModule):
 
 def train(config: str, flags: list[str]) -> Path:
     """Train, or continue to train, and return the run folder."""
-    own = ["--data", "unknown_classes.SixClasses", "--model.num_classes", str(KNOWN), "--name", config]
-    words = ["fit", "--config", config, *own, "--runs", str(RUNS), "--ckpt_path", "last", *flags]
+    own = ["--data", "unknown_classes.SixClasses", "--model.num_classes", str(KNOWN), "--name", "network"]
+    folder = RUNS / " ".join([config, *flags]).replace("/", "_")
+    words = ["fit", "--config", config, *own, "--runs", str(folder), "--ckpt_path", "last", *flags]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([sys.executable, "-m", "cnnzoo", *words], check=True, env=environment)
-    return max((RUNS / config).glob("version_*"), key=lambda folder: (folder / "metrics.csv").stat().st_mtime)
+    return max((folder / "network").glob("version_*"), key=lambda folder: (folder / "metrics.csv").stat().st_mtime)
 
 
 def measure(run: Path) -> dict[str, float]:

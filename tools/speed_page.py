@@ -27,12 +27,13 @@ PEERS = {
 }
 GROWTH = {
     "versions": "A growing zoo. Each version gets one request; 16 are in memory at once:",
-    "images": "Images in a request, one client in Python, compared with ONNX Runtime over the same batches:",
+    "images": "Images a second by the size of a request, by one and by four connections, and their ratio to ONNX Runtime:",
     "pixels": "Pixels of an image, one client in Python. 25 million are the limit:",
 }
 HEADS = {
     "models_seconds": "first `GET /models`, s", "models_again_seconds": "second `GET /models`, s",
-    "worker_megabytes": "MB of the worker",
+    "worker_megabytes": "MB of the worker", "one": "1 connection", "several": "4 connections",
+    "one_ratio": "1 connection ÷", "several_ratio": "4 connections ÷",
 }  # fmt: skip
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
 HEAD = """# Speed
