@@ -27,7 +27,7 @@ PEERS = {
 }
 GROWTH = {
     "versions": "A growing zoo. Each version gets one request; 16 are in memory at once:",
-    "images": "Images a second by the size of a request, by one and by four connections, and the ratio to ONNX Runtime:",
+    "images": "Images a second by the size of a request, by one and four connections, and the ratio to ONNX Runtime:",
     "pixels": "Pixels of an image, one client in Python. 25 million are the limit:",
 }
 HEADS = {
