@@ -10,7 +10,8 @@
 - soak: full load on three networks (32 connections each, opened anew every ten seconds): memory, descriptors and
   threads of the worker must not grow. Needs wrk. Writes benchmarks/soak.json.
 
-Prints tables and writes benchmarks/serving_growth.json. Needs 1.5 GB in the temporary folder.
+Prints tables and writes benchmarks/serving_growth.json, where the other parts stay. Needs 1.5 GB in the temporary
+folder.
 """
 
 import io
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of the soak (default: 10)")
     args = parser.parse_args()
     results: dict[str, list[dict[str, Any]]] = {}
-    if "soak" in args.parts:
+    if {"images", "soak"} & set(args.parts):
         require_wrk()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -194,7 +195,8 @@ def main() -> None:
     if "soak" in results:
         save(HERE / "soak.json", results.pop("soak"))
     if results:
-        save(args.output, results)
+        before = json.loads(args.output.read_text()) if args.output.is_file() else {}
+        save(args.output, before | results)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ GROWTH = {
 HEADS = {
     "models_seconds": "first `GET /models`, s", "models_again_seconds": "second `GET /models`, s",
     "worker_megabytes": "MB of the worker", "one": "1 connection", "several": "4 connections",
-    "one_ratio": "1 connection ÷", "several_ratio": "4 connections ÷",
+    "onnxruntime": "ONNX Runtime",
+    "one_ratio": "1 connection ÷ it", "several_ratio": "4 ÷ it",
 }  # fmt: skip
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000")
 HEAD = """# Speed

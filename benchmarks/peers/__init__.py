@@ -28,7 +28,7 @@ class Peer:
 
 
 PEERS = {
-    "cnnzoo": Peer(
+    "cnnzoo": Peer(  # its queue holds 256 connections × 64 images
         "env CNNZOO_MAX_QUEUE=16384 {bin}/python -m cnnzoo serve --zoo {zoo} --port {port} --workers {workers}",
         {"tensor": V2_BINARY, "json": V2_JSON, "png": CNNZOO_IMAGE, "batch": V2_BINARY},
         None,
