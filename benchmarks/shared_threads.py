@@ -31,7 +31,7 @@ def measure(path: Path, shared: bool) -> dict[str, Any]:
     settings = ort.SessionOptions()
     settings.use_per_session_threads = not shared
     settings.intra_op_num_threads = 0 if shared else THREADS
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     content = path.read_bytes()
     sessions = [ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"]) for _ in range(VERSIONS)]
     shape = sessions[0].get_inputs()[0].shape[1:]

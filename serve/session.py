@@ -60,8 +60,8 @@ def _open(data: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised, and logged once with the file's name
     options.intra_op_num_threads = threads
-    # Threads that spin while they wait for work take the cores from the threads that read requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A thread spins from one layer to the next, and no longer: it would take the core from those that read requests.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     if provider() == CUDA:
         session = ort.InferenceSession(data, options, providers=[CUDA, CPU])
         if session.get_providers()[0] == CUDA:
