@@ -78,7 +78,7 @@ class Server:
     """Context manager: a peer's server on a free loopback port."""
 
     def __init__(self, peer: Peer, binaries: Path, cache: Path, log: Path, values: Mapping[str, object]) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         values = {**values, "port": self.port, "bin": binaries, "peers": PEERS_DIR}
         self.command = [word.format(**values) for word in peer.command.split()]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "CNNZOO"))}
@@ -176,6 +176,7 @@ class Server:
             return []
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that no one listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
