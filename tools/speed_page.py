@@ -24,6 +24,7 @@ PEERS = {
     "fastapi": "FastAPI, uvicorn, onnxruntime",
     "bentoml": "BentoML, a plain API",
     "litserve": "LitServe",
+    "node": "Node, fastify, onnxruntime-node",
 }
 GROWTH = {
     "versions": "A growing zoo. Each version gets one request; 16 are in memory at once:",
@@ -71,6 +72,19 @@ SCORING = """
 of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). MB is the memory of
 the largest process, for a tenth of the images and for all:
 """
+GRPC = """
+One image in binary to `mnist_cnn`, with 1 and 64 calls in flight, by `h2load` (`python benchmarks/grpc_and_http.py`):
+"""
+GRPC_END = """
+gRPC's server for Python is the reason. A call that computes nothing takes {share:.0%} of the CPU time of a whole HTTP
+request.
+"""
+WAYS = {
+    "http": "HTTP/1.1, a connection for each call",
+    "grpc": "gRPC, a connection for each call",
+    "grpc_shared": "gRPC, one connection",
+    "grpc_empty": "gRPC, calls that compute nothing",
+}
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
 validation images correctly. The figures are medians of 15 turns with ONNX Runtime alone on held-out images, and ratios
@@ -167,6 +181,15 @@ def scoring(rows: list[dict[str, Any]]) -> str:
     return table(("images", "network", "by hand, images/s", "cnnzoo, images/s", "cnnzoo is", "MB"), cells)
 
 
+def grpc(rows: list[dict[str, Any]]) -> str:
+    """Return the speed of HTTP and of gRPC by the number of calls in flight, and the reason."""
+    columns = ("requests_per_second", "mean_ms", "cpu_seconds_per_1000")
+    cells = [[WAYS[row["way"]], str(row["calls"]), *(number(row[column]) for column in columns)] for row in rows]
+    cpu = {row["way"]: row["cpu_seconds_per_1000"] for row in rows if row["calls"] == max(r["calls"] for r in rows)}
+    text = GRPC_END.format(share=cpu["grpc_empty"] / cpu["http"])
+    return table(("", "calls", "requests/s", "mean ms", "CPU s / 1,000"), cells) + "\n\n" + text.strip()
+
+
 def precision(rows: list[dict[str, Any]]) -> str:
     """Return size, accuracy and speed of each file, with ratios to the fp32 file above it."""
     cells, full = [], rows[0]
@@ -185,9 +208,18 @@ def precision(rows: list[dict[str, Any]]) -> str:
 
 def pages() -> dict[Path, str]:
     """Return the expected text of docs/speed.md."""
-    serving, growing, soaked, looking, variants, maps, scored = (
+    serving, growing, soaked, looking, variants, maps, scored, rpc = (
         json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
-        for name in ("serving", "serving_growth", "soak", "looking_inside", "variants", "page_maps", "batch_scoring")
+        for name in (
+            "serving",
+            "serving_growth",
+            "soak",
+            "looking_inside",
+            "variants",
+            "page_maps",
+            "batch_scoring",
+            "grpc_and_http",
+        )
     )
     results = serving["results"]
     parts = [HEAD.format(**serving["options"]), "## 64 connections"]
@@ -195,6 +227,7 @@ def pages() -> dict[Path, str]:
         parts += [f"### {title}", load(results, payload, 64)]
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
+    parts += ["## gRPC", GRPC, grpc(rpc["results"])]
     parts += ["## Ten minutes of full load", "Three networks, by 32 connections each:", soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]
