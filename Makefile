@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
 PORT   ?= 3000
 TESTS  ?= not slow
+# Processes that share the tests. The long ones use all cores themselves, and some would be late: one at a time.
+WORKERS ?= $(if $(filter not,$(TESTS)),auto --maxprocesses 4,0)
 BENCHMARKS ?= training finetune
 export BENTOML_DO_NOT_TRACK := True
 
@@ -55,7 +57,7 @@ wheel: install  ## build dist/cnnzoo-….whl, with the models in zoo/
 	$(BIN)/python -m build --wheel
 
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
-	$(BIN)/pytest -m "$(TESTS)"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$(TESTS)"
 
 check: install  ## check style, types, imports, dependencies, generated pages, and the page's JavaScript
 	$(BIN)/ruff check .
