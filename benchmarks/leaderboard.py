@@ -104,6 +104,8 @@ def main() -> None:
             run = json.loads(finished.read_text()) if finished.is_file() else train(command, seed)
             with atomic_write(finished) as temporary:
                 temporary.write_text(json.dumps(run))
+            if not run["data"].lower().replace("-", "").startswith(args.target.split("-")[0]):
+                sys.exit(f"{args.target} is not for {run['data']}: choose another target or recipe")
             print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)
             runs[name].append(run)
     why = verdict(runs["new"], TARGETS[args.target], runs.get("record"))

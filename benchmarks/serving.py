@@ -108,7 +108,7 @@ def ratios(cells: Runs) -> list[list[str]]:
     found = []
     for (payload, connections, name), rounds in cells.items():
         if name == OURS:
-            others = cells[payload, connections, AGAINST]
+            others = cells.get((payload, connections, AGAINST), [])
             (rate, old_rate), *times = [(median(rounds, column), median(others, column)) for column in COLUMNS]
             slower = [(old_rate, rate), *times]
             found.append([payload, str(connections), *(f"{a / b:.3f}" if a and b else "–" for a, b in slower)])

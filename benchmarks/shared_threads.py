@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 import psutil
 from common import median, number, options, run_alone, save, show, take_turns
+from serving import MODEL
 
 VERSIONS = 16
 CALLS = 4000
@@ -25,9 +26,9 @@ THREADS = 2
 def measure(path: Path, shared: bool) -> dict[str, Any]:
     """Return the figures of one process."""
     process = psutil.Process()
+    before, threads = process.memory_info().rss, process.num_threads()
     if shared:
         ort.set_global_thread_pool_sizes(THREADS, 1)
-    before, threads = process.memory_info().rss, process.num_threads()
     settings = ort.SessionOptions()
     settings.use_per_session_threads = not shared
     settings.intra_op_num_threads = 0 if shared else THREADS
@@ -55,7 +56,7 @@ def measure(path: Path, shared: bool) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
-    parser.add_argument("--model", type=Path, default=next(Path("zoo/mnist_cnn").glob("*/model.onnx")))
+    parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     names = {"a pool for each": False, "one pool": True}

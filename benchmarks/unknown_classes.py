@@ -60,9 +60,9 @@ def measure(run: Path) -> dict[str, float]:
     spread = torch.linspace(0, len(train) - 1, TRAIN).long()
     held_images, labels = held_out[torch.arange(len(held_out))]
     images, classes = CIFAR10DataModule(data.data_dir).load(train=True)
-    known, held, unknown = (
-        scores.see(model, part) for part in (train[spread][0], held_images, images[classes >= KNOWN][:UNKNOWN])
-    )
+    others = images[classes >= KNOWN]
+    others = others[torch.linspace(0, len(others) - 1, UNKNOWN).long()]  # of all four classes, which stand in order
+    known, held, unknown = (scores.see(model, part) for part in (train[spread][0], held_images, others))
     found = {"accuracy": (held.logits.argmax(1) == labels).double().mean().item()}
     strange = torch.cat([torch.zeros(len(held.logits)), torch.ones(len(unknown.logits))])
     for name, score in scores.fit(model, known, train[spread][1], held).items():
@@ -74,7 +74,7 @@ def main() -> None:
     """Train, measure, print and save."""
     parser = options(__doc__, __file__)
     parser.add_argument("--config", default="cifar10_speednet_long", help="a shipped recipe")
-    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="options for cnnzoo fit; the last option")
+    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="options for cnnzoo fit; must come last")
     args = parser.parse_args()
     found = measure(train(args.config, args.flags))
     show(args.config, ["score", "AUROC"], [[name, f"{value:.3f}"] for name, value in found.items()])

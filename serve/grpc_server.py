@@ -27,6 +27,7 @@ from .model import Model
 from .routes.compute import compute
 from .routes.lookup import find
 from .routes.protocol import SERVER, describe
+from .settings import ServeSettings
 from .tensors import Call, answer_of, read_object
 from .threads import in_thread
 
@@ -66,7 +67,7 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
     server = grpc.aio.server(
         maximum_concurrent_rpcs=settings.max_requests,
         options=[
-            ("grpc.max_receive_message_length", min(MAX_MESSAGE, settings.max_body)),
+            ("grpc.max_receive_message_length", _largest(settings)),
             ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second service could share the port unnoticed
         ],
     )
@@ -84,6 +85,11 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
     yield
     await probe.enter_graceful_shutdown()
     await server.stop(settings.timeout)
+
+
+def _largest(settings: ServeSettings) -> int:
+    """Return the bytes that a message may have."""
+    return min(MAX_MESSAGE, settings.max_body)
 
 
 def _handlers(inference: "Inference") -> grpc.GenericRpcHandler:
@@ -110,7 +116,7 @@ def _method(function: Method) -> Method:
         self._held += size
         try:
             self._check_key(name, context)
-            if self._held > self._settings.max_held:
+            if self._held > self._may_hold:
                 raise ApiError(503, "overloaded", "the service holds as many bytes as it can: try again in a second")
             if message_type is pb.ModelInferRequest:
                 check_fields(memoryview(content), NESTED)
@@ -148,6 +154,7 @@ class Inference:
         self._settings = app.state.settings
         self._metrics = app.state.metrics
         self._held = 0  # bytes of the requests in flight
+        self._may_hold = max(self._settings.max_held, _largest(self._settings))
 
     @_method
     async def ServerLive(self, request: Any, context: Context) -> Any:

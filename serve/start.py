@@ -20,7 +20,7 @@ Or set CNNZOO_ZOO to a folder <model>/<version>/model.onnx of exported files."""
 
 ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is this machine, 0.0.0.0 all its addresses",
-    errno.EACCES: "ports below 1024 need more rights; choose a higher --port",
+    errno.EACCES: "ports below 1024 need more rights; choose a higher one",
 }
 
 
@@ -45,9 +45,9 @@ def serve(
         os.environ[f"CNNZOO_{name.upper()}"] = str(getattr(settings, name))
     for sentence in unknown_settings():
         print(f"warning: {sentence}", file=sys.stderr)
-    _check_port(settings.host, settings.port)
+    _check_port(settings.host, settings.port, "--port (make serve PORT=...)")
     if settings.grpc_port:
-        _check_port(settings.host, settings.grpc_port)
+        _check_port(settings.host, settings.grpc_port, "CNNZOO_GRPC_PORT")
     if not settings.zoo.is_dir():
         raise FileNotFoundError(f"there is no folder {settings.zoo}: give another --zoo")
     count = _list_models(ZooFolder(settings.zoo))
@@ -79,10 +79,10 @@ def _list_models(zoo: ZooFolder) -> int:
     return count
 
 
-def _check_port(host: str, port: int) -> None:
+def _check_port(host: str, port: int, option: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        advice = ADVICE.get(error.errno or 0, "choose another --port (make serve PORT=...)")
+        advice = ADVICE.get(error.errno or 0, f"choose another {option}")
         raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None

@@ -14,6 +14,7 @@ from opentelemetry.instrumentation.propagators import TraceResponsePropagator, s
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import get_current_span
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import timing
 from .observe import route_of
 
-PROBES = "/livez,/readyz,/healthz,/v2/health/,/metrics"  # patterns of URLs without a span
+PROBES = r"^\w+://[^/]+/(livez|readyz|healthz|metrics|v2/health/\w+)$"  # pattern of URLs without a span
 
 
 def tracing(routes: Iterable[BaseRoute]) -> tuple[list[Middleware], Callable[[], None]]:
@@ -59,11 +60,13 @@ class PartSpans:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        recorded = get_current_span().is_recording()
         try:
             await self.app(scope, receive, send)
         finally:
+            parts = timing.parts() if recorded else []
             epoch = time.time() - time.perf_counter()
-            for name, start, end in timing.parts():
+            for name, start, end in parts:
                 self.tracer.start_span(name, start_time=_nanoseconds(epoch + start)).end(_nanoseconds(epoch + end))
 
 

@@ -30,6 +30,8 @@ from starlette.types import ASGIApp
 from torch import nn
 
 import cnnzoo.__main__
+from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.models import ImageClassifier, create_model
 from cnnzoo.models.export import to_onnx
 from cnnzoo.serve.app import create_app
@@ -258,3 +260,20 @@ def error(response: httpx.Response, status: int) -> str:
     assert set(body) == {"error", "code", "request_id"}
     assert body["request_id"] == response.headers["x-request-id"]
     return body["error"]
+
+
+def place(zoo: Path, version: int, source: Path, name: str = "digits_cnn", spoil: Callable | None = None) -> Path:
+    """Add the model in `source` as another version, with an atomic rename like `cnnzoo export`."""
+    proto = onnx.load(source)
+    for entry in proto.metadata_props:
+        if entry.key == CARD_KEY:
+            card = ModelCard.from_json(entry.value)
+            entry.value = ModelCard(**{**card.__dict__, "version": version, "name": name}).to_json()
+    if spoil:
+        spoil(proto)
+    path = zoo / name / str(version) / "model.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    onnx.save(proto, temporary)
+    os.replace(temporary, path)
+    return path

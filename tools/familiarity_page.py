@@ -36,12 +36,13 @@ In the ONNX file, from one view of the image, without other data than the traini
 1. Texture: the strength of each frequency of 4×4 pixels, as mean and standard deviation over the image. It does not
    depend on the network.
 2. Channel statistics: mean and standard deviation of each channel, of the activations from the second one up to the
-   middle of the network. A dense layer gives its values.
-3. For the texture and each of these layers, the Mahalanobis distance to the training images (Lee et al.,
-   [arXiv 1807.03888](https://arxiv.org/abs/1807.03888), take features by class and no deviations).
+   middle of the network. A dense layer gives its values. A network of torchvision gives the outputs of the convolutions
+   a quarter and half of the way through.
+3. For the texture and each of these layers, the logarithm of the Mahalanobis distance to the training images (Lee et
+   al., [arXiv 1807.03888](https://arxiv.org/abs/1807.03888), take features by class and no deviations).
 4. The energy, −log Σ exp(logits) (Liu et al., [arXiv 2010.03759](https://arxiv.org/abs/2010.03759)).
-5. Each is standardized on held-out images. A distance z, in standard deviations, is replaced by 2·(z − 1.5). The
-   largest is the strangeness.
+5. Each is standardized on held-out images. The logarithm z of a distance, in standard deviations, is replaced by
+   2·(z − 1.5). The largest is the strangeness.
 6. The distribution of the strangeness of held-out images turns it into familiarity, by linear interpolation.
 
 The distances are for noise, other datasets and broken images, the energy for unknown objects in usual photos.
@@ -60,9 +61,14 @@ held-out images. The tables have the share of other images that it flags, in per
 """
 UNKNOWN = """## Unknown classes
 
-The hardest case: CIFAR-10's photos of objects that the network does not know. `python benchmarks/unknown_classes.py`
-trains a recipe on six classes. The table has the AUROC between held-out images of these and images of the other four:
-0.5 is chance, 1 is perfect.
+The hardest case: CIFAR-10's photos of objects that the network does not know. A recipe trains on six classes. The table
+has the AUROC between held-out images of these and images of the other four: 0.5 is chance, 1 is perfect. A column names
+the recipe, and how it was changed. The shipped `cifar10_speednet` is of the recipe `cifar10_speednet_long`.
+
+```sh
+python benchmarks/unknown_classes.py --config cifar10_speednet
+python benchmarks/unknown_classes.py --config cifar10_speednet --flags --model.label_smoothing 0
+```
 """
 
 

@@ -73,11 +73,11 @@ of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/ba
 the largest process, for a tenth of the images and for all:
 """
 GRPC = """
-One image in binary to `mnist_cnn`, with 1 and 64 calls in flight, by `h2load` (`python benchmarks/grpc_and_http.py`):
+One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`):
 """
 GRPC_END = """
-gRPC's server for Python is the reason. A call that computes nothing takes {share:.0%} of the CPU time of a whole HTTP
-request.
+gRPC is slower. With {calls} calls in flight, a call to gRPC's server for Python that computes nothing takes {share:.0%}
+of the CPU time of a whole HTTP request.
 """
 WAYS = {
     "http": "HTTP/1.1, a connection for each call",
@@ -116,7 +116,10 @@ def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
 def one_client(results: list[dict[str, Any]]) -> str:
     """Return the latencies of a client that sends one request at a time."""
     rows = []
+    measured = {result["peer"] for result in results}
     for peer, title in PEERS.items():
+        if peer not in measured:
+            continue
         cells = []
         for payload in TITLES:
             rounds = [r["rounds"] for r in results if (r["payload"], r["connections"], r["peer"]) == (payload, 1, peer)]
@@ -185,8 +188,9 @@ def grpc(rows: list[dict[str, Any]]) -> str:
     """Return the speed of HTTP and of gRPC by the number of calls in flight, and the reason."""
     columns = ("requests_per_second", "mean_ms", "cpu_seconds_per_1000")
     cells = [[WAYS[row["way"]], str(row["calls"]), *(number(row[column]) for column in columns)] for row in rows]
-    cpu = {row["way"]: row["cpu_seconds_per_1000"] for row in rows if row["calls"] == max(r["calls"] for r in rows)}
-    text = GRPC_END.format(share=cpu["grpc_empty"] / cpu["http"])
+    calls = max(row["calls"] for row in rows)
+    cpu = {row["way"]: row["cpu_seconds_per_1000"] for row in rows if row["calls"] == calls}
+    text = GRPC_END.format(calls=calls, share=cpu["grpc_empty"] / cpu["http"])
     return table(("", "calls", "requests/s", "mean ms", "CPU s / 1,000"), cells) + "\n\n" + text.strip()
 
 

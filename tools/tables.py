@@ -6,6 +6,7 @@
 - docs/familiarity.md: from the cards and the figures in benchmarks/ (tools/familiarity_page.py).
 - docs/results.md: from docs/results/ (tools/results.py).
 - docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
+- docs/leaderboard.md: from benchmarks/leaderboard.json, after the first measurement (tools/leaderboard_page.py).
 """
 
 import argparse

@@ -1,5 +1,6 @@
 // Fastify: raw bytes in and out; onnxruntime-node with one thread, which computes outside of the event loop.
 
+const cluster = require("node:cluster");
 const fastify = require("fastify");
 const ort = require("onnxruntime-node");
 const { PNG } = require("pngjs");
@@ -42,4 +43,9 @@ async function main() {
   await app.listen({ host: "127.0.0.1", port: Number(process.env.PORT) });
 }
 
-main();
+const workers = Number(process.env.WORKERS);
+if (cluster.isPrimary && workers > 1) {
+  for (let n = 0; n < workers; n++) cluster.fork();
+} else {
+  main();
+}

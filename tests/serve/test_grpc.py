@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import queue
+import re
 import signal
 import socket
 import subprocess
@@ -261,7 +263,7 @@ def test_a_port_that_is_taken_ends_the_start(trained: Path):
 
 def test_garbage_and_too_many_bytes_leave_the_others_answered(trained: Path, images: np.ndarray):
     port = free_port()
-    with listening(trained / "zoo", grpc_port=port, max_held=2048):
+    with listening(trained / "zoo", grpc_port=port, max_held=2048, max_body=70_000):
         wait_for(port)
         rng = np.random.default_rng(0)
         for size in (1, 10, 100, 10_000):
@@ -274,8 +276,14 @@ def test_garbage_and_too_many_bytes_leave_the_others_answered(trained: Path, ima
                 with pytest.raises(grpc.RpcError):
                     infer(rng.bytes(size))
         with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
-            with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*as many bytes as it can"):
-                client.infer("digits_cnn", [tensor(np.zeros((64, 1, 8, 8), np.uint8))])
+            many = tensor(np.zeros((1024, 1, 8, 8), np.uint8))  # two of these are more than the service holds
+            assert client.infer("digits_cnn", [many]).as_numpy("probabilities").shape == (1024, 10)
+            answers: queue.Queue[InferenceServerException | None] = queue.Queue()
+            for _ in range(20):
+                client.async_infer("digits_cnn", [many], lambda result, error: answers.put(error))
+            refused = [error for error in (answers.get(timeout=60) for _ in range(20)) if error]
+            assert 0 < len(refused) < 20
+            assert all(re.search("UNAVAILABLE.*as many bytes as it can", str(error)) for error in refused)
             assert client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities").shape == (5, 10)
 
 

@@ -1,7 +1,6 @@
 """Test changes of the zoo folder while the service runs."""
 
 import asyncio
-import os
 import shutil
 import threading
 import time
@@ -14,10 +13,8 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from helpers import error, in_process
+from helpers import error, in_process, place
 
-from cnnzoo.contract.card import ModelCard
-from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.serve.bento_routes import REFUSED, classify
 from cnnzoo.serve.errors import ApiError
 from cnnzoo.serve.model import Sessions
@@ -39,23 +36,6 @@ def zoo(tmp_path: Path, trained: Path) -> Path:
 def running(zoo: Path) -> Iterator[httpx.Client]:
     with in_process(zoo, rescan=0.02) as client:
         yield client
-
-
-def place(zoo: Path, version: int, source: Path, name: str = "digits_cnn", spoil: Callable | None = None) -> Path:
-    """Add the model in `source` as another version, with an atomic rename like `cnnzoo export`."""
-    proto = onnx.load(source)
-    for entry in proto.metadata_props:
-        if entry.key == CARD_KEY:
-            card = ModelCard.from_json(entry.value)
-            entry.value = ModelCard(**{**card.__dict__, "version": version, "name": name}).to_json()
-    if spoil:
-        spoil(proto)
-    path = zoo / name / str(version) / "model.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    onnx.save(proto, temporary)
-    os.replace(temporary, path)
-    return path
 
 
 def versions(client: httpx.Client) -> list[int]:

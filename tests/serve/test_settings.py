@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -243,6 +244,16 @@ def test_the_log_has_a_line_for_each_request(guarded: httpx.Client, capfd: pytes
     assert (line["model"], line["request_id"]) == ("digits_cnn", "look-for-me")
     assert line["bytes"] > 10_000
     assert "sesame" not in log
+
+
+@pytest.mark.parametrize(("taken", "option"), [("PORT", r"--port \(make serve"), ("GRPC_PORT", "CNNZOO_GRPC_PORT")])
+def test_a_taken_port_ends_the_start(monkeypatch: pytest.MonkeyPatch, trained: Path, taken: str, option: str):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ports = {"PORT": free_port(), taken: server.getsockname()[1]}
+        for name in ("HOST", "ZOO", "WORKERS", *ports):  # serve sets them for BentoML
+            monkeypatch.setenv(f"CNNZOO_{name}", str(ports.get(name, "")))
+        with pytest.raises(OSError, match=f"cannot listen on .*: choose another {option}"):
+            start.serve(zoo=trained / "zoo")
 
 
 @pytest.mark.parametrize("key", ["two words", "line\n"])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-from helpers import listening, png, web_server
+from helpers import listening, place, png, web_server
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -92,6 +92,21 @@ def test_a_trace_has_the_parts_and_continues_the_clients(trained: Path, digits, 
         assert span.end_time_unix_nano <= request.end_time_unix_nano + 2e5
         assert (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6 == pytest.approx(found[name], abs=0.02)
     assert by_name["decode"].end_time_unix_nano <= by_name["queue"].start_time_unix_nano + 2e5
+
+
+def test_no_name_and_no_host_leaves_a_request_without_its_span(
+    trained: Path, digits, collector: type[Collector], tmp_path: Path
+):
+    """Probes alone have no span. The stock middleware compares the whole URL, with the Host that a client sends."""
+    picture, path = png(digits[0][0, 0].numpy()), "/v1/models/metrics_cnn/predict"
+    place(tmp_path, 1, trained / "zoo/digits_cnn/1/model.onnx", name="metrics_cnn")
+    with listening(tmp_path) as client:
+        for host in (client.base_url.netloc.decode(), "x/metrics"):
+            headers = {"content-type": "image/png", "host": host}
+            assert client.post(path, content=picture, headers=headers).status_code == 200
+        assert client.get("/v2/health/ready").status_code == client.get("/metrics").status_code == 200
+    names = sorted(span.name for span in collector.spans)
+    assert names == sorted(2 * ["POST /v1/models/{model}/predict", "decode", "queue", "compute"])
 
 
 @pytest.mark.slow
