@@ -1,6 +1,6 @@
 """Requests a second over gRPC and over HTTP, of one image in binary to the shipped MNIST CNN.
 
-    python benchmarks/grpc_and_http.py [--calls 1 16 64] [--rounds 5]
+    python benchmarks/grpc_and_http.py [--calls 1 64] [--rounds 3]
 
 One server offers both. h2load (apt-get install nghttp2-client) keeps a number of calls in flight, by turns over:
 
@@ -115,8 +115,8 @@ def check_grpc(address: str, data: Payloads) -> None:
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
-    parser.add_argument("--calls", nargs="+", type=int, default=[1, 16, 64], help="in flight (default: 1 16 64)")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", nargs="+", type=int, default=[1, 64], help="in flight (default: 1 64)")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
     args = parser.parse_args()
     if shutil.which("h2load") is None:

@@ -44,14 +44,16 @@ How fast the service is, compared with other servers. `make tables` wrote this p
 [benchmarks/](../benchmarks); [training.md](training.md) has the speed of training.
 
 - Machine: two cores, which the load generator shares with the server. Only the ratios hold for other machines.
+- The machine is a virtual one, whose speed varies by a factor of three from hour to hour. Compare only figures of one
+  table.
 - Every server has the same ONNX file (MNIST's network, 3.2 million parameters), one worker and its own environment.
 - The load generator is `wrk`. A server's answers are compared with ONNX Runtime's before it is measured.
 - The servers take turns. Figures are medians of {rounds} rounds of {seconds} seconds.
 
 ```sh
-python benchmarks/serving.py          # the comparison; --against CHECKOUT compares two versions of cnnzoo
-python benchmarks/serving_growth.py   # growing input, and ten minutes of full load
-python benchmarks/variants.py         # by precision
+python benchmarks/serving.py --connections 1 64   # the comparison; --against CHECKOUT compares two versions of cnnzoo
+python benchmarks/serving_growth.py                # growing input, and ten minutes of full load
+python benchmarks/variants.py                      # by precision
 ```
 """
 INSIDE = """
