@@ -9,7 +9,8 @@ One server offers both. h2load (apt-get install nghttp2-client) keeps a number o
 - grpc_shared: gRPC, all calls in one connection, as a client library sends them.
 - grpc_empty: gRPC's ServerLive, which computes nothing: the cost of gRPC itself.
 
-Each way's first answer is compared with ONNX Runtime's, and its calls with those that the service counted as answered.
+An answer over HTTP and one over gRPC are compared with ONNX Runtime's, and the number of calls with those that the
+service counted as answered.
 CPU time is the server's for 1,000 calls. Needs an otherwise idle machine. Writes benchmarks/grpc_and_http.json.
 """
 

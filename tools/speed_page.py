@@ -44,8 +44,7 @@ How fast the service is, compared with other servers. `make tables` wrote this p
 [benchmarks/](../benchmarks); [training.md](training.md) has the speed of training.
 
 - Machine: two cores, which the load generator shares with the server. Only the ratios hold for other machines.
-- The machine is a virtual one, whose speed varies by a factor of three from hour to hour. Compare only figures of one
-  table.
+- The machine is a virtual one, whose speed varies from hour to hour. Compare only figures of one table.
 - Every server has the same ONNX file (MNIST's network, 3.2 million parameters), one worker and its own environment.
 - The load generator is `wrk`. A server's answers are compared with ONNX Runtime's before it is measured.
 - The servers take turns. Figures are medians of {rounds} rounds of {seconds} seconds.
