@@ -15,6 +15,8 @@ import pytest
 import yaml
 from helpers import free_port, listening
 
+from cnnzoo.serve.settings import read_settings
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 PROMETHEUS = shutil.which("prometheus") or ""
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
@@ -24,6 +26,19 @@ def test_the_manifests_follow_the_schema():
     assert {manifest["kind"] for manifest in MANIFESTS} == {"Deployment", "Service"}
     for manifest in MANIFESTS:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_settings_are_valid_beside_the_variables_of_the_service(monkeypatch: pytest.MonkeyPatch):
+    """Kubernetes adds CNNZOO_PORT=tcp://… to a pod beside a Service `cnnzoo`, unless the pod refuses such variables."""
+    deployment, service = MANIFESTS
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    if pod.get("enableServiceLinks", True):
+        monkeypatch.setenv(f"{service['metadata']['name'].upper()}_PORT", "tcp://10.96.7.7:80")
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "a-key"))
+    settings = read_settings()
+    assert (settings.host, settings.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
 
 
 def test_the_kustomization_changes_what_there_is():
