@@ -1,7 +1,6 @@
 """One version of one model: its card and checksum from the scan, its session while it is in use."""
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..contract.checksums import SUMS
+from ..contract.machine import cores
 from ..contract.model_file import check_place, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId
@@ -107,7 +107,7 @@ class Sessions:
     ) -> None:
         self.max_loaded, self.threads, self.max_batch, self.max_queue = max_loaded, threads, max_batch, max_queue
         self.observe = observe
-        self.executor = ThreadPoolExecutor(os.cpu_count() or 1, "inference")
+        self.executor = ThreadPoolExecutor(cores(), "inference")
         self.loaded: OrderedDict[Model, Session] = OrderedDict()
         self._lock = threading.Lock()
 
