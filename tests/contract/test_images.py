@@ -69,6 +69,14 @@ def test_every_mode_of_picture_arrives(mode: str):
         np.testing.assert_allclose(pixels, expected, atol=3)
 
 
+def test_half_transparent_pixels_are_blended_with_white():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    alpha = pixels[..., 3:] / 255
+    expected = alpha * pixels[..., :3] + (1 - alpha) * 255
+    found = fit(decode(encoded(Image.fromarray(pixels))), (3, 64, 64)).transpose(1, 2, 0)
+    assert np.abs(found - expected).max() <= 1
+
+
 def test_transparency_lies_on_white():
     image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
     assert (fit(image, (3, 10, 10)) == 255).all()
