@@ -37,6 +37,7 @@ SERVICE = "inference.GRPCInferenceService"
 SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
+HEALTH_SECONDS = 1  # between two looks at the models, for the health protocol
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -74,17 +75,31 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
     server.add_generic_rpc_handlers([_handlers(Inference(app))])
     probe = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probe, server)
-    for name in ("", SERVICE):
-        await probe.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await _tell(probe, app)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
     except RuntimeError:
         raise OSError(f"cannot listen on {host}:{settings.grpc_port}: choose another CNNZOO_GRPC_PORT") from None
     await server.start()
+    telling = asyncio.create_task(_tell_again(probe, app))
     yield
+    telling.cancel()
     await probe.enter_graceful_shutdown()
     await server.stop(settings.timeout)
+
+
+async def _tell(probe: health.aio.HealthServicer, app: Starlette) -> None:
+    """Tell the health protocol whether there is a model to serve."""
+    statuses = health_pb2.HealthCheckResponse
+    for name in ("", SERVICE):
+        await probe.set(name, statuses.SERVING if app.state.zoo.models else statuses.NOT_SERVING)
+
+
+async def _tell_again(probe: health.aio.HealthServicer, app: Starlette) -> None:
+    while True:
+        await asyncio.sleep(HEALTH_SECONDS)
+        await _tell(probe, app)
 
 
 def _largest(settings: ServeSettings) -> int:

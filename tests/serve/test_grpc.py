@@ -4,6 +4,7 @@ import asyncio
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,6 +184,19 @@ def test_the_api_key_and_health(trained: Path, images: np.ndarray):
             for name in ("", "inference.GRPCInferenceService"):
                 state = health.Check(health_pb2.HealthCheckRequest(service=name)).status
                 assert state == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_the_health_protocol_follows_the_models(trained: Path, tmp_path: Path):
+    zoo, port = tmp_path / "zoo", free_port()
+    shutil.copytree(trained / "zoo", zoo)
+    with listening(zoo, grpc_port=port, rescan=0.1), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        wait_for(port)
+        states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        shutil.rmtree(zoo / "digits_cnn")
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        shutil.copytree(trained / "zoo/digits_cnn", zoo / "digits_cnn")
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("empty", [b"\x2a\x00", b"\x32\x00", b"\x22\x00"], ids=["inputs", "outputs", "parameters"])
