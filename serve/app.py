@@ -33,6 +33,10 @@ logger = logging.getLogger("cnnzoo.serve")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set holds
 SPOKEN = "http/protobuf"
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")  # the collector's URL
+EXPOSED = (  # headers that a page of another origin may read
+    "Content-Disposition", "Content-Range", "ETag", HEADER_LENGTH, "Repr-Digest", "Retry-After", "Server-Timing",
+    "WWW-Authenticate", "X-Request-ID",
+)  # fmt: skip
 SAMPLE_SECONDS = 0.5  # between two samples of the gauges
 
 
@@ -103,7 +107,7 @@ def _middleware(settings: ServeSettings, metrics: Metrics, routes: list[Route]) 
             Middleware(
                 CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "HEAD", "POST"],
                 allow_headers=["*"],
-                expose_headers=["ETag", "Repr-Digest", "Content-Disposition", "X-Request-ID", HEADER_LENGTH],
+                expose_headers=EXPOSED,
             )
         )  # fmt: skip
     stack.append(Middleware(ErrorFormat))  # inside CORS, so that a page can read errors

@@ -41,6 +41,11 @@ def sheet_columns(depth: int) -> int:
     return math.ceil(math.sqrt(depth))
 
 
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """Return a network's input, uint8 [C, H, W], as an image."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
 def data_url(image: Image.Image) -> str:
     """Return an image as the URL of a PNG that contains it."""
     buffer = io.BytesIO()

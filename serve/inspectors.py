@@ -25,21 +25,21 @@ class Inspectors:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "inspection")
         self._open: OrderedDict[Model, Inspector] = OrderedDict()
-        self._waiting = 0
+        self._asked = 0  # inspections that wait, and the one that runs
 
     async def ask(self, model: Model, question: Callable[[Inspector], T]) -> T:
         """Return what a function returns for a model's inspector.
 
         Raises QueueFull, ContractError if the file cannot be inspected, and what the function raises.
         """
-        if self._waiting >= MAX_WAITING:
+        if self._asked > MAX_WAITING:
             raise QueueFull
-        self._waiting += 1
+        self._asked += 1
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, lambda: question(self._get(model)))
         finally:
-            self._waiting -= 1
+            self._asked -= 1
 
     def _get(self, model: Model) -> Inspector:
         inspector = self._open.get(model) or Inspector(model.read())

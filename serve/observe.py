@@ -14,6 +14,7 @@ from .errors import REQUEST_ID
 from .metrics import Metrics
 
 MODEL = "cnnzoo.model"  # key of an ASGI scope: the name of the model that a request is about
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")  # a browser takes no answer for another type
 OTHER = "other"  # the route of all paths that have none
 
 
@@ -45,7 +46,7 @@ class Observe:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 value = timing.server_timing(time.perf_counter() - start)
-                message = {**message, "headers": [*message.get("headers", ()), (b"server-timing", value)]}
+                message = {**message, "headers": [*message.get("headers", ()), (b"server-timing", value), NO_SNIFFING]}
             else:
                 sent += len(message.get("body", b""))
             await send(message)

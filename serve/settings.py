@@ -44,7 +44,9 @@ class ServeSettings(BaseSettings):
         0, description="threads of ONNX Runtime in each worker; 0: the cores divided by the workers"
     )
     api_key: SecretStr | None = Field(
-        None, description="key that clients send as `Authorization: Bearer …`; health probes and the page need none"
+        None,
+        description="key that clients send as `Authorization: Bearer …`; health probes, `/`, `/docs` and "
+        "`/openapi.json` need none",
     )
     origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="web origins whose pages may use the service (CORS), separated by commas, or `*`"

@@ -31,7 +31,6 @@ async def download(request: Request) -> Response:
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(model.sha256)).decode()}:",
         # A version's file can be replaced, so a cache must ask each time. It gets a 304 if its copy is current.
         "Cache-Control": "private, no-cache" if request.app.state.settings.api_key else "no-cache",
-        "X-Content-Type-Options": "nosniff",
     }
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)

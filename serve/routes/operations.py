@@ -16,10 +16,14 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Answer 200 if there is a model to serve, else 503."""
-    if not request.app.state.zoo.models:
-        message = "there is no model to serve: see /models for the files that were refused"
-        raise ApiError(503, "service_unavailable", message)
+    check_models(request)
     return PlainTextResponse("\n")
+
+
+def check_models(request: Request) -> None:
+    """Raise ApiError 503 if there is no model to serve."""
+    if not request.app.state.zoo.models:
+        raise ApiError(503, "empty_zoo", "there is no model to serve: see /models for the files that were refused")
 
 
 async def metrics(request: Request) -> Response:

@@ -1,37 +1,34 @@
 """POST /v1/models/{m}/predict: classify images."""
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ...contract.card import ModelCard, Preparation
-from ...contract.images import ImageTooLarge, UndecodableImage, decode, to_input
 from ...contract.names import UNFAMILIAR
 from .. import timing
+from ..drawing import data_url, to_image
 from ..errors import ApiError, AsciiJSONResponse
 from ..limits import MAX_FILES
 from ..threads import in_thread
 from .compute import compute
 from .lookup import model_of
+from .one_image import IMAGE_TYPES, PREPARE, read_input
 from .query import Parameter, one_of, read_query, share, whole_number
 
-IMAGE_TYPES = ("image/png", "image/jpeg")
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 SMALL_FILE, SMALL_IMAGE = 2**14, 2**14  # bytes and pixels of a PNG that is decoded on the event loop
 AT_ONCE = 16  # images to decode between two checks for cancellation
 PARAMETERS = {
     "top_k": Parameter(whole_number, 3),
     "min_familiarity": Parameter(share, UNFAMILIAR),
-    "prepare": Parameter(one_of("auto", "none"), "auto"),
+    "prepare": PREPARE,
     "show_input": Parameter(one_of("false", "true"), "false"),
 }
 
@@ -103,13 +100,6 @@ def is_small(data: bytes) -> bool:
     return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= SMALL_IMAGE
 
 
-def to_data_url(pixels: np.ndarray) -> str:
-    """Return a model's input, uint8 [C, H, W], as the `data:` URL of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def _inputs(
     files: list[bytes], shape: tuple[int, int, int], prepare: Preparation, max_pixels: int
 ) -> list[np.ndarray | ApiError]:
@@ -117,11 +107,9 @@ def _inputs(
     inputs: list[np.ndarray | ApiError] = []
     for data in files:
         try:
-            inputs.append(to_input(decode(data, max_pixels), shape, prepare))
-        except ImageTooLarge as error:
-            inputs.append(ApiError(413, "picture_too_large", str(error)))
-        except UndecodableImage as error:
-            inputs.append(ApiError(422, "undecodable_image", f"{error}; send a PNG or a JPEG"))
+            inputs.append(read_input(data, shape, prepare, max_pixels))
+        except ApiError as error:
+            inputs.append(error)
     return inputs
 
 
@@ -130,7 +118,7 @@ def _prediction(
 ) -> dict[str, Any]:
     if isinstance(pixels, ApiError):
         return {"index": index, "file": name, "error": str(pixels), "code": pixels.code}
-    shown = {"input": to_data_url(pixels)} if show_input else {}
+    shown = {"input": data_url(to_image(pixels))} if show_input else {}
     return {"index": index, "file": name, **next(answers), **shown}
 
 

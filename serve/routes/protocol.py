@@ -9,9 +9,9 @@ from starlette.routing import Route
 from ...contract import __version__
 from ...contract.card import ModelCard
 from ...contract.names import FAMILIARITY, INPUT
-from ..errors import ApiError
 from ..zoo import Zoo
 from .lookup import model_of
+from .operations import check_models
 
 SERVER = {"name": "cnnzoo", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
 
@@ -28,8 +28,7 @@ async def live(request: Request) -> JSONResponse:
 
 async def ready(request: Request) -> JSONResponse:
     """Answer 200 if there is a model to serve, else 503."""
-    if not request.app.state.zoo.models:
-        raise ApiError(503, "empty_zoo", "there is no model to serve: see /models for the files that were refused")
+    check_models(request)
     return JSONResponse({"ready": True})
 
 

@@ -5,6 +5,7 @@ import base64
 import gc
 import io
 import shutil
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from starlette.requests import Request
 
 from cnnzoo.contract.card import class_number
 from cnnzoo.serve.answers import read_values
-from cnnzoo.serve.batcher import Outputs
+from cnnzoo.serve.batcher import Outputs, QueueFull
 from cnnzoo.serve.client import Client
 from cnnzoo.serve.drawing import over
 from cnnzoo.serve.inspector import Window
@@ -142,8 +143,25 @@ def test_a_file_that_cannot_be_opened_says_why(client: httpx.Client, digit: byte
     assert "digits_cnn cannot be looked into" in error(client.post(path, content=digit, headers=PNG), 422)
 
 
+def test_as_many_inspections_wait_as_may(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    path = trained / "zoo/digits_cnn/1/model.onnx"
+    model = Model(path, Sessions(), FileState.of(path))
+    monkeypatch.setattr("cnnzoo.serve.inspectors.MAX_WAITING", 2)
+
+    async def ask_four() -> list[bool]:
+        inspectors, may_end = Inspectors(), threading.Event()
+        three = [asyncio.create_task(inspectors.ask(model, lambda _: may_end.wait(30))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await inspectors.ask(model, lambda _: True)
+        may_end.set()
+        return await asyncio.gather(*three)
+
+    assert asyncio.run(ask_four()) == [True, True, True]
+
+
 def test_too_many_inspections_are_refused(client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cnnzoo.serve.inspectors.MAX_WAITING", 0)
+    monkeypatch.setattr("cnnzoo.serve.inspectors.MAX_WAITING", -1)
     assert "try again" in error(client.post(INSPECT, content=digit, headers=PNG), 429)
     assert "try again" in error(client.get("/models/digits_cnn/layers"), 429)
 

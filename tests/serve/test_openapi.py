@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from cnnzoo.contract import __version__
 from cnnzoo.contract.card import RENAMED, ModelCard, Precision
 from cnnzoo.contract.names import HEADER_LENGTH, INPUT, OUTPUTS
+from cnnzoo.serve.api_key import OPEN, OPEN_FOLDERS
 from cnnzoo.serve.bento_routes import CLASSIFY
 from cnnzoo.serve.limits import MAX_FILES, MAX_IMAGES
 from cnnzoo.serve.routes import create_routes
@@ -48,6 +49,16 @@ def test_the_security_scheme_is_there_if_a_key_is_set():
     openapi_spec_validator.validate(locked)
     assert locked["security"] == [{"key": []}]
     assert locked["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+
+
+def test_what_needs_no_key_says_so():
+    for path, operations in DESCRIPTION["paths"].items():
+        for method, described in operations.items():
+            if method == "parameters":
+                continue
+            is_open = path in OPEN or path.startswith(OPEN_FOLDERS)
+            assert described.get("security") == ([] if is_open else None), path
+            assert ("401" in described["responses"]) is not is_open, path
 
 
 def test_every_route_is_described_and_every_description_is_of_a_route():

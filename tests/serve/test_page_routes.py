@@ -15,6 +15,7 @@ from cnnzoo.contract.facts import facts
 from cnnzoo.contract.images import decode, to_input
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import SHIPPED, ZooFolder
+from cnnzoo.serve.drawing import data_url, to_image
 from cnnzoo.serve.routes.page import FOLDER
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -117,10 +118,13 @@ def test_the_input_is_shown_to_those_who_ask(client: httpx.Client, digits):
 
 
 def test_an_rgb_input_keeps_its_colors():
-    from cnnzoo.serve.routes.predict import to_data_url
-
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4), dtype=np.uint8)
-    np.testing.assert_array_equal(pixels_of(to_data_url(pixels)), pixels.transpose(1, 2, 0))
+    np.testing.assert_array_equal(pixels_of(data_url(to_image(pixels))), pixels.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/none", "/v2", "/livez", "/metrics", "/models/digits_cnn.onnx"])
+def test_no_answer_is_taken_for_another_type(client: httpx.Client, path: str):
+    assert client.get(path).headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 def test_the_example_photos_are_those_that_the_page_offers():
