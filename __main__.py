@@ -23,11 +23,9 @@ COMMANDS = {
     "list": Command("List the models of a zoo folder.", "cnnzoo.commands.cards", "list_models"),
     "card": Command("Show a model card.", "cnnzoo.commands.cards", "show_card"),
     "get": Command("Download a model and verify it.", "cnnzoo.commands.get", "get_model"),
-    "inspect": Command(
-        "Draw what a network makes of a picture, layer by layer.", "cnnzoo.commands.inspect", "inspect_model"
-    ),
+    "inspect": Command("Draw the maps of every layer for an image.", "cnnzoo.commands.inspect", "inspect_model"),
     "explain": Command(
-        "Draw which parts of a picture an answer depends on.", "cnnzoo.commands.inspect", "explain_answer"
+        "Draw which parts of an image the answer depends on.", "cnnzoo.commands.inspect", "explain_answer"
     ),
     "verify": Command("Check models: SHA-256, contract, and metrics.", "cnnzoo.commands.verify", "verify_models"),
     "pack": Command("Pack a model for Hugging Face, MLflow or BentoML.", "cnnzoo.commands.pack", "pack_model"),
@@ -109,7 +107,7 @@ def _message(error: Exception) -> str:
 
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cnnzoo"):
         needs = f"`cnnzoo {sys.argv[1]}` needs {error.name}, which is not installed"
-        return f"{needs}: pip install cnnzoo brings it (in a clone: make install)"
+        return f"{needs}: run make install in a clone of the repository"
     if isinstance(error, httpx.TransportError):
         return f"{error.request.url}: {error}"
     return str(error) if isinstance(error, (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL)) else ""

@@ -97,7 +97,8 @@ def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
     """Measure a checkpoint on the validation split.
 
     Args:
-        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
+            newest run with these settings.
     """
     cli.new_evaluator().validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
 
@@ -108,7 +109,8 @@ def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a py
     They go into its run folder.
 
     Args:
-        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
+            newest run with these settings.
     """
     checkpoint = cli.given_checkpoint()
     folder = cli.run or checkpoint.parent
@@ -132,7 +134,8 @@ def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int
     """Classify image files with a checkpoint.
 
     Args:
-        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
+            newest run with these settings.
         top_k: the number of classes to print for each image.
     """
     if top_k < 1:
@@ -161,7 +164,8 @@ def export(
     Its answers must be those of torch on the whole test set.
 
     Args:
-        ckpt_path: a checkpoint; best or last is that of the newest run with these settings.
+        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
+            newest run with these settings.
         zoo: folder for <name>/<version>/model.onnx, the next version each time; by default CNNZOO_ZOO, else zoo/.
         quantize: int8 for a quarter of the size, as <name>_int8, if the validation accuracy is nearly the same.
         fp16: half the size, as <name>_fp16, on the same condition.

@@ -16,7 +16,7 @@ from .scoring import Scorer
 
 def inspect_model(
     model: str,
-    picture: Path,
+    image_file: Path,
     /,
     *,
     layer: str | None = None,
@@ -25,14 +25,14 @@ def inspect_model(
     output: Path | None = None,
     zoo: Path | None = None,
 ) -> None:
-    """Draw what a network makes of a picture, layer by layer.
+    """Draw the maps of every layer for an image.
 
-    By default a poster of the whole journey from the pixels to the answer. Of a network with many layers it shows the
-    first convolution, the poolings, the sums and the end; --layer shows any.
+    For a network with many layers, draw the first convolution, the poolings, the sums and the last layers; --layer
+    draws any layer.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file
-        picture: a PNG or JPEG file
+        image_file: a PNG or JPEG file
         layer: draw all maps of this layer alone, such as conv1
         pixel: draw the arithmetic of one value of that layer: its map, row and column, such as 3,12,7
         filters: draw the filters of the first convolution, in color if it sees three channels
@@ -45,10 +45,10 @@ def inspect_model(
     if position and layer is None:
         raise UsageError("--pixel is one of a layer: give --layer too")
     if filters and layer:
-        raise UsageError("--filters and --layer are two pictures: give one of them")
+        raise UsageError("--filters and --layer draw different things: give one of them")
     inspector = _open(model, zoo)
     card = inspector.card
-    image = _read(picture, card.input_shape, card.prepare)
+    image = _read(image_file, card.input_shape, card.prepare)
     path = _png(output) or Path(f"{card.name}-inside.png")
     try:
         if filters:
@@ -70,15 +70,15 @@ def inspect_model(
 
 
 def explain_answer(
-    model: str, picture: Path, /, *, label: str | None = None, output: Path | None = None, zoo: Path | None = None
+    model: str, image_file: Path, /, *, label: str | None = None, output: Path | None = None, zoo: Path | None = None
 ) -> None:
-    """Draw which parts of a picture an answer depends on.
+    """Draw which parts of an image the answer depends on.
 
-    A square is moved over the picture; red is where the probability of the class drops.
+    A square is moved over the image. Red marks where the probability of the class drops.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file
-        picture: a PNG or JPEG file
+        image_file: a PNG or JPEG file
         label: the class, or its number (default: the most probable one)
         output: the PNG file (default: NAME-why.png)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
@@ -92,7 +92,7 @@ def explain_answer(
     except ValueError as error:
         raise UsageError(f"--label: {error}") from None
     output = _png(output) or Path(f"{card.name}-why.png")
-    image = _read(picture, card.input_shape, card.prepare)
+    image = _read(image_file, card.input_shape, card.prepare)
     cover = Cover.of(max(image.shape[1:]))
     images = covered(image, cover, fill_of(image, card.prepare))
     _, probabilities, *_ = session.run(np.concatenate([image[None], images]))
@@ -118,17 +118,17 @@ def _open(model: str, zoo: Path | None) -> Inspector:
         raise ContractError(f"{path}: {error}") from None
 
 
-def _read(picture: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
+def _read(image_file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
     """Return the network's input for a file, uint8 [C, H, W].
 
     Raises FileNotFoundError, or ValueError that names the file.
     """
-    if not picture.is_file():
-        raise FileNotFoundError(f"no such picture: {picture}")
+    if not image_file.is_file():
+        raise FileNotFoundError(f"no such image: {image_file}")
     try:
-        return to_input(decode(picture.read_bytes()), shape, prepare)
+        return to_input(decode(image_file.read_bytes()), shape, prepare)
     except UndecodableImage as error:
-        raise ValueError(f"{picture}: {error}") from None
+        raise ValueError(f"{image_file}: {error}") from None
 
 
 def _position(text: str | None) -> tuple[int, int, int] | None:

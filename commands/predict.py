@@ -27,9 +27,9 @@ def predict_files(
 ) -> None:
     """Classify image files with a model of the zoo, or a checkpoint.
 
-    With --config RECIPE in place of the model, the best checkpoint of that recipe answers, without --output. With
-    --output all cores work, memory does not grow with the number of images, and a stopped command goes on if it is
-    repeated.
+    With --config RECIPE instead of a model, the best checkpoint of that recipe is used; --output is not available then.
+    --output uses all cores, and its memory does not grow with the number of images. Repeat a stopped command to resume
+    it.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file

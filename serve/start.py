@@ -32,7 +32,7 @@ def serve(
     Environment variables set these and more: docs/service.md lists them.
 
     Args:
-        zoo: folder of <model>/<version>/model.onnx (default: CNNZOO_ZOO, else zoo)
+        zoo: folder of <model>/<version>/model.onnx (default: CNNZOO_ZOO, else zoo/, else the shipped models)
         host: IP address to listen on (default: CNNZOO_HOST, else 127.0.0.1)
         port: port to listen on (default: CNNZOO_PORT, else 3000)
         workers: worker processes (default: CNNZOO_WORKERS, else 1)

@@ -157,7 +157,7 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
     assert text.startswith("# ")
     assert re.search(rf"--config {config.stem}( --data\.data_dir \w+)?\n", text)
     command = "sweep" if config.stem.endswith("_sweep") else "fit"
-    beside = ["--config", "digits"] if text.startswith("# Beside another recipe") else []
+    beside = ["--config", "digits"] if text.startswith("# With another recipe") else []
     done = here(command, *beside, "--config", config.stem, "--print_config", cwd=tmp_path)
     made = yaml.safe_load(done.stdout)
     assert (made["pretrained"] or made["name"]) in [*list_models(), "photos"]

@@ -110,12 +110,12 @@ def test_explain_draws_what_mattered(trained: Path, tmp_path: Path, digits):
         (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2"], "a map, a row and a column"),
         (["inspect", "digits_cnn", "digit.png", "--layer", "conv1", "--pixel", "1,2,8"], "10 maps of 8 × 8"),
         (["inspect", "digits_cnn", "text.png"], "text.png: not a PNG or JPEG image"),
-        (["inspect", "digits_cnn", "none.png"], "no such picture: none.png"),
-        (["explain", "digits_cnn", "none.png"], "no such picture: none.png"),
+        (["inspect", "digits_cnn", "none.png"], "no such image: none.png"),
+        (["explain", "digits_cnn", "none.png"], "no such image: none.png"),
         (["explain", "digits_cnn", "digit.png", "--label", "cat"], "give one of 0, 1"),
         (["explain", "digits_cnn", "digit.png", "--output", "why.jpg"], "ends in .png"),
         (["inspect", "digits_cnn", "digit.png", "--output", "."], "ends in .png"),
-        (["inspect", "digits_cnn", "digit.png", "--filters", "--layer", "conv1"], "two pictures"),
+        (["inspect", "digits_cnn", "digit.png", "--filters", "--layer", "conv1"], "draw different things"),
     ],
 )
 def test_what_cannot_be_drawn_says_why(trained: Path, tmp_path: Path, digits, words: list[str], says: str):

@@ -99,7 +99,7 @@ def results(content: dict[str, Any]) -> list[Result]:
     """Return the networks in a file of docs/results/."""
     dataset = dataset_title(content["dataset"])
     if "points" in content:  # of a sweep
-        how = f"`{' '.join(['cnnzoo sweep', *options(content['command'], ('--seeds',))])}`"
+        how = f"`{' '.join(['cnnzoo sweep', *options(content['command'], ())])}`"
         return [
             Result(
                 ", ".join([how, *(f"{name} = {value}" for name, value in point["values"].items())]),

@@ -56,9 +56,9 @@ python benchmarks/variants.py                      # by precision
 ```
 """
 INSIDE = """
-What the routes answer that look inside a model: `python benchmarks/looking_inside.py`. The server has one core here.
+Times and sizes of the inspection routes' responses (`python benchmarks/looking_inside.py`). The server has one core.
 The first `layers` opens the file a second time. `inspect` answers with the values of all layers, as the page asks for
-them while one draws. `explain` classifies the picture once for each position of the square:
+them while one draws. `explain` classifies the image once for each position of the square:
 """
 NEIGHBORS = """
 Predictions of `mnist_cnn`, one image in binary, by 16 connections on two cores, alone and beside one client that asks
