@@ -18,7 +18,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 Preparation = Literal["photo", "digits", "mnist"]  # how an image becomes the network's input: images.py
 PREPARATIONS = get_args(Preparation)
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+MOST = 10**18  # larger numbers overflow where a card is shown
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def _printable(text: str) -> str:
@@ -36,10 +37,10 @@ def _grey_or_rgb(channels: int) -> int:
 
 Channels = Annotated[int, AfterValidator(_grey_or_rgb)]
 Text = Annotated[str, AfterValidator(_printable)]
-Number = int | Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=-MOST, le=MOST)] | Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Size = Annotated[int, Field(gt=0, le=MOST)]
 
 
 class Robustness(TypedDict):

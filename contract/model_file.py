@@ -1,9 +1,11 @@
 """Read a zoo file: parse the ONNX, check its tensors, and return its model card."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import Message
 
 from .card import ModelCard
 from .names import CARD_KEY, FAMILIARITY, INPUT, ContractError
@@ -37,6 +39,8 @@ def read_model(content: bytes) -> ModelCard:
     """
     proto = parse_onnx(content)
     card = card_of(proto)
+    if _refers_to_files(proto):
+        raise ContractError("it keeps its weights in another file: export it again, as one file")
     _check_tensors(proto.graph, card)
     return card
 
@@ -59,9 +63,20 @@ def check_place(card: ModelCard, model_id: ModelId) -> None:
         raise ContractError(f"its card says {card.name}/{card.version}, but its path is {expected}: move it there")
 
 
+def _refers_to_files(message: Message) -> bool:
+    """Return whether a tensor in a message has its values in another file.
+
+    Weights, constants, branches and functions may hold such tensors.
+    """
+    if isinstance(message, onnx.TensorProto):
+        return message.data_location == onnx.TensorProto.EXTERNAL
+    parts = chain.from_iterable(
+        [value] if isinstance(value, Message) else value for field, value in message.ListFields() if field.message_type
+    )
+    return any(map(_refers_to_files, parts))
+
+
 def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-        raise ContractError("it keeps its weights in another file: export it again, as one file")
     weights = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: _signature(value) for value in graph.input if value.name not in weights}
     if list(inputs) != [INPUT]:
@@ -77,15 +92,15 @@ def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
     for name in card.outputs:
         dtype, shape = outputs.get(name, ("missing", []))
         expected: list[int] = [] if name == FAMILIARITY else [len(card.classes)]
-        if dtype != "float32" or not shape or shape[1:] != expected:
+        if dtype != "float32" or not shape or isinstance(shape[0], int) or shape[1:] != expected:
             batch_and_more = ", ".join(["batch", *map(str, expected)])
-            raise ContractError(f"its output {name!r} is {dtype} {shape[1:]}: expected float32 [{batch_and_more}]")
+            raise ContractError(f"its output {name!r} is {dtype} {shape}: expected float32 [{batch_and_more}]")
 
 
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, list[Any]]:
     """Return the dtype and the shape of a tensor: an int for each fixed extent, a name or None for a dynamic one."""
     tensor = value.type.tensor_type
     names: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
-    dtype = names.get(tensor.elem_type) or onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    dtype = names.get(tensor.elem_type, f"of ONNX's type {tensor.elem_type}")
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
     return dtype, shape

@@ -18,7 +18,7 @@ class Session:
     """A zoo file in ONNX Runtime. `contract.read_model` checks its card and its tensors.
 
     Args:
-        data: the whole file. A session is made from bytes, so that a file cannot refer to another one.
+        data: the whole file.
         threads: for one batch; 0: one a core.
         max_batch: images that are computed at once; more are split, which bounds the memory.
 
@@ -37,14 +37,20 @@ class Session:
         self._outputs = [name for name in OUTPUTS if name in there]
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the outputs, in the order of `OUTPUTS`, of uint8 images [N, C, H, W]. Some files lack the last one."""
+        """Return the outputs, in the order of `OUTPUTS`, of uint8 images [N, C, H, W]. Some files lack the last one.
+
+        Raises ContractError if an output has not one row an image.
+        """
         parts = [self._run(images[i : i + self._max_batch]) for i in range(0, len(images), self._max_batch)]
         if len(parts) == 1:
             return parts[0]
         return tuple(np.concatenate(output) for output in zip(*parts, strict=True))
 
     def _run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(self._session.run(self._outputs, {INPUT: images}))
+        outputs = tuple(self._session.run(self._outputs, {INPUT: images}))
+        if any(len(output) != len(images) for output in outputs):
+            raise ContractError(f"its outputs have {[len(output) for output in outputs]} rows for {len(images)} images")
+        return outputs
 
 
 def provider() -> str:

@@ -52,6 +52,9 @@ def test_schema_1_is_read_with_its_fields_renamed():
         ("classes", ["a", "a"]),
         ("temperature", 0.0),
         ("temperature", -1),
+        ("metrics", {"accuracy_low": 10**400}),
+        ("training", {"seconds": 10**400}),
+        ("classes", ["a", "b\u200f"]),
     ],
 )
 def test_a_wrong_entry_is_named(entry: str, value: object):
