@@ -69,8 +69,8 @@ def _add(
 
 
 def _models(prefix: str, **_: object) -> list[str]:
-    """Return the names of the models in the zoo folder, and ONNX files."""
-    names = dict.fromkeys(model.name for model in ZooFolder.default().ids())
+    """Return the names of the models that commands read, and ONNX files."""
+    names = dict.fromkeys(model.name for model in ZooFolder.to_read().ids())
     return [*names, *FilesCompleter(["onnx"])(prefix)]
 
 

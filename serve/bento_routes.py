@@ -9,12 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
+from .observe import MODEL
 from .routes.compute import compute
 from .routes.lookup import find
 from .routes.predict import top_classes
 
 SCHEMA = "/schema.json"  # BentoML's clients read it
 CLASSIFY = "/classify"
+OUTER = "cnnzoo.outer"  # key of BentoML's ASGI scope: the scope around it
 REFUSED = "cnnzoo.refused"  # key of an ASGI scope: a list for the error of /classify
 FILES = ("/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js")  # of Swagger UI, for /docs
 
@@ -47,7 +49,7 @@ class _Forward:
                 await send(message)
 
         # A copy: BentoML's router writes another route into the scope.
-        await self.bento({**scope, REFUSED: refused}, receive, send_unless_refused)
+        await self.bento({**scope, OUTER: scope, REFUSED: refused}, receive, send_unless_refused)
         if refused:
             raise refused[0]
 
@@ -59,6 +61,7 @@ async def classify(scope: Scope, name: str, images: np.ndarray, version: int | N
     """
     try:
         model = find(scope["app"].state.zoo, name, None if version is None else str(version))
+        scope[OUTER][MODEL] = model.card.name
         check_shape(list(images.shape), model.card.input_shape)
         _, probabilities, *_ = await compute(model, to_uint8(images))
     except ApiError as error:

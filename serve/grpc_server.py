@@ -27,7 +27,7 @@ from .model import Model
 from .routes.compute import compute
 from .routes.lookup import find
 from .routes.protocol import SERVER, describe
-from .settings import ServeSettings
+from .settings import ServeSettings, address_of
 from .tensors import Call, answer_of, read_object
 from .threads import in_thread
 
@@ -76,17 +76,19 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
     probe = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probe, server)
     await _tell(probe, app)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = address_of(settings.host, settings.grpc_port)
     try:
-        server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        server.add_insecure_port(address)
     except RuntimeError:
-        raise OSError(f"cannot listen on {host}:{settings.grpc_port}: choose another CNNZOO_GRPC_PORT") from None
+        raise OSError(f"cannot listen on {address}: choose another CNNZOO_GRPC_PORT") from None
     await server.start()
     telling = asyncio.create_task(_tell_again(probe, app))
-    yield
-    telling.cancel()
-    await probe.enter_graceful_shutdown()
-    await server.stop(settings.timeout)
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await probe.enter_graceful_shutdown()
+        await server.stop(settings.timeout)
 
 
 async def _tell(probe: health.aio.HealthServicer, app: Starlette) -> None:

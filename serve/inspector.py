@@ -68,9 +68,15 @@ class Inspector:
         return self.layers[name]
 
     def values(self, image: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the values of layers, float32 [depth, height, width], for an image uint8 [C, H, W]."""
+        """Return the values of layers, float32 [depth, height, width], for an image uint8 [C, H, W].
+
+        Raises ContractError if one is not finite.
+        """
         chosen = [self.find(name) for name in names]
         found = self._run(image, [layer.tensor for layer in chosen])
+        for layer, rows in zip(chosen, found, strict=True):
+            if not np.isfinite(rows[0]).all():
+                raise ContractError(f"its layer {layer.name} has values that are not finite")
         # Row 0: some files compute further views of the image in the same batch.
         return {layer.name: rows[0].reshape(layer.volume) for layer, rows in zip(chosen, found, strict=True)}
 

@@ -41,7 +41,7 @@ class FileGone(ContractError):
 
 
 class Model:
-    """A file of the zoo folder. Reads it once, and checks it against the contract.
+    """A file of the zoo folder. Reads it, and checks it against the contract.
 
     Args:
         path: <model>/<version>/model.onnx.
@@ -64,6 +64,7 @@ class Model:
         if expected not in (None, self.sha256):
             raise ContractError(f"its SHA-256 is {self.sha256}, {SUMS} says {expected}: it is damaged or was changed")
         self._sessions = sessions
+        self.removed = False  # the file was removed or replaced
         self.detached: Session | None = None  # the session of a removed file, for requests in flight
         observe = partial(sessions.observe, self.card.name)
         self.batcher = Batcher(self.run, sessions.max_batch, sessions.max_queue, sessions.executor, observe)
@@ -95,7 +96,15 @@ class Model:
 
 
 class Sessions:
-    """Sessions in memory: at most `max_loaded`. The least recently used one is dropped first."""
+    """Sessions in memory. The least recently used one is dropped first.
+
+    Args:
+        max_loaded: sessions in memory.
+        threads: for one batch of a model; 0: one a core.
+        max_batch: images in a batch of a model.
+        max_queue: images in the queue of a model.
+        observe: is called with a model's name and the number of images in each batch.
+    """
 
     def __init__(
         self,
@@ -120,6 +129,9 @@ class Sessions:
                 return session
         session = model.load()
         with self._lock:
+            if model.removed:
+                model.detached = session
+                return session
             self.loaded[model] = session
             while len(self.loaded) > self.max_loaded:
                 self.loaded.popitem(last=False)
@@ -128,4 +140,5 @@ class Sessions:
     def detach(self, model: Model) -> None:
         """Drop the session of a removed or replaced file. Requests in flight, which hold the model, keep it."""
         with self._lock:
+            model.removed = True
             model.detached = self.loaded.pop(model, None)

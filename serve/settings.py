@@ -25,6 +25,11 @@ OTHER_VARIABLES = {
 }  # of training, and of the service's own
 
 
+def address_of(host: str, port: int) -> str:
+    """Return HOST:PORT, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class ServeSettings(BaseSettings):
     """Settings. Each field is the environment variable CNNZOO_<FIELD>; docs/service.md has its description."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ZooFolder
-from .settings import read_settings, unknown_settings
+from .settings import address_of, read_settings, unknown_settings
 
 EMPTY = """\
 there is no model to serve in {folder}.
@@ -55,7 +55,8 @@ def serve(
         raise ValueError(EMPTY.format(folder=settings.zoo))
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
     several += f", gRPC on port {settings.grpc_port}" if settings.grpc_port else ""
-    print(f"Serving {count} of these at http://{settings.host}:{settings.port}{several}  (Ctrl-C stops)", flush=True)
+    url = f"http://{address_of(settings.host, settings.port)}"
+    print(f"Serving {count} of these at {url}{several}  (Ctrl-C stops)", flush=True)
 
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     address = ["--host", settings.host, "--port", str(settings.port)]
@@ -85,4 +86,4 @@ def _check_port(host: str, port: int, option: str) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, f"choose another {option}")
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None
+        raise OSError(f"cannot listen on {address_of(host, port)} ({error.strerror}): {advice}") from None

@@ -18,6 +18,7 @@ class Zoo:
 
     def __init__(self, folder: Path, sessions: Sessions | None = None) -> None:
         self.refused: dict[str, str] = {}  # reason by path
+        self._said: dict[str, str] = {}  # the same at the last scan
         self._folder = ZooFolder(folder)
         self._sessions = sessions or Sessions()
         self._models: dict[str, dict[int, Model]] = {}
@@ -53,6 +54,7 @@ class Zoo:
             self._replace(served[path], None)
         fresh = {path: state for path, state in found.items() if self._seen.get(path) != state}
         kept = {self._place(path) for path in found.keys() - fresh.keys()}
+        self._said = self.refused
         self.refused = {place: reason for place, reason in self.refused.items() if place in kept}
         self._seen = found
         models = [model for path, (state, expected) in fresh.items() if (model := self._read(path, state, expected))]
@@ -89,9 +91,17 @@ class Zoo:
         return True
 
     def _refuse(self, path: Path, error: Exception) -> None:
-        """Note why a file is refused. An unexpected exception also is about this file: the others are served."""
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        self.refused[self._place(path)] = reason or "it cannot be read"
+        """Note why a file is refused. An unexpected exception also is about this file: the others are served.
+
+        A file that cannot be read is tried again at the next scan: new rights do not change its state.
+        """
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or "it cannot be read"
+        place = self._place(path)
+        self.refused[place] = reason
+        if isinstance(error, OSError):
+            del self._seen[path]
+        if self._said.get(place) == reason:
+            return
         expected = isinstance(error, ContractError | OSError)
         logger.error("Refused %s: %s. The other models are served.", path, error, exc_info=None if expected else error)
 

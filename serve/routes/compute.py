@@ -11,15 +11,19 @@ from ..model import Model
 async def compute(model: Model, images: np.ndarray) -> Outputs:
     """Return the outputs in `model.card.outputs` of uint8 images [N, C, H, W], float32, one row an image.
 
-    Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded.
+    Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded, 500 if its answer is not
+    a number.
     """
     try:
-        return await model.batcher(images)
+        outputs = await model.batcher(images)
     except QueueFull:
         message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None
     except ContractError as error:
         raise not_loaded(model, error) from None
+    if not np.isfinite(outputs[0]).all():  # JSON has no NaN
+        raise ApiError(500, "not_finite", f"{model.card.name} gives no finite logits for this image: export it again")
+    return outputs
 
 
 def not_loaded(model: Model, error: ContractError) -> ApiError:

@@ -39,6 +39,11 @@ def test_models_of_the_zoo_folder(copied: Path):
 
 
 @pytest.mark.slow
+def test_without_a_zoo_folder_the_shipped_models(tmp_path: Path):
+    assert "mnist_speednet" in completions("cnnzoo card mnist_", tmp_path)
+
+
+@pytest.mark.slow
 def test_options_and_choices_of_a_light_command(tmp_path: Path):
     assert completions("cnnzoo list --m", tmp_path) == {"--max_size", "--min_accuracy"}
     assert completions("cnnzoo pack mnist_cnn --as ", tmp_path) == {"huggingface", "bentoml", "mlflow"}

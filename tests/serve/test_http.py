@@ -14,10 +14,11 @@ from pathlib import Path
 import bentoml
 import httpx
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from helpers import error, in_process, png
+from helpers import copy_of_export, error, in_process, png
 from PIL import Image
 
 from cnnzoo.contract.card import ModelCard
@@ -207,6 +208,20 @@ def test_classify_through_bentomls_own_client(served: httpx.Client, digits, torc
             own.classify(model="digits_cnn", images=np.zeros((1, 1, 9, 9), np.uint8))
         with pytest.raises(bentoml.exceptions.BentoMLException, match="no model is called 'dgts'"):
             own.classify(model="dgts", images=np.zeros((1, 1, 8, 8), np.uint8))
+    assert 'cnnzoo_requests_total{model="digits_cnn",route="/classify",status="200"}' in served.get("/metrics").text
+
+
+def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path, digits):
+    """JSON has no NaN."""
+    proto = copy_of_export("digits_cnn")
+    weights = next(tensor for tensor in proto.graph.initializer if tensor.name.endswith(".weight"))
+    weights.CopyFrom(onnx.numpy_helper.from_array(np.full(list(weights.dims), np.nan, np.float32), weights.name))
+    write(proto, ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits"), tmp_path)
+    body, headers = png(digits[0][0, 0].numpy()), {"Content-Type": "image/png"}
+    with in_process(tmp_path) as client:
+        assert "no finite logits" in error(client.post(PREDICT, content=body, headers=headers), 500)
+        found = client.post("/v1/models/digits_cnn/inspect", content=body, headers=headers)
+        assert "values that are not finite" in error(found, 422)
 
 
 def test_health(client: httpx.Client, served: httpx.Client):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import pytest
 from helpers import copy_of_export
 
 from cnnzoo.contract.card import ModelCard
+from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.names import ContractError
 from cnnzoo.models.export import write
 from cnnzoo.serve.model import Model, Sessions
+from cnnzoo.serve.session import Session
 from cnnzoo.serve.zoo import Zoo
 
 CARD = ModelCard("digits_cnn", 1, tuple("0123456789"), (1, 8, 8), "digits")
@@ -113,6 +117,106 @@ def test_external_data_is_refused(zoo: Path):
     for max_loaded in (1, 16):  # at the scan, also if it would be loaded later
         refused = Zoo(zoo, Sessions(max_loaded=max_loaded)).refused
         assert "keeps its weights in another file" in refused["external/1/model.onnx"]
+
+
+def external() -> onnx.TensorProto:
+    """Return a tensor whose values are in another file."""
+    tensor = onnx.TensorProto(name="elsewhere", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    return tensor
+
+
+def constant(graph: onnx.GraphProto) -> None:
+    graph.node.append(onnx.helper.make_node("Constant", [], ["elsewhere"], value=external()))
+
+
+def branch(graph: onnx.GraphProto) -> None:
+    inner = onnx.helper.make_graph([], "inner", [], [], [external()])
+    graph.node.append(onnx.helper.make_node("If", ["condition"], ["x"], then_branch=inner, else_branch=inner))
+
+
+def sparse(graph: onnx.GraphProto) -> None:
+    graph.sparse_initializer.append(onnx.SparseTensorProto(values=external(), dims=[3]))
+
+
+@pytest.mark.parametrize("add", [constant, branch, sparse])
+def test_external_data_is_found_wherever_it_is(zoo: Path, add: Callable[[onnx.GraphProto], None]):
+    proto = network()
+    add(proto.graph)
+    write(proto, ModelCard(**{**CARD.__dict__, "name": "external"}), zoo)
+    assert "keeps its weights in another file" in refusal(zoo, "external/1/model.onnx")
+
+
+def unknown_type(graph: onnx.GraphProto) -> None:
+    graph.output[0].type.tensor_type.elem_type = 99
+
+
+def fixed_batch(graph: onnx.GraphProto) -> None:
+    graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+@pytest.mark.parametrize("change", [unknown_type, fixed_batch])
+def test_outputs_are_checked(zoo: Path, change: Callable[[onnx.GraphProto], None]):
+    proto = network()
+    change(proto.graph)
+    write(proto, ModelCard(**{**CARD.__dict__, "name": "odd"}), zoo)
+    assert "expected float32 [batch, 10]" in refusal(zoo, "odd/1/model.onnx")
+    with pytest.raises(ContractError):
+        read_card(zoo / "odd/1/model.onnx")
+
+
+def test_an_answer_has_a_row_for_each_image(zoo: Path):
+    """The declared shape is dynamic; the graph leaves out the last image."""
+    proto = network()
+    (last,) = (node for node in proto.graph.node if "probabilities" in node.output)
+    last.output[list(last.output).index("probabilities")] = "all"
+    for name, value in (("start", 0), ("end", -1), ("axis", 0)):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    proto.graph.node.append(onnx.helper.make_node("Slice", ["all", "start", "end", "axis"], ["probabilities"]))
+    path = write(proto, ModelCard(**{**CARD.__dict__, "name": "short"}), zoo)
+    with pytest.raises(ContractError, match=r"its outputs have \[3, 2\] rows for 3 images"):
+        Session(path.read_bytes()).run(np.zeros((3, 1, 8, 8), np.uint8))
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    write(network(), ModelCard(**{**CARD.__dict__, "name": "late"}), zoo)
+    read = Path.read_bytes
+
+    def without_rights(path: Path) -> bytes:
+        if "late" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", without_rights)
+    loaded = Zoo(zoo)
+    loaded.rescan()
+    assert loaded.refused == {"late/1/model.onnx": "Permission denied"}
+    assert caplog.text.count("Refused") == 1
+    monkeypatch.undo()
+    loaded.rescan()
+    assert loaded.refused == {}
+    assert loaded.get("late")
+
+
+def test_a_model_that_is_removed_while_it_is_loaded_does_not_stay(zoo: Path, monkeypatch: pytest.MonkeyPatch):
+    write(network(), ModelCard(**{**CARD.__dict__, "name": "slow"}), zoo)
+    sessions = Sessions(max_loaded=1)
+    loaded = Zoo(zoo, sessions)
+    model = next(model for model in loaded.models if model not in sessions.loaded)
+    load = model.load
+
+    def remove_meanwhile() -> Session:
+        session = load()
+        shutil.rmtree(model.path.parent)
+        loaded.rescan()
+        return session
+
+    monkeypatch.setattr(model, "load", remove_meanwhile)
+    assert model.run(np.zeros((1, 1, 8, 8), np.uint8))[0].shape == (1, 10)
+    assert model not in sessions.loaded
 
 
 def test_names_are_looked_up(zoo: Path):
