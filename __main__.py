@@ -10,7 +10,7 @@ from importlib import import_module
 from cnnzoo.commands import Command, UsageError
 
 COMMANDS = {
-    "fit": Command("Train a network into a new run folder."),
+    "fit": Command("Train a network into a new run folder, or resume a run."),
     "validate": Command("Measure a checkpoint on the validation split."),
     "test": Command("Measure a checkpoint on the test set, and write metrics.json and plots."),
     "predict": Command(

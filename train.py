@@ -47,7 +47,7 @@ def run(name: str, arguments: list[str]) -> None:
 
 
 def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
-    """Train a network into a new run folder.
+    """Train a network into a new run folder, or resume a run.
 
     The folder gets config.yaml, metrics.csv and the best and last checkpoint.
 

@@ -75,7 +75,7 @@ def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> 
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from None
     if json:
-        print(card.to_json())
+        print(dumps(loads(card.to_json())))  # in ASCII: the recipe in a card may have control characters
     else:
         console.print(_page(card, path.stat().st_size))
 

@@ -59,8 +59,8 @@ def export_model(
         corruption_images: see `robustness`.
         license: of the weights; empty makes no claim.
 
-    Raises ParityError, GateError, ContractError for the name, OSError for the zoo, or what the data raises. Nothing is
-    written then.
+    Raises ParityError, GateError, ContractError for the name or the card, OSError for the zoo, or what the data raises.
+    Nothing is written then.
     """
     zoo.check_writable()
     full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
@@ -78,7 +78,7 @@ def export_model(
         file = OnnxFile(proto)
         answers = file.answers(images)
 
-    dataset = data.describe()
+    dataset, seed = data.describe(), config.get("seed_everything")
     measured = measure(answers, labels)
     accuracy = measured["metrics"]["accuracy"]
     card = ModelCard(
@@ -100,13 +100,14 @@ def export_model(
         training=training,
         command=command(),
         config=recipe(config),
-        seed=config.get("seed_everything"),
+        seed=None if isinstance(seed, bool) else seed,  # false: no seed was set
         commit=commit(),
         libraries=_libraries(),
         license=license,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         **measured,
     )
+    ModelCard.from_json(card.to_json())  # readers refuse what this refuses, such as a class name with a line break
     return _add(zoo, proto, card, gate)
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from ..contract.checksums import SUMS, add_checksum, parse_checksums, read_checksums, sha256_of
+from ..contract.files import cache_dir
 from ..contract.model_file import check_place, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder, split_spec
@@ -81,17 +82,17 @@ def fetch(name: str, version: int | None, source: str, zoo: Path, api_key: str |
 
 def _lock(target: Path) -> FileLock:
     """Return the lock of one file. It is kept, since deleting it would give two waiting processes two locks."""
-    cache = Path(os.environ.get("CNNZOO_CACHE") or "~/.cache/cnnzoo").expanduser()
-    (cache / "locks").mkdir(parents=True, exist_ok=True)
-    return FileLock(cache / "locks" / hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:32])
+    locks = cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:32])
 
 
 def _is_present(folder: ZooFolder, offer: Offer, source: str) -> bool:
     target = folder.file(offer.model_id)
-    if not target.is_file():
+    if not target.parent.exists():
         return False
-    if sha256_of(target) != offer.sha256:
-        raise FileExistsError(f"{target} exists, and is another file than the one at {source}: remove it first")
+    if not target.is_file() or sha256_of(target) != offer.sha256:
+        raise FileExistsError(f"{target.parent} exists, and has not the file at {source}: remove that folder first")
     add_checksum(folder.path, offer.model_id.path, offer.sha256)
     return True
 

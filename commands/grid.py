@@ -14,6 +14,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from ..datamodules import ImageDataModule
+from ..datamodules.batches import ImageDataset
 from ..models import ImageClassifier, pretrained
 from ..models.classifier import Diverged
 from ..models.export import torch_answers
@@ -21,6 +22,7 @@ from .provenance import usable_precision
 
 Shown = bool | int | float | str
 SEED = "seed"  # name of the axis that repeats a point
+AT_ONCE = 500  # images that are loaded at once to measure an accuracy
 
 
 @dataclass
@@ -93,11 +95,16 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
         scores["train_loss"] = trainer.callback_metrics["train_loss"].item()
     data.setup("test")
     for split in ("train", "val", "test"):
-        dataset = data.splits[split]
-        images, labels = dataset[torch.arange(len(dataset))]
-        correct = torch_answers(model, images)[0].argmax(1) == labels
-        scores[f"{split}_accuracy"] = correct.double().mean().item()
+        scores[f"{split}_accuracy"] = _accuracy(model, data.splits[split])
     return scores
+
+
+def _accuracy(model: ImageClassifier, split: ImageDataset) -> float:
+    correct = 0
+    for positions in torch.arange(len(split)).split(AT_ONCE):  # a split of photos is larger than the memory
+        images, labels = split[positions]
+        correct += int((torch_answers(model, images)[0].argmax(1) == labels).sum())
+    return correct / len(split)
 
 
 def build(settings: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:

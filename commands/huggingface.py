@@ -40,7 +40,7 @@ def write_repository(
     """Write README.md, config.json and model.onnx, and model.safetensors for an fp32 file."""
     folder.mkdir()
     (folder / "model.onnx").write_bytes(content)
-    (folder / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n")
+    (folder / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(card, len(content)), encoding="utf-8")
     if card.precision == "fp32":
         weights = {t.name: to_array(t) for t in proto.graph.initializer if t.name.startswith(PARAMETERS)}

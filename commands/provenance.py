@@ -18,8 +18,11 @@ from ..contract.facts import counted
 from ..contract.machine import cores
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
-# Options that say where files are, not how the network is trained.
-PATH_OPTIONS = ("--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir")
+# Options that do not say how the network is trained, but where files are, and how a sweep is shared out. The URL of a
+# storage may have a password.
+PATH_OPTIONS = (
+    "--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir", "--output", "--storage", "--workers",
+)  # fmt: skip
 RUN_OPTIONS = ("--config", "-c", "--ckpt_path")  # options that choose a run
 
 

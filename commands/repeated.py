@@ -51,7 +51,7 @@ def points(table: Path, grid: Sequence[Axis]) -> list[Point]:
         if all(row["status"] == "ok" for row in rows)
     ]
     if not found:
-        raise ValueError(f"no point of {table} has a finite loss: see its columns status and error")
+        raise ValueError(f"no point of {table} succeeded with every seed: see its columns status and error")
     return found
 
 
@@ -75,4 +75,5 @@ def write(found: Sequence[Point], facts: dict[str, Any], path: Path) -> None:
         for point in found
     ]
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(facts | {"points": entries}, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(facts | {"points": entries}, indent=2, ensure_ascii=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")

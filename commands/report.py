@@ -102,7 +102,7 @@ class Report(Callback):
 
     def _write_json(self, content: dict[str, Any]) -> None:
         with atomic_write(self._path("metrics.json")) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _path(self, name: str) -> Path:
         self.written.append(name)

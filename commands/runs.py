@@ -40,7 +40,8 @@ def create_run(runs: Path, name: str) -> Path:
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            continue
+            if not folder.exists():  # a folder above it is no folder, such as a dangling link
+                raise
     raise AssertionError("unreachable")
 
 

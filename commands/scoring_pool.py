@@ -66,8 +66,8 @@ def _scored(pool: ProcessPoolExecutor, ahead: int, batches: Iterable[Sequence[Pa
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise UsageError(
-            "a process that classified images was ended from outside, perhaps since the memory was full: the same "
-            "command goes on where this one ended"
+            "a process that classified images ended early, perhaps since the memory was full: repeat the command to "
+            "resume it"
         ) from None
 
 

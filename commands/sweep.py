@@ -58,7 +58,9 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
     axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
     recipe = {"config": config, "grid": axes}
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
-        raise ValueError(f"{storage} holds the sweep of another recipe or grid: give another --output, or remove it")
+        raise ValueError(
+            f"the storage holds a sweep {folder.name} of another recipe or grid: give another --output, or remove it"
+        )
     study.set_user_attr("recipe", recipe)
     points = all_points(grid)
     failed = {key for key, trial in _newest(study).items() if _status(trial) == "failed"}

@@ -155,7 +155,8 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
     wrong = [name for name, value in expected.items() if not _agree(name, card.metrics.get(name), value)]
     if again["confusion_matrix"] != card.confusion_matrix:
         wrong.append("confusion_matrix")
-    if not np.allclose(again["reliability"], card.reliability, atol=TOLERANCE):
+    bins = again["reliability"], card.reliability
+    if len(bins[0]) != len(bins[1]) or not np.allclose(*bins, atol=TOLERANCE):
         wrong.append("reliability")
     if not np.allclose((logits / card.temperature).softmax(1), probabilities, atol=TOLERANCE):
         wrong.append("temperature")

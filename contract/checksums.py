@@ -4,7 +4,6 @@ import hashlib
 import re
 from pathlib import Path
 
-from .files import atomic_write
 from .names import ContractError
 
 SUMS = "SHA256SUMS"
@@ -53,11 +52,3 @@ def add_checksum(folder: Path, path: str, sha256: str) -> None:
     newline = "\n" if before and not before.endswith(b"\n") else ""
     with sums.open("a") as file:
         file.write(f"{newline}{sha256}  {path}\n")
-
-
-def remove_checksum(folder: Path, path: str) -> None:
-    """Remove the lines for the relative `path` from SHA256SUMS, if there are any."""
-    kept = {other: sha256 for other, sha256 in read_checksums(folder).items() if other != path}
-    if (folder / SUMS).is_file():
-        with atomic_write(folder / SUMS) as temporary:
-            temporary.write_text("".join(f"{sha256}  {other}\n" for other, sha256 in kept.items()))

@@ -1,9 +1,14 @@
-"""Atomic writes: a file is complete or absent, even if the process is killed."""
+"""The cache folder, and atomic writes: a file is complete or absent, even if the process is killed."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Return the folder of decoded photos and of locks: CNNZOO_CACHE, else ~/.cache/cnnzoo."""
+    return Path(os.environ.get("CNNZOO_CACHE") or "~/.cache/cnnzoo").expanduser()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .checksums import add_checksum, read_checksums, remove_checksum, sha256_of
+from .checksums import add_checksum, read_checksums, sha256_of
 from .names import ContractError, check_name
 
 FILE_NAME = "model.onnx"
@@ -157,11 +157,6 @@ class ZooFolder:
             shutil.rmtree(staging, ignore_errors=True)
         add_checksum(self.path, model_id.path, sha256)
         return target
-
-    def remove(self, model_id: ModelId) -> None:
-        """Remove a version's folder and its line in SHA256SUMS. Raises FileNotFoundError."""
-        shutil.rmtree(self.file(model_id).parent)
-        remove_checksum(self.path, model_id.path)
 
     def checksums(self) -> dict[str, str]:
         """Return the SHA-256 in hex by relative path. Raises ContractError if SHA256SUMS is malformed."""

@@ -17,7 +17,7 @@ def augmix(images: Tensor, rng: np.random.Generator, n: int, mine: slice, severi
     """Mix half of the images uint8 [N, C, H, W] with three chains of operations. Arguments as in `pixels.add_noise`.
 
     Args:
-        severity: 0-10, the strongest operation. The paper takes 3.
+        severity: 1-10, the strongest operation. The paper takes 3.
     """
     chosen = rng.random(n) < 0.5
     operations: np.ndarray = rng.integers(OPERATIONS, size=(CHAINS, DEPTH, n))

@@ -51,7 +51,7 @@ class ImageDataModule(LightningDataModule):
             )
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}: expected a share from 0 up to but not including 1")
-        self.data_dir = Path(data_dir or os.environ.get("CNNZOO_DATA", "data")).expanduser()
+        self.data_dir = Path(data_dir or os.environ.get("CNNZOO_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.val_fraction = val_fraction
@@ -128,8 +128,8 @@ class ImageDataModule(LightningDataModule):
             stay, held = train_test_split(indices, test_size=share, stratify=labels[indices], random_state=self.seed)
         except ValueError as error:
             raise ValueError(
-                f"cannot hold out {share:.0%} of {len(indices)} images in {self.num_classes} classes ({error}): add "
-                f"images, or set data.{fraction} to at least {self.num_classes / len(indices):.2g}"
+                f"cannot hold out {share:.1%} of {len(indices)} images in {self.num_classes} classes ({error}): add "
+                f"images, or set data.{fraction} so that each class has images on both sides"
             ) from None
         return np.sort(stay), np.sort(held)  # so that a memory-mapped file is read forwards
 

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import Progress
 
-from ..contract.files import atomic_write
+from ..contract.files import atomic_write, cache_dir
 from ..contract.images import UndecodableImage, decode, fit
 from ..contract.machine import cores
 
@@ -39,11 +39,6 @@ class Decoded:
     images: np.ndarray
     files: list[Stamp]
     unreadable: dict[str, str]
-
-
-def cache_dir() -> Path:
-    """Return the folder of decoded datasets: CNNZOO_CACHE, else ~/.cache/cnnzoo."""
-    return Path(os.environ.get("CNNZOO_CACHE", "~/.cache/cnnzoo")).expanduser()
 
 
 def decoded(folder: Path, files: Sequence[Stamp], shape: tuple[int, int, int]) -> Decoded:

@@ -42,7 +42,10 @@ class Muon(Optimizer):
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         momentum = group["momentum"]
-        velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(gradient))
+        state = self.state[parameter]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(gradient)
+        velocity = state["velocity"]
         velocity.mul_(momentum).add_(gradient)
         step = gradient.add(velocity, alpha=momentum)
         if group["orthogonal"]:

@@ -280,6 +280,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
     ({"config": {}}, "its card's dataset is ''"),
     ({"temperature": 7.5}, "measured again, temperature differs from the card"),
     ({"reliability": [[0.9, 0.9, 360]]}, "measured again, reliability differs from the card"),
+    ({"reliability": [[0.9, 0.9, 360]] * 9}, "measured again, reliability differs from the card"),
     ({"classes": list("abcdefghij")}, "its classes are a, b"),
     ({"dataset": {"name": "MNIST"}}, "it was measured on {'name': 'MNIST'}"),
 ]

@@ -19,12 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnnzoo.commands.provenance import PATH_OPTIONS
 from cnnzoo.contract.card import dataset_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = ("--seed_everything", "--data.seed")
-PATH_OPTIONS = ("--runs", "--data.data_dir")
-SWEEP_OPTIONS = ("--output", "--storage", "--workers")
 RUN_OPTIONS = ("--ckpt_path", *PATH_OPTIONS)  # options that choose a run, not how it was trained or tested
 HEAD = """# Results
 
@@ -58,7 +57,7 @@ def collect(folder: Path) -> None:
     seeds = folder / "seeds.json"
     if seeds.is_file():
         metrics = json.loads(seeds.read_text())
-        metrics["command"] = " ".join(["cnnzoo sweep", *options(metrics["command"], (*PATH_OPTIONS, *SWEEP_OPTIONS))])
+        metrics["command"] = " ".join(["cnnzoo sweep", *options(metrics["command"], PATH_OPTIONS)])
         return _save(metrics, _name(options(metrics["command"], ("--seeds",))))
     metrics = json.loads((folder / "metrics.json").read_text())
     if "--ckpt_path last" not in metrics["command"]:

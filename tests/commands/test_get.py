@@ -110,8 +110,12 @@ def test_get_does_not_replace_another_file(web: tuple, copied: Path, tmp_path: P
     shutil.copytree(copied / "zoo", other / "zoo")
     change_one_byte(other / "zoo" / PLACE)
     before = (other / "zoo" / PLACE).read_bytes()
-    assert "is another file" in refused("get", "digits_cnn", "--from", web[0], cwd=other)
+    assert "remove that folder first" in refused("get", "digits_cnn", "--from", web[0], cwd=other)
     assert (other / "zoo" / PLACE).read_bytes() == before
+    (other / "zoo" / PLACE).unlink()
+    assert "remove that folder first" in refused("get", "digits_cnn", "--from", web[0], cwd=other)
+    shutil.rmtree((other / "zoo" / PLACE).parent)
+    done("get", "digits_cnn", "--from", web[0], cwd=other)
 
 
 def test_get_from_what_is_no_source(tmp_path: Path):

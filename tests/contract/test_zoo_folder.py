@@ -105,15 +105,10 @@ def test_additions_at_the_same_time_lose_no_checksum(zoo: ZooFolder):
     assert len(zoo.checksums()) == 4 + 29
 
 
-def test_remove_takes_the_file_and_its_checksum(zoo: ZooFolder):
-    zoo.remove(ModelId("a", 2))
-    assert zoo.ids() == [("a", 10), ("a", 1), ("b", 3)]
-    assert "a/2/model.onnx" not in zoo.checksums()
+def test_missing_files_are_those_that_only_the_checksums_have(zoo: ZooFolder):
     assert zoo.missing() == []
     zoo.file(ModelId("b", 3)).unlink()
     assert zoo.missing() == ["b/3/model.onnx"]
-    with pytest.raises(FileNotFoundError):
-        zoo.remove(ModelId("a", 2))
 
 
 def test_the_folder_is_that_of_the_environment_else_zoo_else_the_shipped_one(tmp_path: Path, monkeypatch):
