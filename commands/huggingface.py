@@ -49,10 +49,10 @@ def write_repository(
 
 def config(card: ModelCard) -> dict[str, Any]:
     """Return config.json: the classes, the input, and the network with its arguments."""
-    labels = dict(enumerate(card.classes))
+    labels, (network, _) = dict(enumerate(card.classes)), card.recipe("model")
     return {
         "model_type": "cnnzoo",
-        "architectures": [str(card.config.get("model", {}).get("class_path", "")).rpartition(".")[2]],
+        "architectures": [network],
         "id2label": labels,
         "label2id": {name: number for number, name in labels.items()},
         "input_shape": list(card.input_shape),

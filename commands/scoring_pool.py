@@ -1,6 +1,5 @@
 """Classify many image files with a process for each core."""
 
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,14 +7,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from ..contract.machine import cores
 from ..serve.session import CUDA, provider
 from . import UsageError
+from .parent import end_with_parent
 from .scoring import Row, Scorer
 
 GPU_PROCESSES = 4  # each has its own CUDA context, of some hundred megabytes
@@ -75,16 +74,8 @@ def _start(model: Path, options: dict[str, Any]) -> None:
     """Open the model in a process of the pool."""
     global _scorer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _scorer = Scorer.open(str(model), threads=1, **options)
-
-
-def _end_with_parent() -> None:
-    """End this process when the first one was killed, which could not end the pool."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _score(files: Sequence[Path]) -> list[Row]:

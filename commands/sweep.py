@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import multiprocessing
-import os
 import threading
 import time
 import warnings
@@ -28,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..contract.files import atomic_write
 from . import plots
 from .grid import SEED, Axis, Shown, all_points, check_grid, run_point
+from .parent import end_with_parent
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
 LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # from the start of a point to its first heartbeat, at most
@@ -129,7 +129,7 @@ def _requeue_lost(study: optuna.Study) -> None:
 
 def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
     """Run waiting points until there are none, in a worker process."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # one process a core
@@ -196,14 +196,6 @@ def _heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _end_with_parent() -> None:
-    """End this worker when the sweep's process is killed. The next sweep runs its point again."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:

@@ -157,6 +157,17 @@ class ModelCard:
         """See `dataset_title`."""
         return dataset_title(self.dataset)
 
+    def recipe(self, part: Literal["model", "data"]) -> tuple[str, dict[str, Any]]:
+        """Return the name of the class and the arguments of the network or the data; empty if the card has none.
+
+        Raises ContractError if the card's config has another form.
+        """
+        found = self.config.get(part) or {}
+        arguments = (found.get("init_args") or {}) if isinstance(found, dict) else None
+        if not isinstance(arguments, dict):
+            raise ContractError(f"its card's config has no readable {part}: expected class_path and init_args")
+        return str(found.get("class_path", "")).rpartition(".")[2], dict(arguments)
+
     def to_json(self) -> str:
         """Return the card as JSON of the current schema."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, ensure_ascii=False)

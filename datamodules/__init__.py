@@ -32,13 +32,11 @@ def from_card(card: ModelCard, data_dir: Path | None = None) -> ImageDataModule:
     Raises ContractError if the card's dataset or one of its arguments is unknown here, or if the data differs from
     what the card says, and FileNotFoundError if there is no data.
     """
-    recipe = card.config.get("data") or {}
-    name = str(recipe.get("class_path", "")).rpartition(".")[2]
+    name, arguments = card.recipe("data")
     if name not in DATASETS:
         raise ContractError(f"its card's dataset is {name[:40]!r}: expected one of {', '.join(DATASETS)}")
     types = _argument_types(DATASETS[name])
-    arguments = recipe.get("init_args") or {}
-    if unknown := [argument[:40] for argument in arguments if argument not in types]:
+    if unknown := [repr(argument[:40]) for argument in arguments if argument not in types]:
         raise ContractError(f"its card's {name} has arguments that are unknown here: {', '.join(unknown)}")
     if data_dir is None and name == "ImageFolderDataModule":
         raise ContractError("it was measured on an image folder: give the folder as --data_dir")

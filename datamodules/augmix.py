@@ -5,7 +5,7 @@ import torch
 import torchvision.transforms.v2.functional as F
 from torch import Tensor
 
-from .pixels import to_uint8
+from .pixels import for_each, to_uint8
 from .warp import Fill, affine
 
 CHAINS = 3
@@ -30,13 +30,13 @@ def augmix(images: Tensor, rng: np.random.Generator, n: int, mine: slice, severi
     operations, strength, depths, weights = (
         part[..., mine][..., picked] for part in (operations, strength, depths, weights)
     )
-    mixed = _column(1 - weights.sum(0), images) * source
+    mixed = for_each(1 - weights.sum(0), images) * source
     for chain in range(CHAINS):
         changed = source
         for depth in range(DEPTH):
             operation = np.where(depth < depths[chain], operations[chain, depth], -1)  # -1 changes nothing
             changed = _apply(changed, operation, strength[chain, depth], fill)
-        mixed = mixed + _column(weights[chain], images) * changed
+        mixed = mixed + for_each(weights[chain], images) * changed
     return images.index_copy(0, where, to_uint8(mixed))
 
 
@@ -47,7 +47,7 @@ def _apply(images: Tensor, operation: np.ndarray, strength: np.ndarray, fill: Fi
         chosen = np.flatnonzero(operation == number)
         where = torch.from_numpy(chosen).to(images.device)
         part = images[where]
-        out[where] = change(part) if number < 2 else change(part, _column(np.abs(strength[chosen]), images))
+        out[where] = change(part) if number < 2 else change(part, for_each(np.abs(strength[chosen]), images))
     chosen = np.flatnonzero(operation >= 4)
     where = torch.from_numpy(chosen).to(images.device)
     out[where] = _move(images[where], operation[chosen] - 4, strength[chosen], fill)
@@ -73,8 +73,3 @@ def _move(images: Tensor, operation: np.ndarray, strength: np.ndarray, fill: Fil
     matrix = np.array([[np.cos(angle), np.sin(angle) + shear_y], [shear_x - np.sin(angle), np.cos(angle)]])
     moved = np.array([strength * height / 3 * (operation == 4), strength * width / 3 * (operation == 3)])
     return affine(images, matrix, moved, fill)
-
-
-def _column(values: np.ndarray, images: Tensor) -> Tensor:
-    """Return a factor for each image, [N, 1, 1, 1]."""
-    return torch.from_numpy(values.astype(np.float32)).to(images.device)[:, None, None, None]

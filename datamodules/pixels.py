@@ -15,16 +15,16 @@ def jitter(images: Tensor, brightness: np.ndarray, contrast: np.ndarray, saturat
     """
     pixels = images.float()
     if (saturation != 1).any():
-        factor = _for_each(saturation, images)
+        factor = for_each(saturation, images)
         grey = pixels.mean(1, keepdim=True)
         pixels.mul_(factor).add_(grey * (1 - factor))
     if (contrast != 1).any() or brightness.any():
-        factor, mean = _for_each(contrast, images), pixels.mean((1, 2, 3), keepdim=True)
-        pixels.mul_(factor).add_(mean * (1 - factor) + 255 * _for_each(brightness, images))
+        factor, mean = for_each(contrast, images), pixels.mean((1, 2, 3), keepdim=True)
+        pixels.mul_(factor).add_(mean * (1 - factor) + 255 * for_each(brightness, images))
     return to_uint8(pixels)
 
 
-def _for_each(values: np.ndarray, images: Tensor) -> Tensor:
+def for_each(values: np.ndarray, images: Tensor) -> Tensor:
     """Return a value for each image, [N, 1, 1, 1]."""
     return torch.from_numpy(values.astype(np.float32)).to(images.device)[:, None, None, None]
 
@@ -44,7 +44,7 @@ def add_noise(images: Tensor, rng: np.random.Generator, n: int, mine: slice, sig
     drawn, chosen, center = rng.uniform(0, sigma, n), rng.random(n) < 0.5, rng.random((2, n))[:, mine]
     generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
     noise = torch.randn((n, *images.shape[1:]), generator=generator, device=images.device)[mine]
-    strength = torch.from_numpy((255 * drawn * chosen)[mine].astype(np.float32)).to(images.device)[:, None, None, None]
+    strength = for_each((255 * drawn * chosen)[mine], images)
     if patch:
         corner = (center * [[height], [width]]).astype(int) - patch // 2  # part of the square may lie outside
         rows, columns = np.arange(height) - corner[0, :, None], np.arange(width) - corner[1, :, None]

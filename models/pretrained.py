@@ -36,12 +36,15 @@ def load(
     card, weights = read(path)
     class_name, arguments = _recipe(card, path)
     if class_name not in ("", network.__name__):
-        raise ValueError(f"{path} holds a {class_name}, {name} is a {network.__name__}")
+        raise ValueError(f"{path} holds a {class_name[:40]!r}, {name} is a {network.__name__}")
     if card.name != name and card.name in others:
         raise ValueError(f"{path} holds {card.name}, not {name}")
     arguments |= kwargs
     with torch.device("meta"):  # allocates nothing: a stranger's card may ask for any size
-        _check_shapes(network(**arguments), card, weights)
+        try:
+            _check_shapes(network(**arguments), card, weights)
+        except TypeError as error:
+            raise ValueError(f"{path} has arguments that do not fit a {network.__name__}: {error}") from None
     return load_weights(network(**arguments), card, weights).eval()
 
 
@@ -57,12 +60,10 @@ def restore(path: Path) -> ImageClassifier:
 
 
 def _recipe(card: ModelCard, path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the name and the arguments of the network's class; empty if the card has none."""
-    model = card.config.get("model", {})
-    arguments = model.get("init_args", {}) if isinstance(model, dict) else None
-    if not isinstance(arguments, dict):
-        raise ContractError(f"{path}: its card's config has no readable model: expected class_path and init_args")
-    return str(model.get("class_path", "")).rpartition(".")[2], dict(arguments)
+    try:
+        return card.recipe("model")
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
 
 
 def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -16,6 +16,14 @@ def test_a_card_survives_the_way_through_json():
     assert card.mode == "L"
 
 
+@pytest.mark.parametrize("config", [{"model": "x"}, {"model": [1]}, {"model": {"init_args": [1]}}])
+def test_a_recipe_of_another_form_is_refused(config: dict):
+    card = ModelCard("m", 2, ("a", "b"), (1, 4, 5), config=config)
+    with pytest.raises(ContractError, match="no readable model"):
+        card.recipe("model")
+    assert card.recipe("data") == ("", {})
+
+
 def test_entries_of_a_later_minor_release_are_passed_over():
     assert ModelCard.from_json(json.dumps({**GOOD, "new": 1})).name == "m"
 
