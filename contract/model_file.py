@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import Message
 
 from .card import ModelCard
 from .names import CARD_KEY, FAMILIARITY, INPUT, ContractError
@@ -63,15 +62,17 @@ def check_place(card: ModelCard, model_id: ModelId) -> None:
         raise ContractError(f"its card says {card.name}/{card.version}, but its path is {expected}: move it there")
 
 
-def _refers_to_files(message: Message) -> bool:
-    """Return whether a tensor in a message has its values in another file.
+def _refers_to_files(message: Any) -> bool:
+    """Return whether a tensor in a protobuf message has its values in another file.
 
     Weights, constants, branches and functions may hold such tensors.
     """
     if isinstance(message, onnx.TensorProto):
         return message.data_location == onnx.TensorProto.EXTERNAL
     parts = chain.from_iterable(
-        [value] if isinstance(value, Message) else value for field, value in message.ListFields() if field.message_type
+        [value] if hasattr(value, "ListFields") else value
+        for field, value in message.ListFields()
+        if field.message_type
     )
     return any(map(_refers_to_files, parts))
 

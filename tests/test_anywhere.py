@@ -47,11 +47,14 @@ def downloaded(tmp_path: Path, trained: Path) -> Path:
 
 
 def test_python_with_numpy_and_pillow(downloaded: Path, digits):
-    run, card = snippets("docs/anywhere.md", "python")[:2]
+    run, card, prepared = snippets("docs/anywhere.md", "python")[:3]
     right = 0
     for image, label in list(zip(*digits, strict=True))[:5]:
         (downloaded / "seven.png").write_bytes(png(image[0].numpy()))
-        found, accuracy = last_line(run + card, downloaded).split()
+        say_again = "\nprint(found, accuracy, card.classes[probabilities[0].argmax()])"
+        kept = "\nfound, accuracy = card['classes'][probabilities[0].argmax()], card['metrics']['accuracy']\n"
+        found, accuracy, again = last_line(run + card + kept + prepared + say_again, downloaded).split()
+        assert again == found
         right += int(found) == label
         assert 0.9 < float(accuracy) <= 1
     assert right >= 4

@@ -58,7 +58,7 @@ def test_no_path_and_no_augmentation_is_taken_from_a_card(tmp_path: Path):
     ("wrong", "message"),
     [
         (card("a.Unheard"), "dataset is 'Unheard': expected one of CIFAR10DataModule, "),
-        (card(depth=3), "Stripes has arguments that are unknown here: depth"),
+        (card(depth=3), "Stripes has arguments that are unknown here: 'depth'"),
         (card(classes=("left", "right")), "classes are left, right, the data's down, across"),
         (card("ImageFolderDataModule", size=[8, 8]), "give the folder as --data_dir"),
         (card("DigitsDataModule"), "measured on {'name': 'stripes'}, the data here is {'name': 'digits'"),

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from helpers import error, in_process, place
 
-from cnnzoo.serve.bento_routes import REFUSED, classify
+from cnnzoo.serve.bento_routes import OUTER, REFUSED, classify
 from cnnzoo.serve.errors import ApiError
 from cnnzoo.serve.model import Sessions
 from cnnzoo.serve.zoo import Zoo
@@ -154,7 +154,7 @@ def test_classify_answers_503_for_a_model_that_can_no_longer_be_loaded(zoo: Path
     models = Zoo(zoo, Sessions(max_loaded=1))  # the newest
     (zoo / "digits_cnn/1/model.onnx").write_bytes(b"not a network")
     refused: list[ApiError] = []
-    scope: dict[str, Any] = {"app": SimpleNamespace(state=SimpleNamespace(zoo=models)), REFUSED: refused}
+    scope: dict[str, Any] = {"app": SimpleNamespace(state=SimpleNamespace(zoo=models)), OUTER: {}, REFUSED: refused}
     asyncio.run(classify(scope, "digits_cnn", np.zeros((1, 1, 8, 8), np.uint8), 1, 3))
     assert "digits_cnn 1 cannot be loaded" in str(refused[0])
     assert refused[0].status == 503
