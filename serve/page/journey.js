@@ -4,7 +4,6 @@ import { count } from "./format.js";
 import { drawMaps, extremes, layout, placeOf, positionAt } from "./maps.js";
 import { fill } from "./template.js";
 
-const ROOM = 300; // CSS pixels beside the maps, for the text
 const ROWS = 2; // of maps that are shown at first
 
 /** Fills `list` with a row for each layer. Calls `chosen` with a layer, a position that is pointed at, and whether a
@@ -15,9 +14,12 @@ export function createJourney(list, layers, classes, chosen) {
     const labels = layer === last || layer.name === "softmax" ? classes : null; // its numbers are those of the classes
     return createRow(list, layer, labels, chosen);
   });
-  new ResizeObserver(() => {
-    for (const row of rows) row.fit();
-  }).observe(list);
+  const fit = () => {
+    const room = list.querySelector(".maps").clientWidth; // alike in all rows
+    for (const row of rows) row.fit(room);
+  };
+  fit();
+  new ResizeObserver(fit).observe(list);
   return {
     show: (values) => {
       for (const row of rows) row.show(values.get(row.layer.name));
@@ -53,7 +55,6 @@ function createRow(list, layer, labels, chosen) {
   let shown = 0; // number of them
   let marked = null; // position
   let newest = null;
-  fit();
 
   find("summary").append(fill("#of", { whose: layer.name }));
   const selectable = layer.operator === "Conv" || layer.operator === "MaxPool";
@@ -65,9 +66,8 @@ function createRow(list, layer, labels, chosen) {
     (selectable ? canvas : find("summary")).focus(); // the button is gone
   });
 
-  /** Lays the maps out for the width of the list. */
-  function fit() {
-    const now = list.clientWidth - (list.clientWidth < 700 ? 0 : ROOM);
+  /** Lays the maps out in so many CSS pixels. */
+  function fit(now) {
     if (now === room) return;
     room = now;
     resize();

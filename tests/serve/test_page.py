@@ -652,6 +652,14 @@ def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [720, 780])
+def test_the_maps_fit_into_their_column(visit: Visit, width: int):
+    with visit(viewport={"width": width, "height": 900}) as page:
+        canvas = layer(look_inside(page, "mnist_cnn"), "conv1").locator("canvas")
+        assert canvas.evaluate("canvas => canvas.clientWidth <= canvas.parentElement.clientWidth")
+
+
+@pytest.mark.slow
 def test_without_an_image_the_inside_says_so(visit: Visit):
     with visit() as page:
         page.get_by_role("button", name="Clear").click()
