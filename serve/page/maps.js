@@ -20,7 +20,7 @@ export function layout([depth, height, width], room) {
     columns,
     step: [height + gap, width + gap],
     size: [rows * (height + gap) - gap, columns * (width + gap) - gap],
-  }; // prettier-ignore
+  };
 }
 
 /** Draws values on a canvas: `low` and what is below is black, `high` and what is above white. */

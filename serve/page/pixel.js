@@ -58,7 +58,7 @@ export function createPixel() {
     });
   }
 
-  return { element, show };
+  return { show };
 }
 
 function multiply(a, b) {
