@@ -27,12 +27,17 @@ export function createDrawPanel(section, models, announceLater, announce) {
     for (const prediction of predictions) pad.isEmpty() ? prediction.reset() : prediction.ask(pad.toBlob);
   }
 
+  /** Returns whether a key is for the pad: the focus is in its panel, or nowhere while the pad is on the screen. */
+  function isForPad({ target }) {
+    const { top, bottom } = find(".pad").getBoundingClientRect();
+    return find(".panel").contains(target) || (target === document.body && top < innerHeight && bottom > 0);
+  }
+
   find(".undo").addEventListener("click", pad.undo);
   find(".clear").addEventListener("click", pad.clear);
   document.addEventListener("keydown", (event) => {
-    if (document.querySelector("dialog[open]")) return;
-    if (event.key === "Escape" && (find(".panel").contains(event.target) || event.target === document.body))
-      pad.clear();
+    if (document.querySelector("dialog[open]") || !isForPad(event)) return;
+    if (event.key === "Escape") pad.clear();
     if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
   });
   for (let digit = 0; digit < 10; digit++) {

@@ -19,12 +19,7 @@ export function createInside(parent) {
     prediction.button.ariaExpanded = "true";
     const find = (selector) => mine.element.querySelector(selector);
     const failed = (error) => (find(".error").textContent = error.message);
-    const leave = () => {
-      close();
-      prediction.button.focus();
-    };
     find(".close").addEventListener("click", leave);
-    mine.element.addEventListener("keydown", (event) => event.key === "Escape" && leave());
     parent.append(mine.element);
     find(".close").focus();
     try {
@@ -88,10 +83,27 @@ export function createInside(parent) {
     opened = null;
   }
 
+  /** Closes the network, and gives the focus back. */
+  function leave() {
+    const { button } = opened.prediction;
+    close();
+    button.focus();
+  }
+
   /** Forgets the image: there is none any more. */
   function forget() {
     current = null;
     close();
+  }
+
+  // In the capture phase, so that the drawing pad does not get this Escape too.
+  document.addEventListener("keydown", closeOnEscape, { capture: true });
+
+  function closeOnEscape(event) {
+    if (event.key !== "Escape" || !opened || document.querySelector("dialog[open]")) return;
+    if (event.target !== document.body && !opened.element.contains(event.target)) return;
+    event.stopImmediatePropagation();
+    leave();
   }
 
   return { open, follow, forget, isOpen: () => opened !== null };

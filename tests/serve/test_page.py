@@ -641,6 +641,18 @@ def test_escape_closes_the_inside_and_keeps_the_drawing(visit: Visit):
 
 
 @pytest.mark.slow
+def test_escape_without_a_focus_closes_the_inside_and_keeps_the_drawing(visit: Visit):
+    with visit() as page:
+        for model in ("digits_cnn", "cifar10_cnn"):
+            inside = look_inside(page, model)
+            page.evaluate("document.activeElement.blur()")
+            page.evaluate("scrollTo(0, 0)")
+            page.keyboard.press("Escape")
+            expect(inside).to_have_count(0)
+            expect(page.locator(".paper.blank")).to_have_count(0)
+
+
+@pytest.mark.slow
 def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
     with visit() as page:
         canvas = layer(look_inside(page, "mnist_cnn"), "conv1").locator("canvas")
