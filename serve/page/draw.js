@@ -13,7 +13,7 @@ export function createDrawPanel(section, models, announceLater, announce) {
     createPrediction(model, find(".predictions"), () => announceLater(predictions), inside.open),
   );
   const command = createCommand(find(".command"), models, announce);
-  const pad = createPad(find(".pad"), changed);
+  const pad = createPad(find(".pad"), changed, announce);
   const predictLater = rested(predictNow); // while the maps of a network follow the pen: both at once would be slow
 
   function changed() {

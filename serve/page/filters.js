@@ -11,10 +11,11 @@ export function createFilters(list, layer) {
   const place = layout([1, height, width], 1e4);
   const items = layer.filters.map((kernel, number) => {
     const element = fill("#filter", {});
-    const canvas = element.querySelector(".kernel");
+    const [canvas, map] = element.querySelectorAll("canvas");
     drawKernel(canvas, kernel);
-    drawMaps(element.querySelector(".one"), new Float32Array(height * width), place); // until there is an image
+    drawMaps(map, new Float32Array(height * width), place); // until there is an image
     Object.assign(canvas, { role: "img", ariaLabel: `Filter ${number}` });
+    Object.assign(map, { role: "img", ariaLabel: `Map ${number}` });
     list.append(element);
     return { element, number };
   });
@@ -27,7 +28,6 @@ export function createFilters(list, layer) {
       [, item.highest] = extremes(map);
       const at = map.indexOf(item.highest);
       const where = `row ${Math.floor(at / width)}, column ${at % width}`;
-      item.element.querySelector(".one").ariaLabel = `Map ${item.number}`;
       item.element.querySelector(".most").textContent = `${item.number}: ${item.highest.toFixed(2)} at ${where}`;
     }
     list.append(...items.toSorted((a, b) => b.highest - a.highest).map((item) => item.element));

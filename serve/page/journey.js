@@ -144,9 +144,10 @@ function makeSelectable(canvas, layer, place, chosen) {
     const found = positionAt(place(), event.offsetX, event.offsetY);
     if (found) choose(found, event.type === "pointermove");
   };
-  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("click", point); // a pointerdown could begin to scroll
   canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && point(event));
   canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [map, row, column] = position;
     const next = {
       ArrowLeft: [map, row, column - 1],

@@ -1,5 +1,6 @@
 // The drawing pad: strokes by mouse, finger, pen or arrow keys, as points in a square of SIZE.
 
+import { rested } from "./latest.js";
 import { strokesOf } from "./strokes.js";
 
 const SIZE = 280;
@@ -9,8 +10,9 @@ const REPLAY = 700; // milliseconds for a digit
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Turns a canvas into a drawing pad. Calls `changed` after each change of the drawing. */
-export function createPad(canvas, changed) {
+/** Turns a canvas into a drawing pad. Calls `changed` after each change of the drawing. `announce` tells a screen reader
+ * where the pen is. */
+export function createPad(canvas, changed, announce) {
   const context = canvas.getContext("2d");
   const held = new Set(); // arrow keys
   let strokes = [];
@@ -97,6 +99,12 @@ export function createPad(canvas, changed) {
     return blob;
   }
 
+  const announcePen = rested(() => {
+    if (!cursor) return; // the mouse draws
+    const [x, y] = cursor.map((v) => Math.round((100 * v) / SIZE));
+    announce(`Pen ${penDown ? "down" : "up"}, ${x}% from the left, ${y}% from the top`);
+  });
+
   function toPoint(event) {
     const box = canvas.getBoundingClientRect();
     return [((event.clientX - box.left) * SIZE) / box.width, ((event.clientY - box.top) * SIZE) / box.height];
@@ -121,6 +129,13 @@ export function createPad(canvas, changed) {
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);
 
+  function togglePen() {
+    cursor ??= [SIZE / 2, SIZE / 2];
+    penDown = !penDown;
+    if (penDown) begin(cursor);
+    else paint();
+  }
+
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in ARROWS) {
@@ -131,11 +146,9 @@ export function createPad(canvas, changed) {
       if (penDown) extend([cursor]);
       else paint();
     } else if (event.key === " ") {
-      cursor ??= [SIZE / 2, SIZE / 2];
-      penDown = !penDown;
-      if (penDown) begin(cursor);
-      else paint();
+      if (!event.repeat) togglePen();
     } else return;
+    announcePen();
     event.preventDefault(); // keep the page from scrolling
   });
   canvas.addEventListener("keyup", (event) => held.delete(event.key));

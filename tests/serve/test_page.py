@@ -182,6 +182,28 @@ def test_undo_clear_and_escape(visit: Visit):
         expect(answer).to_be_empty()
 
 
+@pytest.mark.slow
+def test_a_held_space_bar_moves_the_pen_once(visit: Visit):
+    with visit() as page:
+        page.get_by_role("button", name="Clear").click()
+        page.locator(".pad").focus()
+        page.evaluate(
+            """() => {
+              window.said = [];
+              const status = document.querySelector("#status");
+              new MutationObserver(() => said.push(status.textContent)).observe(status, {childList: true});
+            }"""
+        )
+        for _ in range(4):  # the second and later ones are repeats
+            page.keyboard.down(" ")
+        page.keyboard.up(" ")
+        page.wait_for_function("() => said.includes('Pen down, 50% from the left, 50% from the top')")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press(" ")
+        page.wait_for_function("() => said.includes('Pen up, 50% from the left, 53% from the top')")
+        expect(prediction(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+
+
 # Makes the service slow, as the page sees it, and counts.
 SLOW = """
 window.flights = {now: {}, most: 0, sent: 0, last: {}};
