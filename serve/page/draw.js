@@ -9,12 +9,15 @@ import { createPrediction } from "./prediction.js";
 export function createDrawPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
   const inside = createInside(find(".opened"));
-  const predictions = models.map((model) =>
-    createPrediction(model, find(".predictions"), () => announceLater(predictions), inside.open),
-  );
+  const predictions = models.map((model) => createPrediction(model, find(".predictions"), settled, inside.open));
   const command = createCommand(find(".command"), models, announce);
   const pad = createPad(find(".pad"), changed, announce);
   const predictLater = rested(predictNow); // while the maps of a network follow the pen: both at once would be slow
+
+  function settled() {
+    announceLater(predictions);
+    inside.showInput();
+  }
 
   function changed() {
     pad.isEmpty() ? command.hide() : command.show({ name: "drawing.png", type: "image/png", toBlob: pad.toBlob });

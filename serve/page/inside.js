@@ -65,6 +65,7 @@ export function createInside(parent) {
       if (chosen) ask();
     }, failed);
     mine.mattered = mattered;
+    mine.showInput = () => pixel.showInput(mine.prediction.input());
   }
 
   /** Shows what the opened network makes of another image; `toBlob` returns it. */
@@ -106,5 +107,8 @@ export function createInside(parent) {
     leave();
   }
 
-  return { open, follow, forget, isOpen: () => opened !== null };
+  /** Shows the newest input of the opened network. */
+  const showInput = () => opened?.showInput?.();
+
+  return { open, follow, forget, showInput, isOpen: () => opened !== null };
 }

@@ -11,12 +11,15 @@ const ACCEPTED = ["image/png", "image/jpeg"]; // by the service
 export function createPhotoPanel(section, models, announceLater, announce) {
   const find = (selector) => section.querySelector(selector);
   const inside = createInside(find(".opened"));
-  const predictions = models.map((model) =>
-    createPrediction(model, find(".predictions"), () => announceLater(predictions), inside.open),
-  );
+  const predictions = models.map((model) => createPrediction(model, find(".predictions"), settled, inside.open));
   const command = createCommand(find(".command"), models, announce);
   const preview = find(".preview");
   let choices = 0; // so that a photo that loads slowly does not replace a later one
+
+  function settled() {
+    announceLater(predictions);
+    inside.showInput();
+  }
 
   /** Shows and classifies a photo. `loading` is a Blob, or the promise of one. */
   async function choose(name, loading) {

@@ -58,7 +58,12 @@ export function createPixel() {
     });
   }
 
-  return { show };
+  /** Shows another input, whose answer comes later. */
+  function showInput(source) {
+    if (shown && source) find(".seen").src = source;
+  }
+
+  return { show, showInput };
 }
 
 function multiply(a, b) {

@@ -675,6 +675,20 @@ def test_escape_without_a_focus_closes_the_inside_and_keeps_the_drawing(visit: V
 
 
 @pytest.mark.slow
+def test_an_open_pixel_shows_the_newest_drawing(visit: Visit):
+    with visit(script=SLOW) as page:
+        inside = look_inside(page, "digits_cnn")
+        layer(inside, "conv1").locator("canvas").hover(position={"x": 20, "y": 30})
+        expect(inside.locator(".sum")).to_contain_text("bias")
+        seen = prediction(page, "digits_cnn").locator(".input")
+        before = str(seen.get_attribute("src"))
+        draw(page, HAND["0"])
+        expect(seen).not_to_have_attribute("src", before)
+        page.wait_for_timeout(1000)  # for the last prediction
+        expect(inside.locator(".seen")).to_have_attribute("src", str(seen.get_attribute("src")))
+
+
+@pytest.mark.slow
 def test_the_maps_fit_a_window_that_became_narrow(visit: Visit):
     with visit() as page:
         canvas = layer(look_inside(page, "mnist_cnn"), "conv1").locator("canvas")
