@@ -18,11 +18,10 @@ try {
 }
 
 function showZoo({ models, refused }) {
-  const names = [...new Set(models.map((model) => model.name))];
-  const zoo = names.map((name) => models.filter((model) => model.name === name)); // versions, newest first
-  const newest = zoo.map(([model]) => model).filter((model) => model.precision === "fp32"); // other precisions answer alike
-  const grey = newest.filter((model) => model.input.mode === "L");
-  const color = newest.filter((model) => model.input.mode === "RGB");
+  const zoo = [...Map.groupBy(models, (model) => model.name).values()]; // versions, newest first
+  const shown = choosePrecision(models);
+  const grey = shown.filter((model) => model.input.mode === "L");
+  const color = shown.filter((model) => model.input.mode === "RGB");
 
   if (grey.length) createDrawPanel($("#draw"), grey, announceLater, announce);
   if (color.length) createPhotoPanel($("#photo"), color, announceLater, announce);
@@ -31,6 +30,12 @@ function showZoo({ models, refused }) {
   $("#models").hidden = zoo.length === 0;
   $("#empty").hidden = zoo.length > 0;
   $("#refused").hidden = Object.keys(refused).length === 0;
+}
+
+/** Returns one model of each network, since all its precisions answer alike: the newest in fp32, else the newest. */
+function choosePrecision(models) {
+  const networks = Map.groupBy(models, (model) => model.name.replace(/_(int8|fp16)$/, ""));
+  return [...networks.values()].map((all) => all.find((model) => model.precision === "fp32") ?? all[0]);
 }
 
 /** Announces these predictions to a screen reader when none has changed for a while. */

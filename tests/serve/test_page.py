@@ -592,6 +592,24 @@ def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("models", "shown"),
+    [
+        ([("cifar10_cnn_int8", 1, "int8")], "cifar10_cnn_int8"),
+        ([("cifar10_cnn", 1, "fp32"), ("cifar10_cnn_int8", 2, "int8")], "cifar10_cnn"),
+        ([("cifar10_cnn", 3, "fp16"), ("cifar10_cnn", 2, "fp32"), ("cifar10_cnn", 1, "fp32")], "cifar10_cnn"),
+    ],
+)
+def test_a_network_is_shown_once_in_full_precision_if_there_is_one(
+    visit: Visit, service: httpx.Client, models: list[tuple[str, int, str]], shown: str
+):
+    (color,) = (model for model in service.get("/models").json()["models"] if model["name"] == "cifar10_cnn")
+    listed = [color | {"name": name, "version": version, "precision": kind} for name, version, kind in models]
+    with visit(listing=json.dumps({"models": listed, "refused": {}})) as page:
+        expect(page.locator(".answered .name")).to_have_text([shown])
+
+
+@pytest.mark.slow
 def test_examples_are_for_networks_that_know_their_class(visit: Visit, service: httpx.Client):
     (model,) = (model for model in service.get("/models").json()["models"] if model["name"] == "cifar10_cnn")
     model["classes"] = [f"plant {number}" for number in range(10)]
