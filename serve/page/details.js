@@ -39,7 +39,7 @@ function fillTable(table, { images, accuracy }) {
     row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: corruption }));
     for (const share of shares) {
       const cell = row.insertCell();
-      cell.textContent = Math.floor(100 * share); // so that 100 means all images
+      cell.textContent = Math.floor(100 * share + 1e-9); // 100 means all images; 100 * 0.57 is below 57
       cell.style.setProperty("--share", share);
     }
   }

@@ -340,12 +340,23 @@ def test_a_card_opens_to_all_that_it_says(visit: Visit, service: httpx.Client):
             f"error {said['metrics']['calibration_error']:.4f}",
         ):
             expect(card).to_contain_text(fact)
-        worst = str(int(100 * said["robustness"]["accuracy"]["noise"][4]))
+        worst = str(int(100 * said["robustness"]["accuracy"]["noise"][4] + 1e-9))
         expect(card.locator(".robustness tr", has_text="noise").locator("td").last).to_have_text(worst)
         expect(card.locator(".bars li")).to_have_count(10)
         expect(card.locator(".bars li").nth(3)).to_contain_text(f"{counts[3][3] / sum(counts[3]):.1%}")
         expect(card.locator(".confusions")).to_contain_text(f"{times} image")
         assert serious(page) == []
+
+
+@pytest.mark.slow
+def test_percentages_on_corrupted_images_are_whole_and_100_means_all(visit: Visit, service: httpx.Client):
+    said = service.get("/models/digits_cnn").json()
+    said["robustness"] = {"images": 10_000, "accuracy": {"noise": [0.57, 0.58, 0.29, 0.9999, 1]}}
+    with visit() as page:
+        page.route("**/models/digits_cnn/versions/2", lambda route: route.fulfill(json=said))
+        card = page.locator(".card", has=page.get_by_role("heading", name="digits_cnn"))
+        card.get_by_text("Details", exact=True).click()
+        expect(card.locator(".robustness td")).to_have_text(["57", "58", "29", "99", "100"])
 
 
 def test_a_card_that_says_little_opens_too(visit: Visit):
