@@ -1,10 +1,12 @@
 // A card for each model, with links to its files.
 
-import { call, hasKey } from "./api.js";
+import { asBlob, call, hasKey } from "./api.js";
 import { save } from "./command.js";
 import { addDetails } from "./details.js";
 import { count, megabytes, percent } from "./format.js";
 import { fill } from "./template.js";
+
+const PATIENCE = 600; // seconds for a download
 
 // Facts that a closed card shows. The opened card shows all others.
 const BRIEF = ["Dataset", "Input", "Parameters", "File", "Licenses", "Exported", "Classes"];
@@ -29,10 +31,11 @@ export function createCard(versions) {
     facts.filter(([label]) => !BRIEF.includes(label)),
   );
   addDetails(card.querySelector(".details"), newest);
-  setDownload(card.querySelector(".download"), newest, "Download");
+  const failure = card.querySelector(".download + .error");
+  setDownload(card.querySelector(".download"), newest, "Download", failure);
   for (const model of older) {
     const item = fill("#older", { text: `${model.version}: ${accuracyOf(model)}` });
-    setDownload(item.querySelector("a"), model, megabytes(model.size));
+    setDownload(item.querySelector("a"), model, megabytes(model.size), failure);
     card.querySelector(".older ul").append(item);
   }
   card.querySelector(".older").hidden = older.length === 0;
@@ -49,17 +52,18 @@ function addFacts(list, facts) {
 
 const accuracyOf = ({ metrics }) => (metrics.accuracy === undefined ? "–" : percent(metrics.accuracy, 2));
 
-function setDownload(link, { name, version, links }, text) {
+function setDownload(link, { name, version, links }, text, failure) {
   const file = `${name}-${version}.onnx`;
   Object.assign(link, { href: links.download, download: file, textContent: text });
   link.setAttribute("aria-label", `${text} ${file}`);
   link.addEventListener("click", async (event) => {
     if (!hasKey()) return;
     event.preventDefault(); // a link cannot send the key
+    failure.textContent = "";
     try {
-      save(await (await call(links.download)).blob(), file);
+      save(await call(links.download, asBlob, { timeout: PATIENCE }), file);
     } catch (error) {
-      link.textContent = error.message;
+      failure.textContent = error.message;
     }
   });
 }

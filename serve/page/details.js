@@ -1,6 +1,6 @@
 // The rest of a model's card, fetched when the card is opened.
 
-import { call } from "./api.js";
+import { asJson, call } from "./api.js";
 import { count, percent } from "./format.js";
 import { fill } from "./template.js";
 
@@ -10,7 +10,7 @@ export function addDetails(details, model) {
     if (!details.open || details.dataset.filled) return;
     details.dataset.filled = true;
     try {
-      show(details, await (await call(model.links.card)).json());
+      show(details, await call(model.links.card, asJson));
     } catch (error) {
       delete details.dataset.filled;
       details.querySelector(".error").textContent = error.message;

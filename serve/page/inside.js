@@ -14,19 +14,21 @@ export function createInside(parent) {
     const again = opened?.model === model;
     close();
     if (again) return;
-    const mine = { model, prediction, element: fill("#inside", { title: `Inside ${model.name}` }) };
+    const element = fill("#inside", { title: `Inside ${model.name}` });
+    const mine = { model, prediction, element, asking: new AbortController() };
     opened = mine;
     prediction.button.ariaExpanded = "true";
-    const find = (selector) => mine.element.querySelector(selector);
+    const find = (selector) => element.querySelector(selector);
     const failed = (error) => (find(".error").textContent = error.message);
     find(".close").addEventListener("click", leave);
-    parent.append(mine.element);
+    parent.append(element);
     find(".close").focus();
     try {
       await build(mine, await listLayers(model), find, failed);
     } catch (error) {
       return failed(error);
     }
+    if (opened !== mine) return;
     if (current) follow(current);
     else failed(new Error("There is no image yet: draw a digit, or choose a photo."));
   }
@@ -36,14 +38,18 @@ export function createInside(parent) {
     const { createJourney } = await import("./journey.js");
     const { createMattered } = await import("./mattered.js");
     const { createPixel } = await import("./pixel.js");
+    if (opened !== mine) return; // closed meanwhile
     const { model } = mine;
     const [, height, width] = model.input.shape;
     const pixel = createPixel();
     let chosen = null; // layer and position
     const ask = latest(async () => {
       if (!mine.image) return; // nothing was drawn yet
-      const { layer, position } = chosen;
-      const answer = await inspectPixel(model, await mine.image(), layer.name, position);
+      const { signal } = mine.asking;
+      const question = chosen;
+      const { layer, position } = question;
+      const answer = await inspectPixel(model, await mine.image(), layer.name, position, signal);
+      if (signal.aborted || question !== chosen) return;
       find(".error").textContent = "";
       pixel.show(answer, journey.mark(layer, position), { source: mine.prediction.input(), height, width });
     }, failed);
@@ -58,7 +64,9 @@ export function createInside(parent) {
     const sortFilters = rested((values) => filters.show(values)); // not while they are watched
     const mattered = createMattered(find(".mattered"), model);
     mine.show = latest(async () => {
-      const values = await inspect(model, await mine.image());
+      const { signal } = mine.asking;
+      const values = await inspect(model, await mine.image(), signal);
+      if (signal.aborted) return;
       find(".error").textContent = "";
       journey.show(values);
       if (first) sortFilters(values.get(first.name));
@@ -66,12 +74,22 @@ export function createInside(parent) {
     }, failed);
     mine.mattered = mattered;
     mine.showInput = () => pixel.showInput(mine.prediction.input());
+    mine.stop = () => {
+      journey.stop();
+      mattered.stop();
+    };
   }
 
-  /** Shows what the opened network makes of another image; `toBlob` returns it. */
+  /** Shows what the opened network makes of another image; `toBlob` returns it. Another function stands for another
+   * subject: what is asked about the old one is aborted. */
   function follow(toBlob) {
+    const another = toBlob !== current;
     current = toBlob;
     if (!opened?.show) return;
+    if (another) {
+      opened.asking.abort();
+      opened.asking = new AbortController();
+    }
     opened.image = toBlob;
     opened.show();
     opened.mattered.show(toBlob);
@@ -81,6 +99,8 @@ export function createInside(parent) {
     if (!opened) return;
     opened.prediction.button.ariaExpanded = "false";
     opened.element.remove();
+    opened.asking.abort();
+    opened.stop?.();
     opened = null;
   }
 

@@ -7,7 +7,7 @@ import { fill } from "./template.js";
 const ROWS = 2; // of maps that are shown at first
 
 /** Fills `list` with a row for each layer. Calls `chosen` with a layer, a position that is pointed at, and whether a
- * mouse hovers there. */
+ * mouse hovers there. `stop` ends the fitting to the window. */
 export function createJourney(list, layers, classes, chosen) {
   const last = layers.findLast((layer) => layer.name.startsWith("dense"));
   const rows = layers.map((layer) => {
@@ -19,8 +19,10 @@ export function createJourney(list, layers, classes, chosen) {
     for (const row of rows) row.fit(room);
   };
   fit();
-  new ResizeObserver(fit).observe(list);
+  const observer = new ResizeObserver(fit);
+  observer.observe(list);
   return {
+    stop: () => observer.disconnect(),
     show: (values) => {
       for (const row of rows) row.show(values.get(row.layer.name));
     },

@@ -3,7 +3,7 @@
 const REST = 300; // milliseconds without a new question
 
 /** Returns a function that does `work` with its argument. One call is in progress at a time; of the arguments that
- * arrive meanwhile, only the last is worked on. `failed`, if given, gets the error of a call. */
+ * arrive meanwhile, only the last is worked on. `failed`, if given, gets the error of a call, unless it was aborted. */
 export function latest(work, failed) {
   let waiting = null;
   let busy = false;
@@ -11,16 +11,19 @@ export function latest(work, failed) {
     waiting = { argument };
     if (busy) return;
     busy = true;
-    while (waiting) {
-      const next = waiting;
-      waiting = null;
-      try {
-        await work(next.argument);
-      } catch (error) {
-        failed(error);
+    try {
+      while (waiting) {
+        const next = waiting;
+        waiting = null;
+        try {
+          await work(next.argument);
+        } catch (error) {
+          if (error.name !== "AbortError") failed?.(error);
+        }
       }
+    } finally {
+      busy = false;
     }
-    busy = false;
   };
 }
 

@@ -5,20 +5,20 @@ import { percent } from "./format.js";
 import { latest, rested } from "./latest.js";
 import { extremes } from "./maps.js";
 
-/** Fills `element`. `show` explains an image, which is a function that returns a Blob. */
+/** Fills `element`. `show` explains an image, which is a function that returns a Blob. `stop` ends that. */
 export function createMattered(element, model) {
   const find = (selector) => element.querySelector(selector);
   const select = find("select");
   let image = null;
-  let asked = 0; // counts the questions: the map is old until the last one is answered
+  let question = new AbortController(); // aborted by the next question
 
   select.append(new Option("the most probable", ""), ...model.classes.map((label) => new Option(label, label)));
   select.addEventListener("change", () => image && begin(ask));
 
   const ask = latest(async () => {
-    const mine = asked;
-    const answer = await explainClass(model, await image(), select.value);
-    if (mine !== asked) return;
+    const { signal } = question;
+    const answer = await explainClass(model, await image(), select.value, signal);
+    if (signal.aborted) return;
     const { label, probability } = answer.class;
     const [low, high] = extremes(answer.drops.flat());
     Object.assign(find(".heat"), {
@@ -42,7 +42,8 @@ export function createMattered(element, model) {
 
   /** Asks by `how`. The old map fades until the answer is there. */
   function begin(how) {
-    asked += 1;
+    question.abort();
+    question = new AbortController();
     element.ariaBusy = "true";
     how();
   }
@@ -52,7 +53,7 @@ export function createMattered(element, model) {
     begin(explain);
   }
 
-  return { show };
+  return { show, stop: () => question.abort() };
 }
 
 /** Writes a difference of two probabilities; 0 if it is negative. */

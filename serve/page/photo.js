@@ -1,6 +1,6 @@
 // The panel of the RGB models: a photo that is dropped, pasted, chosen or clicked, and the prediction of each model.
 
-import { call } from "./api.js";
+import { asBlob, call } from "./api.js";
 import { createCommand } from "./command.js";
 import { createInside } from "./inside.js";
 import { createPrediction } from "./prediction.js";
@@ -63,7 +63,7 @@ export function createPhotoPanel(section, models, announceLater, announce) {
       if (end === "drop") chooseFirst(event.dataTransfer.files);
     });
 
-  const load = async (url) => (await call(url)).blob();
+  const load = (url) => call(url, asBlob);
   const known = EXAMPLES.filter((name) => models.some((model) => model.classes.includes(name)));
   for (const name of known) {
     const url = `/page/examples/${name}.png`;

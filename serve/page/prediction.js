@@ -23,37 +23,44 @@ export function createPrediction(model, parent, settled, look) {
   button.addEventListener("click", () => look(model, { button, input: () => part("input").src }));
   parent.append(element);
 
-  let subject = 0; // counts the drawings and photos, so that an answer about an earlier one is dropped
+  let subject = new AbortController(); // of the drawing or photo: aborted when another one comes
   let summary = "";
 
   // One request is in flight at a time. Of the images that arrive meanwhile only the newest is sent, so that a slow
   // service gets no backlog.
-  const send = latest(async ({ toBlob, about }) => {
-    if (about !== subject) return;
+  const send = latest(async ({ toBlob, signal }) => {
+    if (signal.aborted) return;
     try {
-      const answer = await predict(model, await toBlob());
-      if (about === subject) show(answer);
+      const answer = await predict(model, await toBlob(), signal);
+      if (!signal.aborted) show(answer);
     } catch (error) {
-      if (about === subject) fail(error);
+      if (!signal.aborted) fail(error);
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   });
 
   /** Classifies the image that `toBlob` returns. */
   function ask(toBlob) {
-    send({ toBlob, about: subject });
+    send({ toBlob, signal: subject.signal });
   }
 
-  /** Classifies another image: fades the old answer, and drops one that is still in flight. */
+  function abort() {
+    subject.abort();
+    subject = new AbortController();
+  }
+
+  /** Classifies another image: fades the old answer, and aborts a request in flight. */
   function askAnew(toBlob) {
-    subject += 1;
+    abort();
     element.classList.add("stale");
+    for (const name of ["error", "note"]) part(name).textContent = "";
+    summary = "";
     ask(toBlob);
   }
 
   /** Clears the prediction. */
   function reset() {
-    subject += 1;
+    abort();
     blank();
     element.className = "prediction";
   }

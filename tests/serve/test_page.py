@@ -17,7 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers import copy_of_export, listening, png
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.models.export import write
@@ -215,10 +215,13 @@ window.fetch = async (path, options) => {
   f.most = Math.max(f.most, f.now[path]);
   f.sent += 1;
   f.last[path] = await options.body.arrayBuffer();
-  const answer = await fetch(path, options);
-  await new Promise((resolve) => setTimeout(resolve, 400));
-  f.now[path] -= 1;
-  return answer;
+  try {
+    const answer = await fetch(path, options);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    return answer;
+  } finally {
+    f.now[path] -= 1; // also of an aborted request
+  }
 };
 """
 
@@ -282,6 +285,27 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
             assert photo.locator(".answer").text_content() == answer["label"]
             assert photo.locator(".sure").text_content() == f"{answer['probability']:.1%}"
         assert "@given.png" in str(photo.locator("code").text_content())
+
+
+@pytest.mark.slow
+def test_a_new_photo_does_not_wait_for_the_old_one(visit: Visit, tmp_path: Path):
+    fake = tmp_path / "holiday.png"
+    fake.write_text("hello")
+    with visit(errors="status of 422") as page:
+        photo = page.locator("#photo")
+        expect(photo.locator(".answered")).to_be_visible()
+        photo.locator("input").set_input_files(fake)
+        expect(photo.locator(".error")).not_to_be_empty()
+        held: list[Route] = []  # the first request, which gets no answer
+        page.route("**/cifar10_cnn/**/predict*", lambda route: route.continue_() if held else held.append(route))
+        examples = page.get_by_role("group", name="Example photos")
+        with page.expect_request(re.compile("cifar10_cnn/.*predict")):
+            examples.get_by_role("button", name="cat").click()
+        expect(photo.locator(".error")).to_be_empty()
+        page.wait_for_timeout(1000)
+        expect(page.get_by_role("status")).not_to_contain_text("cifar10_cnn")  # nothing about the file before
+        examples.get_by_role("button", name="ship").click()
+        expect(photo.locator(".answered:not(.stale)")).to_be_visible()
 
 
 @pytest.mark.slow
@@ -435,12 +459,49 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_an_answer_that_cannot_be_read_is_an_error_in_words(visit: Visit):
+    with visit(listing="no JSON") as page:
+        expect(page.get_by_role("alert")).to_contain_text("not what this page expects")
+
+
+@pytest.mark.slow
+def test_a_busy_service_is_asked_again_twice(visit: Visit):
+    busy = {"error": "4,096 images wait already: try again in a second", "code": "busy"}
+    sent: list[str] = []
+    with visit(errors="status of 429") as page:
+        answer = prediction(page, "digits_cnn")
+        expect(answer.locator(".answer")).not_to_be_empty()
+        page.get_by_role("button", name="Clear").click()
+
+        def refuse(route: Route) -> None:
+            sent.append(route.request.url)
+            route.fulfill(status=429, headers={"Retry-After": "1"}, json=busy)
+
+        page.route("**/digits_cnn/**/predict*", refuse)
+        page.locator(".pad").click()
+        expect(answer.locator(".error")).to_have_text(f"The service answered: {busy['error']}.")
+        assert len(sent) == 3
+
+
+@pytest.mark.slow
+def test_without_storage_the_key_is_kept_until_a_reload(visit: Visit, trained: Path, tmp_path: Path):
+    blocked = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('denied'); }})"
+    shutil.copytree(trained / "zoo", tmp_path / "zoo")
+    key = "a-very-secret-key"
+    with listening(tmp_path / "zoo", api_key=key) as locked, visit(locked, "status of 401", blocked) as page:
+        page.get_by_role("dialog").get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(prediction(page, "digits_cnn").locator(".answer")).not_to_be_empty()
+        expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+@pytest.mark.slow
 def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path, tmp_path: Path):
     shutil.copytree(trained / "zoo", tmp_path / "zoo")
     key = "a-very-secret-key"
     with listening(tmp_path / "zoo", api_key=key) as locked:
         assert locked.get("/models").status_code == 401
-        with visit(locked, errors="status of 401") as page:
+        with visit(locked, errors="status of (401|500)") as page:
             dialog = page.get_by_role("dialog", name="API key needed")
             expect(dialog).to_be_visible()
             expect(page.locator("#draw")).to_be_hidden()
@@ -453,8 +514,15 @@ def test_the_key_is_asked_for_and_sent_from_then_on(visit: Visit, trained: Path,
             draw(page, HAND["7"])
             expect(page.get_by_role("status")).to_contain_text("digits_cnn: 7")
             expect(page.locator("#draw code")).to_contain_text('-H "Authorization: Bearer $KEY"')
+            link, failure = page.get_by_role("link", name="digits_cnn-2.onnx"), page.locator(".download + .error")
+            page.route("**/*.onnx", lambda route: route.fulfill(status=500, json={"error": "broken"}))
+            link.click()
+            expect(failure).to_have_text("The service answered: broken.")
+            expect(link).to_have_text("Download")
+            page.unroute("**/*.onnx")
             with page.expect_download() as download:
-                page.get_by_role("link", name="digits_cnn-2.onnx").click()
+                link.click()
+            expect(failure).to_be_empty()
             assert download.value.path().read_bytes() == (tmp_path / "zoo/digits_cnn/2/model.onnx").read_bytes()
             assert key not in page.content() + page.url
             page.reload()
@@ -794,6 +862,24 @@ def test_what_mattered_is_shown_for_any_class(visit: Visit):
         assert re.fullmatch(
             r"\d: -?\d+\.\d\d at row \d, column \d", inside.locator(".filters .most").first.inner_text()
         )
+
+
+@pytest.mark.slow
+def test_a_closed_network_aborts_what_it_asked(visit: Visit):
+    script = """
+    window.signals = [];
+    const fetch = window.fetch;
+    window.fetch = (path, options) => {
+      if (path.includes("/explain")) signals.push(options.signal);
+      return fetch(path, options);
+    };
+    """
+    with visit(script=script) as page:
+        page.route("**/explain*", lambda route: None)  # never answered
+        look_inside(page, "digits_cnn")
+        page.wait_for_function("() => signals.length")
+        page.keyboard.press("Escape")
+        assert page.evaluate("signals.map((signal) => signal?.aborted)") == [True]
 
 
 @pytest.mark.slow
