@@ -2,6 +2,7 @@
 
 import { rested } from "./latest.js";
 import { strokesOf } from "./strokes.js";
+import { encode } from "./upload.js";
 
 const SIZE = 280;
 const PEN = 20;
@@ -88,14 +89,7 @@ export function createPad(canvas, changed, announce) {
 
   /** Returns the drawing as a PNG, black on white whatever the page's colors are. */
   function toBlob() {
-    blob ??= new Promise((resolve) => {
-      const paper = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE });
-      const context = paper.getContext("2d");
-      context.fillStyle = "white";
-      context.fillRect(0, 0, SIZE, SIZE);
-      drawStrokes(context, strokes, "black");
-      paper.toBlob(resolve, "image/png");
-    });
+    blob ??= encode(drawPaper(strokes), "image/png");
     return blob;
   }
 
@@ -166,6 +160,16 @@ export function createPad(canvas, changed, announce) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
   return { clear, undo, replay, toBlob, isEmpty: () => strokes.length === 0 };
+}
+
+/** Returns a canvas with the strokes in black on white. */
+function drawPaper(strokes) {
+  const paper = Object.assign(document.createElement("canvas"), { width: SIZE, height: SIZE });
+  const context = paper.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, SIZE, SIZE);
+  drawStrokes(context, strokes, "black");
+  return paper;
 }
 
 function drawStrokes(context, strokes, color) {

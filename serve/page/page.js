@@ -11,6 +11,10 @@ const $ = (selector) => document.querySelector(selector);
 const pending = new Set(); // predictions to announce
 let timer = 0;
 
+// A browser opens a file that is dropped, and leaves the page.
+for (const kind of ["dragover", "drop"])
+  document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+
 try {
   showZoo(await listModels());
 } catch (error) {

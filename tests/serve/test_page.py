@@ -288,6 +288,37 @@ def test_a_photo_is_classified(visit: Visit, service: httpx.Client, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "format", "mode", "size", "sent"),
+    [
+        ("many.png", "PNG", "RGB", (5200, 5000), "many.png.jpeg"),  # more than 25 megapixels
+        ("large.webp", "WEBP", "RGB", (3000, 1500), "large.webp.jpeg"),
+        ("clear.webp", "WEBP", "RGBA", (3000, 1500), "clear.webp.png"),
+        ("usual.png", "PNG", "RGB", (3000, 1500), "usual.png"),
+    ],
+)
+def test_a_photo_that_the_service_would_refuse_is_scaled_down(
+    visit: Visit, tmp_path: Path, name: str, format: str, mode: str, size: tuple[int, int], sent: str
+):
+    Image.new(mode, size).save(tmp_path / name, format)
+    with visit() as page:
+        photo = page.locator("#photo")
+        expect(photo.locator(".answered")).to_be_visible()
+        photo.locator("input").set_input_files(tmp_path / name)
+        expect(photo.locator(".line")).to_contain_text(f"@{sent} ")
+        expect(photo.locator(".answered:not(.stale)")).to_be_visible()
+        with page.expect_download() as download:
+            photo.get_by_role("button", name="Save image").click()
+        content = download.value.path().read_bytes()
+        if sent == name:
+            assert content == (tmp_path / name).read_bytes()
+        else:
+            image = Image.open(io.BytesIO(content))
+            assert image.format == ("JPEG" if sent.endswith("jpeg") else "PNG")
+            assert image.size == (2048, round(2048 * size[1] / size[0]))
+
+
+@pytest.mark.slow
 def test_a_new_photo_does_not_wait_for_the_old_one(visit: Visit, tmp_path: Path):
     fake = tmp_path / "holiday.png"
     fake.write_text("hello")
@@ -446,8 +477,11 @@ def test_errors_are_shown_as_words(visit: Visit, tmp_path: Path):
         photo.locator("input").set_input_files(fake)
         expect(photo.locator(".error")).to_contain_text("not a PNG or JPEG image")
         expect(page.get_by_role("status")).to_contain_text("not a PNG or JPEG image")
+        photo.get_by_role("button", name="cat").click()
+        expect(photo.locator("[aria-pressed=true]")).to_have_count(1)
         photo.locator("input").set_input_files(text)
         expect(photo.locator(".error")).to_contain_text("notes.txt is not an image that this browser can read")
+        expect(photo.locator("[aria-pressed=true]")).to_have_count(0)  # the file is not the example
         expect(photo.locator(".line")).to_be_hidden()  # nothing that could only fail
         page.context.set_offline(True)
         draw(page, HAND["7"])
@@ -654,6 +688,16 @@ def test_panels_are_those_of_the_models_there(visit: Visit, served: httpx.Client
     with visit(served) as page:  # digits alone
         expect(page.locator("#draw")).to_be_visible()
         expect(page.locator("#photo")).to_be_hidden()
+        for kind in ("dragover", "drop"):  # else the browser opens the file, and leaves the page
+            assert page.evaluate(
+                """kind => {
+                  const dataTransfer = new DataTransfer();
+                  dataTransfer.items.add(new File(["hello"], "photo.png"));
+                  const event = new DragEvent(kind, {dataTransfer, bubbles: true, cancelable: true});
+                  return !document.body.dispatchEvent(event);
+                }""",
+                kind,
+            )
     listing = service.get("/models").json()
     color = [model for model in listing["models"] if model["name"] == "cifar10_cnn"]
     for models, refused, shown in (
