@@ -82,7 +82,7 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
-        page.paste(image, mask=image)  # half the memory of Image.alpha_composite
+        page.paste(image, mask=image)  # Image.alpha_composite would need two more images of this size
         image = page
     return image if image.mode == mode else image.convert(mode)
 

@@ -13,17 +13,19 @@ from starlette.types import Scope
 mimetypes.add_type("text/javascript", ".js")  # as of Python 3.12
 
 FOLDER = Path(__file__).parent.parent / "page"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS = {
     # A cache asks each time, so that the page and its modules always belong to the same release.
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Content-Security-Policy": f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'",
     "Referrer-Policy": "no-referrer",
 }
-# Of Swagger UI, which writes HTML and inline styles.
-DOCS_POLICY = HEADERS["Content-Security-Policy"].partition("; require-trusted")[0]
-DOCS_POLICY = DOCS_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+DOCS_POLICY = POLICY.replace(
+    "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+)  # Swagger UI writes HTML and styles
 
 
 class PageFiles(StaticFiles):
