@@ -149,7 +149,7 @@ window.answers = answers;
 @pytest.mark.slow
 def test_what_comes_along_runs_in_onnxruntime_web(site: str, browser: Browser, shipped: Path, digits):
     """Compare every shipped file, int8 too, with ONNX Runtime in Python."""
-    photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.png"))]
+    photos = [Image.open(path).convert("RGB") for path in sorted((ROOT / "serve/page/examples").glob("*.jpg"))]
     small = digits[0][:8].numpy()
     images = {
         (1, 8, 8): small,

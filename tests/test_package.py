@@ -260,7 +260,7 @@ def test_the_bento_answers_without_torch(bento: str, digits):
     assert right > 85
     assert [m["version"] for m in httpx.get(f"{bento}/models").json()["models"]] == [2, 1]
     assert "<title>cnnzoo</title>" in httpx.get(bento).text
-    for name in ("page.js", "examples/frog.png"):
+    for name in ("page.js", "examples/frog.jpg"):
         assert httpx.get(f"{bento}/page/{name}").content == (ROOT / "serve/page" / name).read_bytes()
 
 

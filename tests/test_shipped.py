@@ -175,7 +175,7 @@ def test_the_service_has_them_all_by_itself(service: httpx.Client):
 
 def test_the_service_knows_the_pages_photos(service: httpx.Client):
     correct: dict[str, int] = {}
-    photos = sorted((Path(__file__).parent.parent / "serve/page/examples").glob("*.png"))
+    photos = sorted((Path(__file__).parent.parent / "serve/page/examples").glob("*.jpg"))
     for photo in photos:
         for name in ("cifar10_cnn", "cifar10_speednet"):
             answer = service.post(f"/v1/models/{name}/predict", files={"file": photo.read_bytes()}).json()

@@ -67,11 +67,11 @@ export function createPhotoPanel(section, models, announceLater, announce) {
 
   const known = EXAMPLES.filter((name) => models.some((model) => model.classes.includes(name)));
   for (const name of known) {
-    const url = `/page/examples/${name}.png`;
+    const url = `/page/examples/${name}.jpg`;
     const button = Object.assign(document.createElement("button"), { type: "button", title: name });
     button.append(Object.assign(new Image(32, 32), { src: url, alt: name }));
     const load = (signal) => call(url, asBlob, { signal });
-    button.addEventListener("click", () => choose(`${name}.png`, load, button));
+    button.addEventListener("click", () => choose(`${name}.jpg`, load, button));
     find(".examples").append(button);
   }
 

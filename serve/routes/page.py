@@ -23,9 +23,7 @@ HEADERS = {
     "Content-Security-Policy": f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'",
     "Referrer-Policy": "no-referrer",
 }
-DOCS_POLICY = POLICY.replace(
-    "style-src 'self'", "style-src 'self' 'unsafe-inline'"
-)  # Swagger UI writes HTML and styles
+DOCS_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")  # Swagger UI writes both
 
 
 class PageFiles(StaticFiles):

@@ -21,7 +21,7 @@ from cnnzoo.serve.routes.page import FOLDER
 PREDICT = "/v1/models/digits_cnn/predict"
 FILES = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.is_file())
 
-KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png"}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "jpg": "image/jpeg"}
 
 
 def test_the_page_is_html_under_strict_rules(client: httpx.Client):
@@ -70,7 +70,7 @@ def test_no_path_leads_anywhere_else(served: httpx.Client, path: str):
 
 
 def test_the_page_refers_to_its_own_files_only():
-    for path in (FOLDER / name for name in FILES if not name.endswith(".png")):
+    for path in (FOLDER / name for name in FILES if not name.endswith(".jpg")):
         text = path.read_text()
         for reference in re.findall(r'(?:src|href)="(/page/[^"]+)"', text):
             assert (FOLDER / reference.removeprefix("/page/")).is_file(), reference
@@ -91,7 +91,7 @@ def test_the_page_stays_small():
     loaded = [name for name in FILES if not name.endswith(".js") or name in imported("page.js") | {"docs.js"}]
     later = set(FILES) - set(loaded)  # when a network is opened
     assert "journey.js" in later
-    assert sum((FOLDER / name).stat().st_size for name in loaded) < 88_000
+    assert sum((FOLDER / name).stat().st_size for name in loaded) < 80_000
     assert sum((FOLDER / name).stat().st_size for name in later) < 20_000
 
 
@@ -131,9 +131,9 @@ def test_no_answer_is_taken_for_another_type(client: httpx.Client, path: str):
 
 def test_the_example_photos_are_those_that_the_page_offers():
     names = re.findall(r'"(\w+)"', (FOLDER / "photo.js").read_text().partition("EXAMPLES = [")[2].partition("]")[0])
-    assert {f"examples/{name}.png" for name in names} == {name for name in FILES if name.startswith("examples/")}
+    assert {f"examples/{name}.jpg" for name in names} == {name for name in FILES if name.startswith("examples/")}
     for name in names:
-        with Image.open(FOLDER / f"examples/{name}.png") as image:
+        with Image.open(FOLDER / f"examples/{name}.jpg") as image:
             assert image.size == (32, 32)
 
 
