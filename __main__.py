@@ -17,7 +17,7 @@ COMMANDS = {
         "Classify image files with a model of the zoo, or a checkpoint.", "cnnzoo.commands.predict", "predict_files"
     ),
     "export": Command("Export a checkpoint to the zoo as a self-describing ONNX file."),
-    "sweep": Command("Train over a grid of settings, and compare the results."),
+    "sweep": Command("Train over a grid of settings, or with several seeds, and compare the results."),
     "summary": Command("Show a network layer by layer."),
     "preview": Command("Draw a sheet of labeled training images."),
     "list": Command("List the models of a zoo folder.", "cnnzoo.commands.cards", "list_models"),

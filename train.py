@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rich
 import torch
 from lightning import Callback
@@ -21,7 +22,7 @@ from cnnzoo.commands import plots, provenance, repeated, report, runs
 from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, RunFolder, SaveConfig, last_checkpoints
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
-from cnnzoo.commands.grid import Axis, make_trainer
+from cnnzoo.commands.grid import Axis, has_heatmaps, make_trainer
 from cnnzoo.commands.predict import image_files, top_cells, top_columns
 from cnnzoo.commands.provenance import Provenance, cores, usable_precision
 from cnnzoo.commands.sweep import run_sweep
@@ -112,7 +113,8 @@ def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a py
         ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
             newest run with these settings.
     """
-    checkpoint = cli.given_checkpoint()
+    checkpoint = cli.checkpoint
+    assert checkpoint
     folder = cli.run or checkpoint.parent
     details = {
         "model": cli.config.name,
@@ -174,7 +176,8 @@ def export(
     """
     if quantize and fp16:
         raise ValueError("--quantize int8 and --fp16 make one file each: give one of them")
-    checkpoint = cli.given_checkpoint()
+    checkpoint = cli.checkpoint
+    assert checkpoint
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     cli.model.on_load_checkpoint(content)
     cli.model.load_state_dict(content["state_dict"])
@@ -224,7 +227,7 @@ def sweep(
     axes = [*(grid or []), *([repeated.seed_axis(seeds)] if seeds else [])]
     table = run_sweep(recipe, axes, output or Path("sweeps") / cli.config.name, storage, workers)
     found = repeated.points(table, axes)
-    print(f"Wrote {table}" + (" and its heatmaps" if len(axes) == 2 and not seeds else ""))
+    print(f"Wrote {table}" + (" and its heatmaps" if has_heatmaps(axes) else ""))
     if seeds:
         path = table.with_name("seeds.json")
         trainer = make_trainer(recipe["trainer"])
@@ -261,7 +264,14 @@ def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
     if count < 1:
         raise ValueError(f"--count is {count}: give at least 1")
     path = output or Path("previews") / f"{cli.config.name}.png"
-    plots.training_images(cli.datamodule, count, path)
+    data = cli.datamodule
+    data.prepare_data()
+    data.setup("fit")
+    train = data.splits["train"]
+    chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
+    images, labels = train[torch.from_numpy(chosen)]
+    title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
+    plots.sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
     print(f"Wrote {path}")
 
 

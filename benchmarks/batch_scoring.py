@@ -29,7 +29,7 @@ from common import machine, median, number, options, run_alone, save, show, take
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits, load_sample_images
 
-from cnnzoo.commands.cards import find
+from cnnzoo.contract.zoo_folder import find_file
 
 BATCH, FOLDER = 64, 1000  # images in a batch, and in a folder
 DIFFERENT = 500  # images; the others are copies
@@ -96,7 +96,7 @@ def plain(model: str, folder: str, output: str) -> dict[str, float]:
     files = sorted(str(path) for path in Path(folder).rglob("*.*") if path.is_file())
     batches = [files[n : n + BATCH] for n in range(0, len(files), BATCH)]
     with (
-        multiprocessing.get_context("spawn").Pool(os.cpu_count(), _open, (str(find(model, None)),)) as pool,
+        multiprocessing.get_context("spawn").Pool(os.cpu_count(), _open, (str(find_file(model)),)) as pool,
         open(output, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)

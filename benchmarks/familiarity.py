@@ -10,13 +10,13 @@ kind of strangers (datamodules/strangers.py) that is flagged, and writes benchma
 from pathlib import Path
 
 import scores
-import torch
 from common import options, save, show
 
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import UNFAMILIAR
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.datamodules import from_card
+from cnnzoo.datamodules.batches import evenly_spaced
 from cnnzoo.datamodules.strangers import strangers
 from cnnzoo.models.pretrained import restore
 
@@ -33,10 +33,10 @@ def measure(path: Path) -> Flagged:
     data.setup("validate")
     train, held_out = data.splits["train"], data.splits["val"]
     test = data.load(train=False)[0]
-    spread = torch.linspace(0, len(train) - 1, min(TRAIN, len(train))).long()
-    some = test[torch.linspace(0, len(test) - 1, min(IMAGES, len(test))).long()]
+    spread = evenly_spaced(TRAIN, len(train))
+    some = test[evenly_spaced(IMAGES, len(test))]
     model = restore(path).eval()
-    known, held = scores.see(model, train[spread][0]), scores.see(model, held_out[torch.arange(len(held_out))][0])
+    known, held = scores.see(model, train[spread][0]), scores.see(model, held_out[:][0])
     shown = {"test images": test, **strangers(data, some)}
     seen = {kind: scores.see(model, images) for kind, images in shown.items()}
     found: Flagged = {}

@@ -3,9 +3,10 @@
     python benchmarks/photo_training.py [--photos 2000] [--steps 40] [--rounds 5]
 
 2,000 generated photos in ten classes (benchmarks/photos.py). Both sides train from random weights on the same batches
-of 32, augmented as in the recipe, in bfloat16. bare is a loop without Lightning. They take turns, each in a process of
-its own, and only training steps after a warm-up are timed. Prints images a second, the ratio of the medians, the
-minutes of an epoch, and the highest memory. Writes benchmarks/photo_training.json. Needs an otherwise idle machine.
+of 32, augmented as in the recipe, in bfloat16 if this machine has it. bare is a loop without Lightning. They take
+turns, each in a process of its own, and only training steps after a warm-up are timed. Prints images a second, the
+ratio of the medians, the minutes of an epoch, and the highest memory. Writes benchmarks/photo_training.json. Needs an
+otherwise idle machine.
 """
 
 import os
@@ -22,6 +23,7 @@ from common import machine, number, options, run_alone, save, show, take_turns
 from photos import BATCH, CLASSES, RECIPE, write
 from stopwatch import fit
 
+from cnnzoo.commands.provenance import usable_precision
 from cnnzoo.datamodules import ImageFolderDataModule
 from cnnzoo.models import TorchvisionClassifier
 
@@ -38,6 +40,7 @@ def bare(folder: str, steps: int) -> dict[str, float]:
     model = TorchvisionClassifier(
         NETWORK, None, (3, SIDE, SIDE), CLASSES, optimizer="adamw", learning_rate=0.002, weight_decay=0.05
     )
+    bfloat16 = usable_precision("bf16-mixed", "cpu") == "bf16-mixed"  # as `fit` does
     optimizer, done, start = model.make_optimizer(), 0, 0.0
     model.train()
     while done < steps + WARM_UP:
@@ -46,7 +49,7 @@ def bare(folder: str, steps: int) -> dict[str, float]:
                 start = time.perf_counter()
             optimizer.zero_grad()
             augmented = RECIPE(images, (0, 0, done), 0, 1)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = F.cross_entropy(model(augmented), labels)
             loss.backward()
             optimizer.step()

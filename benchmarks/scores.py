@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnzoo.datamodules.batches import evenly_spaced
 from cnnzoo.models import ImageClassifier
 from cnnzoo.models.export import readings
 from cnnzoo.models.familiarity import Familiarity, Reading
@@ -94,7 +95,7 @@ def _squares(centered: Tensor, inverse: Tensor) -> Tensor:
 
 def _nearest(features: Tensor) -> Score:
     """Sun et al., arXiv 2204.06507: distance to the k-th nearest of some training features, all of length 1."""
-    spread = torch.linspace(0, len(features) - 1, min(BANK, len(features))).long()
+    spread = evenly_spaced(BANK, len(features))
     bank = F.normalize(features[spread], dim=1)
 
     def score(seen: Seen) -> Tensor:

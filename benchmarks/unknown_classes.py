@@ -21,8 +21,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from cnnzoo.commands import runs
-from cnnzoo.commands.grid import build
+from cnnzoo.commands.build import build
 from cnnzoo.datamodules import CIFAR10DataModule
+from cnnzoo.datamodules.batches import evenly_spaced
 
 KNOWN = 6
 TRAIN = 10_000  # images on which scores are fitted
@@ -57,11 +58,11 @@ def measure(run: Path) -> dict[str, float]:
     model.load_state_dict(runs.read_checkpoint(run / "checkpoints/last.ckpt")["state_dict"])
     data.setup("validate")
     train, held_out = data.splits["train"], data.splits["val"]
-    spread = torch.linspace(0, len(train) - 1, TRAIN).long()
-    held_images, labels = held_out[torch.arange(len(held_out))]
+    spread = evenly_spaced(TRAIN, len(train))
+    held_images, labels = held_out[:]
     images, classes = CIFAR10DataModule(data.data_dir).load(train=True)
     others = images[classes >= KNOWN]
-    others = others[torch.linspace(0, len(others) - 1, UNKNOWN).long()]  # of all four classes, which stand in order
+    others = others[evenly_spaced(UNKNOWN, len(others))]  # of all four classes, which stand in order
     known, held, unknown = (scores.see(model, part) for part in (train[spread][0], held_images, others))
     found = {"accuracy": (held.logits.argmax(1) == labels).double().mean().item()}
     strange = torch.cat([torch.zeros(len(held.logits)), torch.ones(len(unknown.logits))])

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 from common import number, options, save, show
 
 from cnnzoo.commands.export import RANGE_IMAGES
@@ -24,6 +23,7 @@ from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.datamodules import ImageDataModule, from_card
+from cnnzoo.datamodules.batches import evenly_spaced
 from cnnzoo.models import SpeedNet
 from cnnzoo.models.export import to_onnx
 from cnnzoo.models.pretrained import restore
@@ -51,7 +51,7 @@ def sides(path: Path, card: ModelCard, data: ImageDataModule) -> list[Side]:
         model.sure.fill_(float("inf"))
         found.append(Side(f"{card.name}, all views of every image", "fp32", to_onnx(model).SerializeToString()))
     proto, train = onnx.load_model_from_string(found[0].content), data.splits["train"]
-    spread = torch.linspace(0, len(train) - 1, min(RANGE_IMAGES, len(train))).long()
+    spread = evenly_spaced(RANGE_IMAGES, len(train))
     for precision, converted in (("int8", to_int8(proto, train[spread][0])), ("fp16", to_fp16(proto))):
         found.append(Side(f"{card.name}_{precision}", precision, converted.SerializeToString()))
     return found
@@ -80,7 +80,7 @@ def measure(path: Path, card: ModelCard) -> list[dict[str, Any]]:
     files = sides(path, card, data)
     sessions = [onnxruntime.InferenceSession(side.content, providers=["CPUExecutionProvider"]) for side in files]
     held_out = data.splits["val"]
-    tensors = held_out[torch.arange(len(held_out))]
+    tensors = held_out[:]
     images, labels = (tensor.numpy() for tensor in tensors)
     taken: list[dict[int, list[float]]] = [{n: [] for n in BATCHES} for _ in files]
     for n in BATCHES:

@@ -16,8 +16,8 @@ from ..contract.card import ModelCard, Robustness
 from ..contract.class_scores import class_scores
 from ..contract.facts import MEGABYTE, counted, facts, megabytes, percent, worst_confusions
 from ..contract.model_file import read_card, read_model
-from ..contract.names import ContractError
-from ..contract.zoo_folder import ZooFolder
+from ..contract.names import ContractError, naming
+from ..contract.zoo_folder import ZooFolder, find_file, open_zoo
 from . import UsageError, console, say
 
 BAR = 20  # characters
@@ -69,11 +69,9 @@ def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> 
         json: print the whole card as JSON
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
-    path = find(model, zoo)
-    try:
+    path = find_file(model, zoo)
+    with naming(path):
         card = read_model(path.read_bytes())
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
     if json:
         print(dumps(loads(card.to_json())))  # in ASCII: the recipe in a card may have control characters
     else:
@@ -109,23 +107,6 @@ def matching(
         and (max_size is None or entry.size <= max_size * MEGABYTE)
         and (min_accuracy is None or entry.card.metrics.get("accuracy", 0.0) >= min_accuracy)
     ]
-
-
-def open_zoo(path: Path | None) -> ZooFolder:
-    """Return the folder to read from; the default one for None. Raises FileNotFoundError if there is none."""
-    zoo = ZooFolder(path) if path else ZooFolder.to_read()
-    if not zoo.path.is_dir():
-        raise FileNotFoundError(f"there is no folder {zoo.path.absolute()}")
-    return zoo
-
-
-def find(model: str, zoo: Path | None) -> Path:
-    """Return the file of NAME, NAME@VERSION, or of a path that ends in .onnx. Raises FileNotFoundError."""
-    if not model.endswith(".onnx"):
-        return open_zoo(zoo).find(model)
-    if not Path(model).is_file():
-        raise FileNotFoundError(f"there is no file {model}")
-    return Path(model)
 
 
 def _models(found: Sequence[Entry]) -> Table:

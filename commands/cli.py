@@ -24,19 +24,13 @@ from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from ..models.compatibility import check_checkpoint
 from . import RECIPES, runs
+from .build import fill_from_data, make_data
 from .checkpoints import Best
-from .grid import make_data
 from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
 PROCESSES_A_CORE = 4  # on the CPU, at most
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
-
-# Arguments of every network that the data decides.
-OF_DATA: dict[str, Callable[[ImageDataModule], Any]] = {
-    "num_classes": lambda data: data.num_classes,
-    "input_shape": lambda data: data.image_shape,
-}
 
 
 def find_config(value: str) -> Path:
@@ -151,11 +145,12 @@ class ZooCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the run and the checkpoint, and check that they belong to the settings."""
         check_name(self.config.name)
-        self._take_from_data()
+        with _errors_of_classes():
+            fill_from_data(self.config.model, make_data(self.settings["data"]))
         files = [Path(str(file)) for file in self.config.get("config") or []]
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         wanted, resumes = self.config.get("ckpt_path"), self.command.__name__ == "fit"
-        if not wanted:
+        if wanted is None:
             return
         try:
             found = runs.find_checkpoint(wanted, self.run, self.config.runs, self.config.name, self.settings)
@@ -171,24 +166,6 @@ class ZooCLI(LightningCLI):
         elif self.run and self.command.__name__ != "predict":  # predict uses no image of the dataset
             runs.check_same_split(self.run, self.settings)
         rank_zero_only(print)(f"Checkpoint  {os.path.relpath(found)}")
-
-    def _take_from_data(self) -> None:
-        """Set the arguments of the network that the data decides.
-
-        Not by jsonargparse's links: they apply when the network is created, and the settings are compared with those
-        of earlier runs before that.
-        """
-        arguments = self.config.model.get("init_args") or {}
-        with _errors_of_classes():
-            data = make_data(self.settings["data"])
-            for argument in OF_DATA.keys() & arguments.keys():
-                arguments[argument] = OF_DATA[argument](data)
-
-    def given_checkpoint(self) -> Path:
-        """Return the checkpoint. Raises ValueError if --ckpt_path is null."""
-        if self.checkpoint is None:
-            raise ValueError("--ckpt_path is null: give a .ckpt file, best or last")
-        return self.checkpoint
 
     def instantiate_classes(self) -> None:
         """Create the network and the data. A command that needs a trainer calls `new_trainer`."""

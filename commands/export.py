@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
-import torch
 
 from ..contract.card import ModelCard, Precision, Training, dataset_title
 from ..contract.names import check_name
 from ..contract.zoo_folder import ModelId, ZooFolder
 from ..datamodules import ImageDataModule
+from ..datamodules.batches import evenly_spaced
 from ..models import ImageClassifier
 from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, with_card
 from ..models.recalibration import refit_familiarity
@@ -92,7 +92,7 @@ def export_model(
         limitations=data.limitations,
         dataset=dataset,
         temperature=float(model.temperature),
-        robustness=robustness(file, data, corruption_images),
+        robustness=robustness(file, data, images, labels, corruption_images),
         familiarity=measure_familiarity(file, data, images, answers, len(data.splits["val"])),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -135,11 +135,11 @@ def _convert(
             "train with a data.val_fraction above 0"
         )
     if precision == "int8":
-        spread = torch.linspace(0, len(train) - 1, min(RANGE_IMAGES, len(train))).long()
+        spread = evenly_spaced(RANGE_IMAGES, len(train))
         converted = to_int8(proto, train[spread][0])
     else:
         converted = to_fp16(proto)
-    images, labels = held_out[torch.arange(len(held_out))]
+    images, labels = held_out[:]
     answers = full.answers(images), OnnxFile(converted).answers(images)
     before, after = ((logits.argmax(1) == labels).double().mean().item() for logits, *_ in answers)
     if len(answers[1]) > 2:

@@ -198,8 +198,8 @@ def _receive(http: httpx.Client, offer: Offer, path: Path, report: Callable[[int
     """Make one attempt to download to `path`. Calls `report` with the bytes received and the total, if known."""
     with Download(path, offer.sha256) as download:
         if "://" not in offer.url:
-            download.begin(200, {})
             with open(offer.url, "rb") as file:
+                download.begin(200, {})
                 for chunk in iter(lambda: file.read(2**20), b""):
                     download.write(chunk)
                     report(download.received, Path(offer.url).stat().st_size)

@@ -11,13 +11,12 @@ from typing import Any
 
 import lightning
 import torch
-from jsonargparse import ArgumentParser
 
-from ..datamodules import ImageDataModule
 from ..datamodules.batches import ImageDataset
-from ..models import ImageClassifier, pretrained
+from ..models import ImageClassifier
 from ..models.classifier import Diverged
 from ..models.export import torch_answers
+from .build import OF_DATA, build, fill_from_data, make_data
 from .provenance import usable_precision
 
 Shown = bool | int | float | str
@@ -58,6 +57,11 @@ def all_points(grid: Sequence[Axis]) -> list[dict[str, Shown]]:
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*(axis.choices for axis in grid))]
 
 
+def has_heatmaps(grid: Sequence[Axis]) -> bool:
+    """Return whether a grid has two axes, and none of them repeats a point."""
+    return len(grid) == 2 and all(axis.name != SEED for axis in grid)
+
+
 def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Raise ValueError for a grid that cannot be run."""
     if not grid:
@@ -66,6 +70,10 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
+    if decided := OF_DATA.keys() & set(keys):
+        raise ValueError(
+            f"the data decides {', '.join(sorted(decided))}: vary an argument of the data, such as data.size"
+        )
     names = [axis.name for axis in grid]
     for axis in grid:
         if names.count(axis.name) > 1:
@@ -87,6 +95,7 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
     for argument, value in arguments.items():
         holder, key = _find(settings, argument)
         holder[key] = value
+    fill_from_data(settings["model"], make_data(settings["data"]))
     model, data = build(settings)
     trainer = make_trainer(settings["trainer"])
     scores = {"train_loss": math.nan}
@@ -105,29 +114,6 @@ def _accuracy(model: ImageClassifier, split: ImageDataset) -> float:
         images, labels = split[positions]
         correct += int((torch_answers(model, images)[0].argmax(1) == labels).sum())
     return correct / len(split)
-
-
-def build(settings: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
-    """Return the network and the data of a recipe, as read from YAML.
-
-    Sets the recipe's seed, and loads its `pretrained` weights.
-    """
-    lightning.seed_everything(settings["seed_everything"], verbose=False)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageClassifier, "model")
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    built = parser.instantiate(parser.parse_object({key: settings[key] for key in ("model", "data")}))
-    if start := settings.get("pretrained"):
-        pretrained.init_from(built.model, start)
-    return built.model, built.data
-
-
-def make_data(settings: dict[str, Any]) -> ImageDataModule:
-    """Return the data of the part `data` of a recipe, as read from YAML."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    data: ImageDataModule = parser.instantiate(parser.parse_object({"data": settings})).data
-    return data
 
 
 def _find(settings: dict[str, Any], argument: str) -> tuple[dict[str, Any], str]:

@@ -6,11 +6,11 @@ import numpy as np
 
 from ..contract.card import Preparation, class_number
 from ..contract.images import UndecodableImage, decode, to_input
-from ..contract.names import ContractError
+from ..contract.names import naming
+from ..contract.zoo_folder import find_file
 from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
-from .cards import find
 from .scoring import Scorer
 
 
@@ -111,11 +111,9 @@ def _png(output: Path | None) -> Path | None:
 
 
 def _open(model: str, zoo: Path | None) -> Inspector:
-    path = find(model, zoo)
-    try:
+    path = find_file(model, zoo)
+    with naming(path):
         return Inspector(path.read_bytes(), threads=0)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
 
 
 def _read(image_file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:

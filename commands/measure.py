@@ -16,6 +16,7 @@ from ..contract.card import Number, Robustness, Strangers
 from ..contract.images import to_input
 from ..contract.names import UNFAMILIAR
 from ..datamodules import ImageDataModule
+from ..datamodules.batches import evenly_spaced
 from ..datamodules.corruptions import CORRUPTIONS, corrupt
 from ..datamodules.strangers import strangers
 from ..datamodules.warp import Fill
@@ -40,7 +41,7 @@ def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float
     held_out = data.splits["val"]
     if len(held_out) < FEWEST:
         return None
-    images, labels = held_out[torch.arange(len(held_out))]
+    images, labels = held_out[:]
     return fit_temperature(torch_answers(model, images)[0], labels)
 
 
@@ -55,11 +56,11 @@ def fit_outputs(model: ImageClassifier, data: ImageDataModule) -> None:
     train, held_out = data.splits["train"], data.splits["val"]
     if len(held_out) < FEWEST:
         return
-    spread = torch.linspace(0, len(train) - 1, min(TRAIN_IMAGES, len(train))).long()
-    images = held_out[torch.arange(len(held_out))][0]
+    spread = evenly_spaced(TRAIN_IMAGES, len(train))
+    images, labels = held_out[:]
     known, held = readings(model, train[spread][0]), readings(model, images)
     model.fit_views(held[1])
-    model.temperature.fill_(held_out_temperature(model, data) or 1.0)
+    model.temperature.fill_(fit_temperature(torch_answers(model, images)[0], labels))
     model.familiarity = Familiarity.fit(known, held).to(model.device)
 
 
@@ -76,7 +77,7 @@ def measure_familiarity(
     if len(answers) < 3:
         return None
     own = answers[2]
-    spread = torch.linspace(0, len(images) - 1, min(STRANGERS, len(images))).long()
+    spread = evenly_spaced(STRANGERS, len(images))
     found: dict[str, Strangers] = {}
     kinds = strangers(data, images[spread])
     if data.prepare_image != "photo":  # the service frames pictures first, which may make them more like handwriting
@@ -114,9 +115,14 @@ def measure(answers: Answers, labels: Tensor) -> dict[str, Any]:
 
 
 def robustness(
-    file: OnnxFile, data: ImageDataModule, count: int | None = None, kinds: Sequence[str] = tuple(CORRUPTIONS)
+    file: OnnxFile,
+    data: ImageDataModule,
+    images: Tensor,
+    labels: Tensor,
+    count: int | None = None,
+    kinds: Sequence[str] = tuple(CORRUPTIONS),
 ) -> Robustness | None:
-    """Return the accuracy under each kind of corruption on at most `count` test images, evenly spaced.
+    """Return the accuracy under each kind of corruption on at most `count` of the test images, evenly spaced.
 
     By default 2,000 images, or 200 large ones, which take as long. Returns None for a count of 0. Raises ValueError for
     a negative count or an unknown kind.
@@ -129,8 +135,7 @@ def robustness(
         raise ValueError(f"corruption_images is {count}: expected a number of images from 0 up")
     if not count:
         return None
-    images, labels = data.load(train=False)
-    chosen = torch.linspace(0, len(labels) - 1, min(count, len(labels))).long()
+    chosen = evenly_spaced(count, len(labels))
     images, labels = images[chosen], labels[chosen]
     fill: Fill = "mirror" if data.prepare_image == "photo" else "black"
     table: dict[str, list[Number]] = {name: [] for name in kinds}

@@ -1,10 +1,9 @@
 """Overfitting on a few images, which every network can do if labels, loss and learning rate fit together."""
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..datamodules.batches import ImageDataset
+from ..datamodules.batches import ImageDataset, evenly_spaced
 from ..models import ImageClassifier
 from ..models.export import torch_answers
 
@@ -29,7 +28,7 @@ class Overfit(Callback):
             splits = trainer.datamodule.splits  # type: ignore[attr-defined]
             train: ImageDataset = splits["train"]
             self.images = min(self.images, len(train))
-            spread = torch.linspace(0, len(train) - 1, self.images).long()  # of all classes, if the images are sorted
+            spread = evenly_spaced(self.images, len(train))  # of all classes, if the images are sorted
             splits["train"] = ImageDataset(train.images, train.labels, train.indices[spread])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,7 +41,7 @@ class Overfit(Callback):
         """Count the images that are classified correctly."""
         assert isinstance(pl_module, ImageClassifier)
         train = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]
-        images, labels = train[torch.arange(len(train))]
+        images, labels = train[:]
         self._correct = int((torch_answers(pl_module, images)[0].argmax(1) == labels).sum())
         pl_module.train()
 

@@ -14,9 +14,9 @@ import onnx
 from ..contract.card import ModelCard
 from ..contract.facts import facts
 from ..contract.model_file import card_of, parse_onnx
-from ..contract.names import INPUT, ContractError
+from ..contract.names import INPUT, naming
+from ..contract.zoo_folder import find_file
 from . import UsageError, say
-from .cards import find
 from .huggingface import write_repository
 
 
@@ -36,13 +36,11 @@ def pack_model(
         output: the new folder for huggingface and mlflow (default: packed/NAME)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
-    path = find(model, zoo)
+    path = find_file(model, zoo)
     content = path.read_bytes()
-    try:
+    with naming(path):
         proto = parse_onnx(content)
         card = card_of(proto)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
     if as_ == "bentoml":
         if output:
             raise UsageError("--output is for huggingface and mlflow: BentoML's store is in BENTOML_HOME")

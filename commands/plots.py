@@ -1,50 +1,32 @@
 """PNG plots: image sheets, confusion matrices, reliability, learning curves, heatmaps. They need no display."""
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+from matplotlib.figure import Figure
 
 from ..contract.class_scores import ClassScores
-from ..contract.files import atomic_write
-from ..datamodules import ImageDataModule
+from .figures import draw_image, rows_of, save
 
-DPI = 150
 MOST_CLASSES = 60  # in the plot of classes
 
 
 def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5) -> None:
     """Plot images uint8 [N, C, H, W] in rows, each with its caption below."""
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    rows, columns = rows_of(len(images), columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
     figure = Figure(figsize=(1.6 * columns, rows * (1.6 + 0.17 * lines) + 0.5), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for ax in axes:
         ax.axis("off")
     for ax, image, caption in zip(axes, images, captions, strict=False):
-        grey = image.shape[0] == 1
-        pixels = image[0] if grey else image.transpose(1, 2, 0)
-        ax.imshow(pixels, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+        draw_image(ax, image)
         ax.text(0.5, -0.04, caption, transform=ax.transAxes, ha="center", va="top", fontsize=9, parse_math=False)
     figure.suptitle(title, fontsize=11, parse_math=False)
-    _save(figure, path)
-
-
-def training_images(data: ImageDataModule, count: int, path: Path) -> None:
-    """Plot a sheet of `count` random training images with the names of their classes."""
-    data.prepare_data()
-    data.setup("fit")
-    train = data.splits["train"]
-    chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
-    images, labels = train[torch.from_numpy(chosen)]
-    title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
-    sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
+    save(figure, path)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, title: str = "") -> None:
@@ -67,7 +49,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
     ax.set_title(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def per_class(scores: Mapping[str, ClassScores], path: Path, title: str = "") -> None:
@@ -86,7 +68,7 @@ def per_class(scores: Mapping[str, ClassScores], path: Path, title: str = "") ->
     ax.grid(alpha=0.3)
     ax.legend(loc="lower left")
     ax.set_title(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
@@ -110,7 +92,7 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: 
         axes.grid(alpha=0.3)
     ax.legend(loc="lower right")
     ax.set_title(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def heatmap(rows: Sequence[Mapping[str, Any]], y: str, x: str, score: str, path: Path, title: str = "") -> None:
@@ -137,7 +119,7 @@ def heatmap(rows: Sequence[Mapping[str, Any]], y: str, x: str, score: str, path:
     ax.set(xlabel=x, ylabel=y)
     ax.set_title(title, fontsize=11, parse_math=False)
     figure.colorbar(cells, ax=ax)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _tick(value: object) -> str:
@@ -159,7 +141,7 @@ def learning_curves(metrics_csv: Path, path: Path, title: str = "") -> None:
         ax.grid(alpha=0.3)
         ax.legend()
     figure.suptitle(title, fontsize=11, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
@@ -167,9 +149,3 @@ def read_curve(metrics_csv: Path, column: str) -> tuple[list[int], list[float]]:
     with metrics_csv.open(newline="") as file:
         rows = [(int(row["epoch"]) + 1, float(row[column])) for row in csv.DictReader(file) if row.get(column)]
     return [epoch for epoch, _ in rows], [value for _, value in rows]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with warnings.catch_warnings(), atomic_write(path) as temporary:
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(temporary, dpi=DPI, format="png")

@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..contract.card import ModelCard
-from ..contract.files import atomic_write
 from ..contract.layers import Layer, arithmetic
 from ..serve.drawing import full_color
 from ..serve.inspector import Window
 from ..serve.occlusion import Cover
+from .figures import draw_image, rows_of, save
 
-DPI = 150
 STRIP = 12  # maps in a row of the journey
 NUMBERS = 64  # numbers in a row, of a layer without height and width
 PAPER = "#c9d6e3"  # between maps: neither black nor white
@@ -38,7 +37,7 @@ def journey(
     grid = figure.subplots(len(rows) + 1, 2, width_ratios=(1, 2.6), squeeze=False)
     channels, height, width = image.shape
     _caption(grid[0][0], "image", f"{width} × {height} × {channels}", "")
-    _picture(grid[0][1], image)
+    draw_image(grid[0][1], image)
     for layer, (left, right) in zip(rows, grid[1:], strict=True):
         depth, height, width = layer.volume
         numbers = [f"{layer.parameters:,} parameters"] if layer.parameters else []
@@ -48,7 +47,7 @@ def journey(
             _bars(right, values[layer.name].ravel(), card.classes)
         else:
             _strip(right, values[layer.name])
-    _save(figure, path)
+    save(figure, path)
 
 
 def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
@@ -56,19 +55,12 @@ def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
     title = f"{card.name}: {name}, {len(maps)} {'numbers' if maps[0].size == 1 else 'maps'}"
     if maps[0].size == 1:
         return _vector(maps.ravel(), title, path)
-    columns = min(SHEET, len(maps))
-    rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained", facecolor=PAPER)
-    figure.suptitle(title, parse_math=False)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     low, high = float(maps.min()), float(maps.max())
-    for ax in panels:
-        ax.axis("off")
-    for number, (ax, part) in enumerate(zip(panels, maps, strict=False)):
+    figure, panels = _numbered(len(maps), title)
+    for ax, part in zip(panels, maps, strict=False):
         shown = ax.imshow(part, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        ax.set_title(str(number), fontsize=7, pad=2)
-    figure.colorbar(shown, ax=panels.tolist(), shrink=0.8, pad=0.01)
-    _save(figure, path)
+    figure.colorbar(shown, ax=panels, shrink=0.8, pad=0.01)
+    save(figure, path)
 
 
 def filters(kernels: np.ndarray, card: ModelCard, path: Path) -> None:
@@ -76,18 +68,24 @@ def filters(kernels: np.ndarray, card: ModelCard, path: Path) -> None:
 
     In color if they see three channels, otherwise the mean over the channels.
     """
-    columns = min(SHEET, len(kernels))
-    rows = -(-len(kernels) // columns)
+    figure, panels = _numbered(len(kernels), f"{card.name}: {len(kernels)} filters of the first convolution")
+    for ax, kernel in zip(panels, kernels, strict=False):
+        shown = kernel.transpose(1, 2, 0) if len(kernel) == 3 else kernel.mean(0)
+        ax.imshow((shown - shown.min()) / (np.ptp(shown) or 1), cmap="gray", interpolation="nearest")
+    save(figure, path)
+
+
+def _numbered(count: int, title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure, and its panels: so many, and the empty rest of the last row."""
+    rows, columns = rows_of(count, SHEET)
     figure = Figure(figsize=(1 + columns, 0.8 + 1.15 * rows), layout="constrained", facecolor=PAPER)
-    figure.suptitle(f"{card.name}: {len(kernels)} filters of the first convolution", parse_math=False)
-    for number, ax in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+    figure.suptitle(title, parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for number, ax in enumerate(panels):
         ax.axis("off")
-        if number < len(kernels):
-            kernel = kernels[number]
-            shown = kernel.transpose(1, 2, 0) if len(kernel) == 3 else kernel.mean(0)
-            ax.imshow((shown - shown.min()) / (np.ptp(shown) or 1), cmap="gray", interpolation="nearest")
+        if number < count:
             ax.set_title(str(number), fontsize=7, pad=2)
-    _save(figure, path)
+    return figure, panels
 
 
 def _vector(values: np.ndarray, title: str, path: Path) -> None:
@@ -99,7 +97,7 @@ def _vector(values: np.ndarray, title: str, path: Path) -> None:
     _barcode(ax, values)
     ax.set_yticks(range(rows), [str(NUMBERS * row) for row in range(rows)], fontsize=6)
     figure.colorbar(ax.images[0], ax=ax, pad=0.01)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _barcode(ax: Axes, values: np.ndarray) -> None:
@@ -122,7 +120,7 @@ def pixel(name: str, window: Window, image: np.ndarray, card: ModelCard, path: P
     figure = Figure(figsize=(3.3 * (1 + len(parts)), 4), layout="constrained")
     figure.suptitle(f"{card.name}: {name}, map {which}, row {row}, column {column}", parse_math=False)
     first, *axes = figure.subplots(1, 1 + len(parts))
-    _picture(first, image)
+    draw_image(first, image)
     top, left, bottom, right = window.field
     box = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="tab:red", linewidth=2)
     first.add_patch(box)
@@ -136,7 +134,7 @@ def pixel(name: str, window: Window, image: np.ndarray, card: ModelCard, path: P
     else:
         text = f"the largest: {window.value:.4f}"
     figure.supxlabel(text, fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def explanation(image: np.ndarray, drops: np.ndarray, cover: Cover, title: str, path: Path) -> None:
@@ -144,8 +142,8 @@ def explanation(image: np.ndarray, drops: np.ndarray, cover: Cover, title: str, 
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     figure.suptitle(title, parse_math=False)
     plain, mapped = figure.subplots(1, 2)
-    _picture(plain, image)
-    _picture(mapped, np.repeat(image.mean(0, keepdims=True), 3, 0).round().astype(np.uint8))
+    draw_image(plain, image)
+    draw_image(mapped, np.repeat(image.mean(0, keepdims=True), 3, 0).round().astype(np.uint8))
     most = full_color(drops)
     _, height, width = image.shape
     rows, columns = drops.shape  # each stands for `stride` pixels; the last ones may reach past the border
@@ -155,20 +153,13 @@ def explanation(image: np.ndarray, drops: np.ndarray, cover: Cover, title: str, 
     )
     mapped.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     figure.colorbar(shown, ax=mapped, label="drop of the probability", shrink=0.85)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _caption(ax: Axes, name: str, volume: str, text: str) -> None:
     ax.axis("off")
     ax.text(0, 0.68, f"{name}   {volume}", fontsize=11, transform=ax.transAxes, va="center", fontweight="bold")
     ax.text(0, 0.22, text, fontsize=8, transform=ax.transAxes, va="center", color="0.35")
-
-
-def _picture(ax: Axes, image: np.ndarray) -> None:
-    ax.axis("off")
-    grey = len(image) == 1
-    pixels = image[0] if grey else image.transpose(1, 2, 0)
-    ax.imshow(pixels, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
 
 
 def _strip(ax: Axes, maps: np.ndarray) -> None:
@@ -208,9 +199,3 @@ def _numbers(ax: Axes, values: np.ndarray, title: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=9)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png")

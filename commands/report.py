@@ -20,10 +20,9 @@ from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from ..models.arithmetic import Volume
 from ..models.calibration import reliability
-from ..models.metrics import classification_metrics, confusions
 from ..models.summary import summarize
 from . import plots
-from .measure import held_out_temperature
+from .measure import held_out_temperature, measure
 from .repeated import Point
 
 MISTAKES = 25  # images on the sheet of mistakes
@@ -68,10 +67,9 @@ class Report(Callback):
         assert isinstance(module, ImageClassifier)
         classes, temperature = data.classes, held_out_temperature(module, data)
         raw, calibrated = logits.softmax(1), (logits / (temperature or 1)).softmax(1)
-        metrics = classification_metrics(calibrated, labels)
-        metrics["calibration_error_before"] = classification_metrics(raw, labels)["calibration_error"]
-        counts = np.array(confusions(logits.argmax(1), labels, len(classes)))
-        scores = dict(zip(classes, class_scores(counts.tolist()), strict=True))
+        measured = measure((logits, calibrated), labels)
+        metrics, counts = measured["metrics"], measured["confusion_matrix"]
+        scores = dict(zip(classes, class_scores(counts), strict=True))
         more = {
             "temperature": temperature,
             "accuracy_per_class": {name: found.recall for name, found in scores.items()},
@@ -80,11 +78,11 @@ class Report(Callback):
         self._write_json({**metrics, **more, **self.details})
 
         title = f"{type(module).__name__}: {metrics['accuracy']:.2%} of {metrics['n']:,} test images"
-        plots.confusion_matrix(counts, classes, self._path("confusion_matrix.png"), title)
+        plots.confusion_matrix(np.array(counts), classes, self._path("confusion_matrix.png"), title)
         plots.per_class(scores, self._path("per_class.png"), title)
         curves = {"as trained": reliability(raw, labels)}
         if temperature:
-            curves["calibrated"] = reliability(calibrated, labels)
+            curves["calibrated"] = measured["reliability"]
         plots.reliability(curves, self._path("reliability.png"), type(module).__name__)
         order = _worst_mistakes(wrong_logits, wrong_labels)
         if len(order):

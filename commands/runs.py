@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 
-from ..datamodules import ImageDataModule
-from ..models import ImageClassifier
+from .build import settings_parser
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -211,9 +210,7 @@ def _length(settings: Settings) -> list[Any]:
 
 def _completed(settings: Settings) -> Settings:
     """Add the defaults of arguments that settings lack: a run of an older version has none of the newer ones."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageClassifier, "model")
-    parser.add_subclass_arguments(ImageDataModule, "data")
+    parser = settings_parser()
     try:
         parsed = parser.parse_object({part: settings[part] for part in ("model", "data")})
     except ArgumentError:  # an argument that no longer exists, or a class of the user's that cannot be imported

@@ -11,9 +11,9 @@ import numpy as np
 from ..contract.card import ModelCard
 from ..contract.images import UndecodableImage, decode, to_input
 from ..contract.model_file import read_model
-from ..contract.names import UNFAMILIAR, ContractError
+from ..contract.names import UNFAMILIAR, naming
+from ..contract.zoo_folder import find_file
 from ..serve.session import Session
-from .cards import find
 
 BATCH = 64  # images
 
@@ -46,14 +46,13 @@ class Scorer:
 
     @classmethod
     def open(cls, model: str, zoo: Path | None = None, threads: int = 0, **options: Any) -> "Scorer":
-        """Open NAME, NAME@VERSION or an ONNX file. `threads` as for `Session`. Raises as `find`, and ContractError."""
-        path = find(model, zoo)
+        """Open NAME, NAME@VERSION or an ONNX file, with so many threads. Raises as `find_file`, and ContractError."""
+        path = find_file(model, zoo)
         content = path.read_bytes()
-        try:
+        with naming(path):
+            card = read_model(content)  # before ONNX Runtime reads it
             session = Session(content, threads)
-            scorer = cls(path, read_model(content), session, hashlib.sha256(content).hexdigest(), **options)
-        except ContractError as error:
-            raise ContractError(f"{path}: {error}") from None
+        scorer = cls(path, card, session, hashlib.sha256(content).hexdigest(), **options)
         scorer.top_k = min(scorer.top_k, len(scorer.card.classes))
         return scorer
 

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..contract.files import atomic_write
 from . import plots
-from .grid import SEED, Axis, Shown, all_points, check_grid, run_point
+from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
 from .parent import end_with_parent
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
@@ -77,9 +77,13 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
                 raise ChildProcessError("a worker of the sweep ended with the error above: run it again to go on")
             processes = [p for p in processes if p.is_alive()]
             if not processes:
+                fail_stale_trials(study)
                 _requeue_lost(study)
+                waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # others may run elsewhere
                 arguments = (config, list(grid), storage, folder.name)
-                processes = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers)]
+                processes = [
+                    context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers if waiting else 0)
+                ]
                 for process in processes:
                     process.start()
             time.sleep(0.5)
@@ -122,7 +126,8 @@ def _requeue_lost(study: optuna.Study) -> None:
     """Requeue the points of workers that died before their first heartbeat, which Optuna does not notice."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         point, started = trial.user_attrs.get("point"), trial.datetime_start
-        if point and "begun" not in trial.user_attrs and started and datetime.now() - started > LOST_AFTER:
+        begun = trial.user_attrs.get("begun") == trial.number
+        if point and not begun and started and datetime.now() - started > LOST_AFTER:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             study.enqueue_trial(point, user_attrs={"point": point})
 
@@ -160,7 +165,7 @@ def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any]
 
 def _measure(trial: Trial, config: dict[str, Any], grid: Sequence[Axis]) -> float | None:
     """Run a point, keep its scores in the trial, and return the validation accuracy; None if it failed."""
-    trial.set_user_attr("begun", True)
+    trial.set_user_attr("begun", trial.number)  # a retried trial starts with the attributes of the first
     started = time.monotonic()
     for axis in grid:
         if axis.name != SEED:  # Optuna's parameters cannot get more values
@@ -205,13 +210,15 @@ def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Pat
     for row in rows:
         if row["status"] == "failed":
             row.setdefault("error", f"its process died {RETRIES + 1} times")
+        else:
+            row.pop("error", None)  # of an earlier try
     rows.sort(key=lambda row: [list(axis.choices).index(row[axis.name]) for axis in grid])
     table = folder / "sweep.csv"
     with atomic_write(table) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    if len(grid) == 2 and SEED not in names:
+    if has_heatmaps(grid):
         for score, title in zip(SCORES, ("Training accuracy", "Validation accuracy", "Test accuracy"), strict=True):
             plots.heatmap(rows, grid[0].name, grid[1].name, score, folder / f"{score}.png", title)
     return table

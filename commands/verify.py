@@ -16,10 +16,9 @@ from ..contract.checksums import SUMS, sha256_of
 from ..contract.facts import counted, percent
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
-from ..contract.zoo_folder import ModelId, ZooFolder
+from ..contract.zoo_folder import ModelId, ZooFolder, find_file, open_zoo
 from ..serve.session import Session
 from . import console, say
-from .cards import find, open_zoo
 
 TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
 NEWER = {"balanced_accuracy"}  # metrics that older cards lack
@@ -42,19 +41,20 @@ def verify_models(
         data_dir: folder of the datasets (default: CNNZOO_DATA, else data/)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
-    folder = ZooFolder.to_read() if models and zoo is None else open_zoo(zoo)
-    paths = [find(model, zoo).absolute() for model in models] or folder.files()
-    if not paths:
-        raise FileNotFoundError(f"there is no model in {folder.path.absolute()}")
-    if models:
-        for path in paths:
-            ModelId.from_path(path)  # fail before the first check
+    paths = [find_file(model, zoo).absolute() for model in models]
+    missing = []
+    for path in paths:
+        ModelId.from_path(path)  # fail before the first check
+    if not models:
+        folder = open_zoo(zoo)
+        paths, missing = folder.files(), folder.missing()
+        if not paths:
+            raise FileNotFoundError(f"there is no model in {folder.path.absolute()}")
     failed = 0
     for path in paths:
         results = verify(path, metrics, parity, data_dir)
         failed += any(result.wrong for result in results)
         console.print(_report(path, results), soft_wrap=True)
-    missing = [] if models else folder.missing()
     for file in missing:
         say(f"✗ {file} is listed but does not exist: restore it, or remove its line from {SUMS}")
     total = counted(len(paths) + len(missing), "file")
@@ -162,7 +162,7 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
         wrong.append("temperature")
     if card.robustness:
         table = card.robustness["accuracy"]
-        found = robustness(file, data, card.robustness["images"], list(table))
+        found = robustness(file, data, images, labels, card.robustness["images"], list(table))
         rows = found["accuracy"] if found else table
         wrong += [f"robustness to {name}" for name, row in rows.items() if row != table[name]]
     if card.familiarity:

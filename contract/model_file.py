@@ -12,13 +12,15 @@ from .zoo_folder import ModelId
 
 
 def parse_onnx(content: bytes) -> onnx.ModelProto:
-    """Parse a whole ONNX file. External data is never read. Raises ContractError for anything else."""
+    """Parse a whole ONNX file. Raises ContractError for anything else, such as a file with weights in another one."""
     try:
         proto = onnx.load_model_from_string(content)
     except Exception:  # protobuf's error does not say what is wrong
         raise ContractError("it is not an ONNX file, or is damaged") from None
     if not proto.graph.node:
         raise ContractError("it is not an ONNX file, or has no network in it")
+    if _refers_to_files(proto):  # its reader would look for them in the working directory
+        raise ContractError("it keeps its weights in another file: export it again, as one file")
     return proto
 
 
@@ -38,8 +40,6 @@ def read_model(content: bytes) -> ModelCard:
     """
     proto = parse_onnx(content)
     card = card_of(proto)
-    if _refers_to_files(proto):
-        raise ContractError("it keeps its weights in another file: export it again, as one file")
     _check_tensors(proto.graph, card)
     return card
 

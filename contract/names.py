@@ -1,6 +1,9 @@
 """Names that every zoo file uses, and the error of a file that breaks the contract."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 INPUT = "images"  # uint8 [batch, C, H, W], raw pixels 0-255
 LOGITS = "logits"  # float32 [batch, classes]
@@ -16,6 +19,15 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}(?<!\.onnx)")
 
 class ContractError(ValueError):
     """A file that breaks the contract. The message says what is missing or wrong."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the path of a file before the message of a ContractError."""
+    try:
+        yield
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
 
 
 def check_name(name: str) -> str:

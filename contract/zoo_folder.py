@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -99,19 +100,8 @@ class ZooFolder:
         return next((model_id for model_id in self.ids() if model_id.name == name), None)
 
     def find(self, spec: str) -> Path:
-        """Return the file of NAME (the newest version) or NAME@VERSION.
-
-        Raises FileNotFoundError with the models that exist, and ContractError for a malformed name.
-        """
-        name, version = split_spec(spec)
-        if not self.path.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.path.absolute()}")
-        there = self.ids()
-        for model_id in there:
-            if model_id.name == name and version in (None, model_id.version):
-                return self.file(model_id)
-        names = ", ".join(map(str, there)) or "none"
-        raise FileNotFoundError(f"there is no {spec} in {self.path.absolute()} (there are {names})")
+        """Return the file of NAME (the newest version) or NAME@VERSION. Raises as `find_file`."""
+        return _find(spec, [self])
 
     def next_version(self, name: str) -> int:
         """Return 1, or the highest version of a model plus 1. A version folder counts even if it is empty."""
@@ -133,7 +123,7 @@ class ZooFolder:
         Args:
             content: the file's bytes, or a file in this folder's file system, which is moved.
 
-        Raises FileExistsError if the version exists, ContractError if SHA256SUMS is malformed; nothing is left then.
+        Raises FileExistsError if the version exists, ContractError if SHA256SUMS is malformed; no file is added then.
         """
         target = self.file(model_id)
         if target.parent.exists():
@@ -165,6 +155,45 @@ class ZooFolder:
     def missing(self) -> list[str]:
         """Return the paths that SHA256SUMS lists and that do not exist."""
         return [path for path in self.checksums() if not (self.path / path).is_file()]
+
+
+def open_zoo(path: Path | None) -> ZooFolder:
+    """Return the folder to read from; the default one for None. Raises FileNotFoundError if there is none."""
+    zoo = ZooFolder(path) if path else ZooFolder.to_read()
+    if not zoo.path.is_dir():
+        raise FileNotFoundError(f"there is no folder {zoo.path.absolute()}")
+    return zoo
+
+
+def find_file(model: str, zoo: Path | None = None) -> Path:
+    """Return the file of NAME (the newest version), NAME@VERSION, or of a path that ends in .onnx.
+
+    Args:
+        zoo: the folder of the named model; by default CNNZOO_ZOO, else zoo/, and then the models that come with cnnzoo.
+
+    Raises FileNotFoundError with the models that exist, and ContractError for a malformed name.
+    """
+    if model.endswith(".onnx"):
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {model}")
+        return path
+    own = ZooFolder(zoo) if zoo else ZooFolder.default()
+    return _find(model, [own] if zoo or os.environ.get("CNNZOO_ZOO") else [own, ZooFolder(SHIPPED)])
+
+
+def _find(spec: str, folders: Sequence[ZooFolder]) -> Path:
+    name, version = split_spec(spec)
+    existing = [folder for folder in folders if folder.path.is_dir()]
+    if not existing:
+        raise FileNotFoundError(f"there is no folder {folders[0].path.absolute()}")
+    there = [(folder, model_id) for folder in existing for model_id in folder.ids()]
+    for folder, model_id in there:
+        if model_id.name == name and version in (None, model_id.version):
+            return folder.file(model_id)
+    names = ", ".join(str(model_id) for _, model_id in there) or "none"
+    searched = " and ".join(str(folder.path.absolute()) for folder in existing)
+    raise FileNotFoundError(f"there is no {spec} in {searched} (there are {names})")
 
 
 def _is_version(text: str) -> bool:

@@ -10,7 +10,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images of one split, indexed by a position or by a tensor of positions.
+    """Images of one split, indexed by a position, a slice, or a tensor of positions.
 
     Args:
         images: uint8 [N, C, H, W], in memory or memory-mapped.
@@ -26,9 +26,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, positions: int | Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, positions: int | slice | Tensor) -> tuple[Tensor, Tensor]:
         chosen = self.indices[positions]
         return self.images[chosen], self.labels[chosen]
+
+
+def evenly_spaced(most: int, count: int) -> Tensor:
+    """Return at most `most` positions among `count`, evenly spaced from the first to the last."""
+    return torch.linspace(0, count - 1, min(most, count)).long()
 
 
 class Batches(DistributedSampler[Tensor]):

@@ -128,9 +128,11 @@ def _report(folder: Path, unreadable: dict[str, str], files: int, on_error: OnEr
 def _images(folder: Path, name: str, others: Counter[str], visited: set[Identity]) -> list[Stamp]:
     """Return the image files below a class folder, sorted by path, and count images of other formats."""
     root = os.path.join(folder, "")
-    found = [(entry.path[len(root) :], *_stamp(entry)) for entry in image_files(root + name, others, visited)]
+    own: Counter[str] = Counter()
+    found = [(entry.path[len(root) :], *_stamp(entry)) for entry in image_files(root + name, own, visited)]
+    others.update(own)
     if not found:
-        left_out = f" (it has {_counts(others)})" if others else ""
+        left_out = f" (it has {_counts(own)})" if own else ""
         raise FileNotFoundError(
             f"no PNG or JPEG images in {(folder / name).absolute()}{left_out}: add some, or remove the folder"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .base import ImageDataModule
+from .batches import evenly_spaced
 from .cifar10 import CIFAR10DataModule
 from .mnist import MNISTDataModule
 
@@ -37,7 +38,7 @@ def strangers(data: ImageDataModule, images: Tensor) -> dict[str, Tensor]:
     }
     other = _other_dataset(data)
     if other is not None:
-        chosen = torch.linspace(0, len(other[1]) - 1, min(len(images), len(other[1]))).long()
+        chosen = evenly_spaced(len(images), len(other[1]))
         found[other[0]] = _fitted(other[1][chosen], shape)
     return found
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..contract.zoo_folder import find_file
+
 if TYPE_CHECKING:
     from .classifier import ImageClassifier
 
@@ -27,9 +29,9 @@ class Teacher:
     """
 
     def __init__(self, name: str, student: "ImageClassifier", classes: Sequence[str]) -> None:
-        from .pretrained import find, read, restore
+        from .pretrained import read, restore
 
-        path = find(name)
+        path = find_file(name)
         theirs = read(path)[0].classes
         if tuple(theirs) != tuple(classes):
             raise ValueError(

@@ -41,13 +41,13 @@ def make_optimizer(
     Args:
         momentum: of SGD, in Nesterov's form if above 0, and of Muon. Muon decays dense layers alone.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    trained = list(parameters)
     if name == "muon":
         common = {"lr": learning_rate, "momentum": momentum}
         return Muon([
             common | {"params": [p for p in trained if p.ndim == 4], "orthogonal": True},
             common | {"params": [p for p in trained if p.ndim == 2], "weight_decay": weight_decay},
-            common | {"params": [p for p in trained if p.ndim < 2]},
+            common | {"params": [p for p in trained if p.ndim not in (2, 4)]},
         ])  # fmt: skip
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},

@@ -1,7 +1,6 @@
 """Weights from exported files back into networks, and as a start for training."""
 
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from ..contract.card import ModelCard
 from ..contract.model_file import card_of, parse_onnx
-from ..contract.names import ContractError
-from ..contract.zoo_folder import SHIPPED, ZooFolder
+from ..contract.names import ContractError, naming
+from ..contract.zoo_folder import find_file
 from .classifier import ImageClassifier
 from .familiarity import Familiarity
 from .head import last_layer
@@ -32,7 +31,7 @@ def load(
 
     Raises FileNotFoundError, ContractError for a file without a card, and ValueError for weights that do not fit.
     """
-    path = path.expanduser() if path else newest(name)
+    path = path.expanduser() if path else find_file(name)
     card, weights = read(path)
     class_name, arguments = _recipe(card, path)
     if class_name not in ("", network.__name__):
@@ -60,10 +59,8 @@ def restore(path: Path) -> ImageClassifier:
 
 
 def _recipe(card: ModelCard, path: Path) -> tuple[str, dict[str, Any]]:
-    try:
+    with naming(path):
         return card.recipe("model")
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
 
 
 def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -73,11 +70,9 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    try:
+    with naming(path):
         proto = parse_onnx(path.read_bytes())
         card = card_of(proto)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from None
     if card.precision != "fp32":
         full = card.name.removesuffix(f"_{card.precision}")
         raise ContractError(f"{path} holds {card.precision} weights, which cannot be trained: use {full}")
@@ -93,12 +88,7 @@ def init_from(model: ImageClassifier, start: str) -> None:
     """
     if start.endswith(".ckpt"):
         raise ValueError(f"{start} is a checkpoint: export it first (cnnzoo export --config <its run folder>)")
-    load_weights(model, *read(find(start))).reset_fitted()
-
-
-def find(model: str) -> Path:
-    """Return the file of a model by its name in the zoo, or by its path. Raises as `newest`."""
-    return Path(model).expanduser() if model.endswith(".onnx") else newest(model)
+    load_weights(model, *read(find_file(start))).reset_fitted()
 
 
 def load_weights(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> ImageClassifier:
@@ -134,7 +124,10 @@ def _load_fitted(model: ImageClassifier, weights: dict[str, Tensor]) -> None:
 
 
 def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Tensor]) -> tuple[list[str], str, bool]:
-    """Return the weights to load, the last layer, and whether it stays as it is. Raises ValueError."""
+    """Return the weights to load, the last layer's name, and whether it is new, for another number of classes.
+
+    Raises ValueError for weights that do not fit.
+    """
     # Exported files have no counters of batch norm, and no indices of attention, which the architecture determines.
     wanted = {key: v for key, v in model.state_dict().items() if v.is_floating_point()}
     head, _ = last_layer(model)
@@ -148,18 +141,3 @@ def _check_shapes(model: ImageClassifier, card: ModelCard, weights: dict[str, Te
             "differ; omit the arguments that change its size"
         )
     return list(wanted), head, new_head
-
-
-def newest(name: str) -> Path:
-    """Return the file of the newest version of a model: in CNNZOO_ZOO if set, else in zoo/ or the shipped models.
-
-    Raises FileNotFoundError, which says where it was searched.
-    """
-    default = ZooFolder.default()
-    for folder in (default,) if os.environ.get("CNNZOO_ZOO") else (default, ZooFolder(SHIPPED)):
-        if found := folder.newest(name):
-            return folder.file(found)
-    raise FileNotFoundError(
-        f"no exported {name} in {default.path.absolute()}: export one (cnnzoo export --help), "
-        "point CNNZOO_ZOO at a zoo folder, or give the file's path as pretrained"
-    )

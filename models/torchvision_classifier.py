@@ -154,7 +154,7 @@ def make_backbone(architecture: str, input_shape: tuple[int, int, int], pretrain
     """Return the network with random weights, for images of this size, and without auxiliary classifiers.
 
     Args:
-        pretrained: whether torchvision's weights follow, some of which want other normalization.
+        pretrained: True if torchvision's weights are loaded next. GoogLeNet and Inception then rescale their input.
 
     Raises ValueError if the architecture cannot take images of this size.
     """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pictures
 import pytest
+import results
 import speed_page
 import tables
 from rich.console import Console
@@ -60,3 +61,8 @@ def test_no_generated_page_is_stale():
 def test_the_speed_page_keeps_all_its_sections():
     (text,) = speed_page.pages().values()
     assert [line for line in text.splitlines() if line.startswith("## ")][-1] == "## Precision"
+
+
+def test_a_result_names_its_recipe_however_it_was_given():
+    for command in ("cnnzoo sweep -c mnist --seeds 0,1", "cnnzoo sweep --config=mnist --seeds=0,1"):
+        assert results.options(command, ()) == ["--config mnist", "--seeds 0,1"]

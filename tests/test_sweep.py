@@ -8,8 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -21,7 +24,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from test_train import is_picture
 
-from cnnzoo.commands.grid import Axis
+from cnnzoo.commands.grid import Axis, run_point
 from cnnzoo.commands.sweep import run_waiting
 
 OUTPUT = Path("sweeps/digits_cnn")
@@ -221,6 +224,7 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"grid": [{**RATE, "values": [0.1, 0.1]}]}, "a value occurs twice on the axis learning_rate"),
         ({"grid": [{"argument": "data.init_args.val_fraction", "values": [0.1, 0]}]}, "data.val_fraction is 0"),
         ({"grid": []}, "sweep needs --seeds, such as 0,1,2, or a grid"),
+        ({"grid": [{"argument": "model.num_classes", "values": [9, 10]}]}, "the data decides num_classes"),
     ],
 )
 def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, words: str):
@@ -231,6 +235,59 @@ def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, wor
     assert done.returncode == 1
     assert words in done.stderr
     assert not (tmp_path / "sweeps").exists()
+
+
+def test_the_network_follows_the_size_of_the_images(tmp_path: Path):
+    for part, label in itertools.product(("train", "test"), ("dark", "light")):
+        (tmp_path / part / label).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.full((8, 8), i + 200 * (label == "light"), np.uint8)
+            (tmp_path / part / label / f"{i}.png").write_bytes(png(pixels))
+    settings = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    arguments = {"data_dir": str(tmp_path), "size": [8, 8], "mode": "L", "batch_size": 4}
+    settings["data"] = {"class_path": "ImageFolderDataModule", "init_args": arguments}
+    settings["model"]["init_args"] |= {"num_classes": 2, "input_shape": [1, 8, 8]}
+    assert run_point(settings, {"data.size": [10, 12]})["val_accuracy"] >= 0
+
+
+def test_nothing_is_started_while_another_machine_runs_the_last_point(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its point is waited for: each worker that finds none would import torch for nothing."""
+    started: list[int] = []
+
+    class Elsewhere:
+        """A worker that another machine needs three seconds for."""
+
+        exitcode = 0
+
+        def __init__(self, target: Any, args: tuple, daemon: bool) -> None:
+            config, grid, url, name = args
+            storage = RDBStorage(url)
+            study = optuna.load_study(study_name=name, storage=storage)
+            self.thread = threading.Thread(target=run_waiting, args=(study, storage, config, grid))
+
+        def start(self) -> None:
+            started.append(1)
+            self.thread.start()
+
+        def is_alive(self) -> bool:
+            return False
+
+        def join(self) -> None:
+            self.thread.join()
+
+    def slow_point(config: dict, arguments: dict) -> dict[str, float]:
+        time.sleep(3)
+        return {f"{split}_accuracy": 0.5 for split in ("train", "val", "test")} | {"train_loss": 1.0}
+
+    monkeypatch.setattr("cnnzoo.commands.sweep.run_point", slow_point)
+    monkeypatch.setattr(
+        "cnnzoo.commands.sweep.multiprocessing.get_context", lambda _: SimpleNamespace(Process=Elsewhere)
+    )
+    done = here("sweep", "--config", write_config(tmp_path, 1, RATE), "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(started) == 1
 
 
 def test_no_workers(here: Here, tmp_path: Path):

@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 from conftest import CLI, Cli, Finished, Here
-from helpers import in_process, png, serve
+from helpers import in_process, png, refused, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
-from cnnzoo.commands.grid import build
+from cnnzoo.commands.build import build
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
 
@@ -138,6 +138,13 @@ def test_validate_prints_the_best_validation_accuracy(trained: Path, here: Here)
     with (trained / RUN / "metrics.csv").open() as file:
         best = max(float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"])
     assert float(re.findall(r"val_accuracy\D+([\d.]+)", done.stdout)[0]) == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "export", "predict"])
+def test_an_untrained_network_is_not_used(trained: Path, command: str):
+    """An unset variable of the shell gives an empty argument."""
+    image = ["nothing.png"] if command == "predict" else []
+    assert "no checkpoint" in refused(command, "--config", "digits", "--ckpt_path", "", *image, cwd=trained)
 
 
 def test_help_teaches(here: Here, tmp_path: Path):

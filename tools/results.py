@@ -48,6 +48,7 @@ python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/result
 def options(command: str, left_out: tuple[str, ...]) -> list[str]:
     """Return the options of a command line as "--key value", without some."""
     words = [part for word in shlex.split(command) for part in (word.split("=", 1) if word[:2] == "--" else [word])]
+    words = ["--config" if word == "-c" else word for word in words]
     pairs = [(key, value) for key, value in pairwise(words) if key.startswith("--")]
     return [f"{key} {shlex.quote(value)}" for key, value in pairs if key not in left_out]
 

@@ -203,6 +203,13 @@ def test_a_failed_get_keeps_an_empty_zoo_folder(copied: Path, tmp_path: Path):
     assert list(other.iterdir()) == []  # the command removes the folder that it made itself
 
 
+def test_a_listed_file_that_is_missing_leaves_nothing(copied: Path, tmp_path: Path):
+    (copied / "zoo" / PLACE).unlink()
+    text = refused("get", "digits_cnn@2", "--from", str(copied / "zoo"), "--zoo", str(tmp_path / "new"), cwd=tmp_path)
+    assert "No such file" in text
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """If the lock file were deleted and made again, two processes could hold the lock at the same time."""
     locks: list[Path] = []

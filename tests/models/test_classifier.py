@@ -7,11 +7,12 @@ import pytest
 import torch
 from helpers import quiet
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 
 from cnnzoo.datamodules import DigitsDataModule
 from cnnzoo.models import DigitsCNN, create_model
 from cnnzoo.models.compatibility import check_checkpoint
-from cnnzoo.models.optimization import SCHEDULES, Schedule, learning_rate_factor
+from cnnzoo.models.optimization import SCHEDULES, OptimizerName, Schedule, learning_rate_factor, make_optimizer
 
 
 def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
@@ -34,6 +35,14 @@ def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
     loss.backward()
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, reference[key].detach() - rate * reference[key].grad)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_an_optimizer_has_every_parameter_once(name: OptimizerName):
+    """Vision transformers have parameters of three dimensions."""
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((), (2,), (2, 3), (2, 3, 4), (2, 3, 4, 5))]
+    groups = make_optimizer(name, parameters, 0.1, 0.9, 0.01).param_groups
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, parameters))
 
 
 def test_muon_steps_are_orthogonal_for_kernels_and_plain_for_the_rest():

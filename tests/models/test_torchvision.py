@@ -187,6 +187,16 @@ def test_a_training_that_goes_on_within_an_epoch_is_still_frozen(tmp_path: Path)
     assert changed == {"classifier"}
 
 
+@pytest.mark.filterwarnings("ignore:Found .* module.* in eval mode")  # they are frozen
+def test_a_second_fit_of_a_frozen_network_thaws_it():
+    model = classifier(architecture="squeezenet1_1", freeze=1, optimizer="sgd", learning_rate=0.01)
+    quiet(max_epochs=1).fit(model, Photos())
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    quiet(max_epochs=2).fit(model, Photos())  # the second epoch trains the top of the features
+    changed = {key.split(".")[2] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"classifier", "features"}
+
+
 @pytest.mark.slow
 def test_an_exported_file_comes_back(tmp_path: Path, cache: Path):
     """Its weights are its own: torchvision's are not asked for."""

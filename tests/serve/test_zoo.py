@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
-from helpers import copy_of_export
+from helpers import copy_of_export, png, refused
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
@@ -138,6 +138,22 @@ def branch(graph: onnx.GraphProto) -> None:
 
 def sparse(graph: onnx.GraphProto) -> None:
     graph.sparse_initializer.append(onnx.SparseTensorProto(values=external(), dims=[3]))
+
+
+def test_no_command_reads_the_other_file(zoo: Path, tmp_path: Path):
+    """It could be any file of the user, and go out with the packed model."""
+    (tmp_path / "weights.bin").write_bytes(b"user")
+    proto = network()
+    proto.graph.initializer.append(external())
+    path = write(proto, ModelCard(**{**CARD.__dict__, "name": "external"}), zoo)
+    (tmp_path / "image.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8)))
+    for words in (
+        ("pack", str(path), "--as", "huggingface"),
+        ("inspect", str(path), "image.png"),
+        ("predict", str(path), "image.png"),
+        ("fit", "--config", "digits", "--pretrained", str(path)),
+    ):
+        assert "keeps its weights in another file" in refused(*words, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("add", [constant, branch, sparse])

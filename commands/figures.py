@@ -1,0 +1,33 @@
+"""What all figures share: how an image is drawn, panels in rows, and how a figure is written. They need no display."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+
+from ..contract.files import atomic_write
+
+DPI = 150
+
+
+def draw_image(ax: Axes, image: np.ndarray) -> None:
+    """Draw an image uint8 [C, H, W] with one or three channels, without axes."""
+    ax.axis("off")
+    grey = len(image) == 1
+    pixels = image[0] if grey else image.transpose(1, 2, 0)
+    ax.imshow(pixels, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+
+
+def rows_of(count: int, most: int) -> tuple[int, int]:
+    """Return rows and columns for `count` panels, at most `most` in a row."""
+    columns = min(most, count)
+    return -(-count // columns), columns
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, atomically. Creates the folder."""
+    with warnings.catch_warnings(), atomic_write(path) as temporary:
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure.savefig(temporary, dpi=DPI, format="png")
