@@ -41,20 +41,19 @@ def verify_models(
         data_dir: folder of the datasets (default: CNNZOO_DATA, else data/)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
-    paths = [find_file(model, zoo).absolute() for model in models]
-    missing = []
-    for path in paths:
-        ModelId.from_path(path)  # fail before the first check
-    if not models:
-        folder = open_zoo(zoo)
-        paths, missing = folder.files(), folder.missing()
-        if not paths:
-            raise FileNotFoundError(f"there is no model in {folder.path.absolute()}")
+    folder = None if models else open_zoo(zoo)
+    paths = folder.files() if folder else [find_file(model, zoo).absolute() for model in models]
+    if folder and not paths:
+        raise FileNotFoundError(f"there is no model in {folder.path.absolute()}")
+    if not folder:
+        for path in paths:
+            ModelId.from_path(path)  # fail before the first check
     failed = 0
     for path in paths:
         results = verify(path, metrics, parity, data_dir)
         failed += any(result.wrong for result in results)
         console.print(_report(path, results), soft_wrap=True)
+    missing = folder.missing() if folder else []
     for file in missing:
         say(f"✗ {file} is listed but does not exist: restore it, or remove its line from {SUMS}")
     total = counted(len(paths) + len(missing), "file")

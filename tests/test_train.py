@@ -460,7 +460,7 @@ def test_pretrained_weights_serve_another_task(trained: Path, here: Here, tmp_pa
     point, _ = build({**recipe, "seed_everything": 0})  # as a sweep does
     assert torch.equal(point.state_dict()["network.0.weight"], weights["network.0.weight"])
     wrong = here("fit", "--config", "parity.yaml", "--pretrained", "digit_cnn", cwd=tmp_path)
-    assert "no exported digit_cnn in" in wrong.stderr
+    assert "there is no digit_cnn in" in wrong.stderr
     wrong = here("fit", "--config", "parity.yaml", "--model.hidden", "20", cwd=tmp_path)
     assert "the weights of digits_cnn do not fit this DigitsCNN" in wrong.stderr
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnnzoo.contract.files import atomic_write
 from cnnzoo.contract.names import ContractError
-from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, split_spec
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, find_file, split_spec
 
 
 @pytest.fixture
@@ -120,6 +120,18 @@ def test_the_folder_is_that_of_the_environment_else_zoo_else_the_shipped_one(tmp
     assert ZooFolder.to_read().path == Path("zoo")
     monkeypatch.setenv("CNNZOO_ZOO", "nowhere")
     assert ZooFolder.default().path == ZooFolder.to_read().path == Path("nowhere")
+
+
+def test_a_shipped_model_is_found_beside_ones_own(zoo: ZooFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After the first export zoo/ has that model alone."""
+    monkeypatch.delenv("CNNZOO_ZOO", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert find_file("a") == Path("zoo") / ModelId("a", 10).path
+    assert find_file("mnist_cnn").is_relative_to(SHIPPED)
+    with pytest.raises(FileNotFoundError, match=r"there is no mnist_cnn in .*zoo \(there are a@10, a@2, a@1, b@3\)"):
+        find_file("mnist_cnn", zoo.path)
+    with pytest.raises(FileNotFoundError, match=r"there is no nobody in .* \(there are a@10, .*mnist_cnn@"):
+        find_file("nobody")
 
 
 def test_an_interrupted_atomic_write_leaves_the_old_file(tmp_path: Path):

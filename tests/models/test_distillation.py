@@ -48,5 +48,5 @@ def test_a_teacher_of_other_images_is_refused(trained: Path):
         Teacher(str(trained / FILE), DigitsCNN(num_classes=3), DIGITS)
     with pytest.raises(ValueError, match=r"knows 0, 1, 2, 3 …, this network 9, 8, 7, 6 …: choose a teacher"):
         Teacher(str(trained / FILE), DigitsCNN(), DIGITS[::-1])
-    with pytest.raises(FileNotFoundError, match="no exported nobody"):
+    with pytest.raises(FileNotFoundError, match="there is no nobody"):
         Teacher("nobody", DigitsCNN(), DIGITS)
