@@ -19,12 +19,13 @@ from rich.text import Text
 from torch.utils.data import DataLoader
 
 from cnnzoo.commands import plots, provenance, repeated, report, runs
-from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, RunFolder, SaveConfig, last_checkpoints
+from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoints
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis, has_heatmaps, make_trainer
 from cnnzoo.commands.predict import image_files, top_cells, top_columns
 from cnnzoo.commands.provenance import Provenance, cores, usable_precision
+from cnnzoo.commands.run_folder import RunFolder, SaveConfig
 from cnnzoo.commands.sweep import run_sweep
 from cnnzoo.contract.card import Precision
 from cnnzoo.contract.zoo_folder import ZooFolder
@@ -47,13 +48,10 @@ def run(name: str, arguments: list[str]) -> None:
         raise ValueError(str(error)) from error
 
 
-def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
+def fit(cli: ZooCLI) -> None:
     """Train a network into a new run folder, or resume a run.
 
     The folder gets config.yaml, metrics.csv and the best and last checkpoint.
-
-    Args:
-        ckpt_path: a checkpoint to resume from; last resumes the newest run with these settings, or starts one.
     """
     given, config = cli.config_init.trainer, cli.config
     if config.pretrained and not cli.checkpoint:
@@ -94,24 +92,15 @@ def fit(cli: ZooCLI, ckpt_path: str | None = None) -> None:
         _print_next_steps(folder.path, config.checkpoint.monitor, best)
 
 
-def validate(cli: ZooCLI, ckpt_path: str = "best") -> None:
-    """Measure a checkpoint on the validation split.
-
-    Args:
-        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
-            newest run with these settings.
-    """
+def validate(cli: ZooCLI) -> None:
+    """Measure a checkpoint on the validation split."""
     cli.new_evaluator().validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
 
 
-def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a pytest test)
+def test(cli: ZooCLI) -> None:
     """Measure a checkpoint on the test set, and write metrics.json and plots.
 
     They go into its run folder.
-
-    Args:
-        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
-            newest run with these settings.
     """
     checkpoint = cli.checkpoint
     assert checkpoint
@@ -132,12 +121,10 @@ def test(cli: ZooCLI, ckpt_path: str = "best") -> None:  # noqa: PT028 (not a py
         print(f"Wrote {', '.join(written.written)} in {os.path.relpath(folder)}")
 
 
-def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int = 3) -> None:
+def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     """Classify image files with a checkpoint.
 
     Args:
-        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
-            newest run with these settings.
         top_k: the number of classes to print for each image.
     """
     if top_k < 1:
@@ -155,7 +142,6 @@ def predict(cli: ZooCLI, images: list[Path], ckpt_path: str = "best", top_k: int
 
 def export(
     cli: ZooCLI,
-    ckpt_path: str = "best",
     zoo: Path | None = None,
     quantize: Literal["int8"] | None = None,
     fp16: bool = False,
@@ -166,8 +152,6 @@ def export(
     Its answers must be those of torch on the whole test set.
 
     Args:
-        ckpt_path: a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the
-            newest run with these settings.
         zoo: folder for <name>/<version>/model.onnx, the next version each time; by default CNNZOO_ZOO, else zoo/.
         quantize: int8 for a quarter of the size, as <name>_int8, if the validation accuracy is nearly the same.
         fp16: half the size, as <name>_fp16, on the same condition.
@@ -178,7 +162,7 @@ def export(
         raise ValueError("--quantize int8 and --fp16 make one file each: give one of them")
     checkpoint = cli.checkpoint
     assert checkpoint
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = runs.read_checkpoint(checkpoint)
     cli.model.on_load_checkpoint(content)
     cli.model.load_state_dict(content["state_dict"])
     precision: Precision = quantize or ("fp16" if fp16 else "fp32")
@@ -194,7 +178,7 @@ def export(
         license=cli.config.license,
     )
     print(done.card.summary)
-    print(done.gate)
+    print(done.check)
     before, after = (done.card.metrics[f"calibration_error{suffix}"] for suffix in ("_before", ""))
     print(f"Calibration error {after:.4f} at temperature {done.card.temperature:.3f}; {before:.4f} before")
     print(f"Wrote {done.path} ({done.path.stat().st_size:,} bytes)")

@@ -1,21 +1,16 @@
-"""The files of a run: atomic checkpoints, its config, and a CSV log that survives a resume."""
+"""Which checkpoints of a training are written, and how: a killed one leaves the checkpoint before it."""
 
-import csv
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from ..contract.files import atomic_write
-from . import runs
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,127 +56,3 @@ def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
     common: dict[str, Any] = {"filename": "last", "enable_version_counter": False}
     at_epoch_end = ModelCheckpoint(**common, save_on_train_epoch_end=True)
     return [at_epoch_end, WithinEpoch(**common, every_n_train_steps=every)] if every else [at_epoch_end]
-
-
-def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
-    """Return the TensorBoard and CSV loggers of a run folder.
-
-    Args:
-        run: the run folder.
-        step: the step of the checkpoint to resume from. What was logged after it is dropped.
-    """
-    run = run.absolute()  # ModelCheckpoint forgets the best checkpoint if a resumed run's path is written differently
-    table = ResumableCSVLogger(run, step)
-    board = TensorBoardLogger(table.save_dir, table.name, table.version, default_hp_metric=False, purge_step=step)
-    return [board, table]  # the first one's log_dir is the Trainer's
-
-
-class SaveConfig(Callback):
-    """Callback that writes config.yaml into the run folder when training starts.
-
-    A resume that fails before leaves the run's config as it was.
-    """
-
-    def __init__(self, content: str) -> None:
-        self.content = content
-
-    def on_train_start(self, trainer: Trainer, module: Any) -> None:
-        folder = trainer.log_dir  # a collective call: every process makes it
-        if folder and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
-            with atomic_write(Path(folder, runs.CONFIG)) as temporary:
-                temporary.write_text(self.content)
-
-
-class RunFolder:
-    """The run folder that `fit` writes. Only the first of several processes has one.
-
-    Args:
-        parent: the folder of all run folders.
-        name: the model's name.
-        resumed: the run folder to resume; by default a new one is created.
-        checkpoint: the checkpoint to resume from.
-    """
-
-    def __init__(self, parent: Path, name: str, resumed: Path | None, checkpoint: Path | None) -> None:
-        self.is_new = resumed is None
-        self.path: Path | None = None
-        if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
-            self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
-            return
-        self.path = resumed or runs.create_run(parent, name)
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True) if resumed and checkpoint else {}
-        self.loggers = run_loggers(self.path, content.get("global_step"))
-
-    @property
-    def has_checkpoint(self) -> bool:
-        return self.path is not None and (self.path / runs.CHECKPOINTS).is_dir()
-
-    def remove_if_unused(self, interrupted: bool = False) -> None:
-        """Remove a new folder if training has not started, or was interrupted before the first checkpoint."""
-        if self.path is None or not self.is_new or self.has_checkpoint:
-            return
-        if interrupted or not (self.path / runs.CONFIG).is_file():
-            runs.remove_run(self.path)
-
-
-class ResumableCSVLogger(Logger):
-    """Logger to metrics.csv in a run folder.
-
-    Nothing is written before the first metrics, so a refused resume leaves the file as it was.
-
-    Args:
-        run: the run folder.
-        step: the step to resume from. Rows of this step and later are dropped.
-    """
-
-    def __init__(self, run: Path, step: int | None = None) -> None:
-        super().__init__()
-        self.file = run / "metrics.csv"
-        self.step = step
-        self.columns: list[str] = []
-        self.rows: list[dict[str, Any]] = []
-
-    @property
-    def name(self) -> str:
-        return self.file.parent.parent.name
-
-    @property
-    def version(self) -> int | str:
-        number = self.file.parent.name.removeprefix("version_")
-        return int(number) if number.isdecimal() else self.file.parent.name
-
-    @property
-    def save_dir(self) -> str:
-        return str(self.file.parent.parent.parent)
-
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Ignore them: config.yaml holds them."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if not self.columns and self.step is not None:
-            self.rows = read_rows(self.file, self.step)
-        first = not self.columns
-        self.rows.append({"step": step, **metrics})
-        columns = sorted({key for row in (self.rows if first else self.rows[-1:]) for key in row} | {*self.columns})
-        if columns == self.columns:
-            with self.file.open("a", newline="") as file:
-                csv.DictWriter(file, columns).writerow(self.rows[-1])
-            return
-        self.columns = columns
-        with atomic_write(self.file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-
-def read_rows(metrics_csv: Path, before: int) -> list[dict[str, float]]:
-    """Return the rows of a metrics.csv of the steps before `before`; none if there is no file."""
-    if not metrics_csv.is_file():
-        return []
-    with metrics_csv.open(newline="") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    for row in rows:
-        row |= {key: int(row[key]) for key in ("epoch", "step") if key in row}
-    return [row for row in rows if row.get("step", before) < before]  # a row without a step was cut short

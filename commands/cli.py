@@ -30,6 +30,12 @@ from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
 PROCESSES_A_CORE = 4  # on the CPU, at most
+USE_CHECKPOINT = ("validate", "test", "predict", "export")
+RESUME = "a checkpoint to resume from; last resumes the newest run with these settings, or starts one"
+CHECKPOINT = (
+    "a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the newest run with "
+    "these settings"
+)
 BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
 
@@ -130,6 +136,10 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
         parser.add_class_arguments(Best, "checkpoint", instantiate=False)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST.items()})
+        if self.command.__name__ == "fit":
+            parser.add_argument("--ckpt_path", type=str | None, help=RESUME)
+        elif self.command.__name__ in USE_CHECKPOINT:
+            parser.add_argument("--ckpt_path", default="best", help=CHECKPOINT)
         skip: set[str | int] = {"cli", "images"}
         self.names = parser.add_function_arguments(self.command, skip=skip)
         if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature

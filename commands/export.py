@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+from torch import Tensor
 
 from ..contract.card import ModelCard, Precision, Training, dataset_title
 from ..contract.names import check_name
@@ -14,7 +15,7 @@ from ..contract.zoo_folder import ModelId, ZooFolder
 from ..datamodules import ImageDataModule
 from ..datamodules.batches import evenly_spaced
 from ..models import ImageClassifier
-from ..models.export import OnnxFile, check_parity, to_onnx, torch_answers, with_card
+from ..models.export import Answers, OnnxFile, check_parity, to_onnx, torch_answers, with_card
 from ..models.recalibration import refit_familiarity
 from ..models.summary import multiply_adds
 from ..models.variants import to_fp16, to_int8
@@ -35,7 +36,7 @@ class Exported(NamedTuple):
 
     path: Path
     card: ModelCard
-    gate: str  # the check that it passed, for people
+    check: str  # that it passed, for people
 
 
 def export_model(
@@ -66,19 +67,9 @@ def export_model(
     full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
     fit_outputs(model, data)
-    proto = to_onnx(model.cpu())
-    file = OnnxFile(proto)
     images, labels = data.load(train=False)
-    answers = file.answers(images)
-    difference = check_parity(answers, torch_answers(model, images))
-    n = f"{len(labels):,}"
-    gate = f"Parity: {n} of {n} classes as in torch, probabilities within {difference:.1e}"
-    if precision != "fp32":
-        proto, gate = _convert(proto, file, data, precision)
-        file = OnnxFile(proto)
-        answers = file.answers(images)
-
-    dataset, seed = data.describe(), config.get("seed_everything")
+    proto, answers, check = _checked_network(model, data, images, precision)
+    file, dataset, seed = OnnxFile(proto), data.describe(), config.get("seed_everything")
     measured = measure(answers, labels)
     accuracy = measured["metrics"]["accuracy"]
     card = ModelCard(
@@ -87,7 +78,7 @@ def export_model(
         classes=data.classes,
         input_shape=data.image_shape,
         prepare=data.prepare_image,
-        summary=f"{type(model).__name__}, {dataset_title(dataset)}: {accuracy:.2%} of {n} test images",
+        summary=f"{type(model).__name__}, {dataset_title(dataset)}: {accuracy:.2%} of {len(labels):,} test images",
         intended_use=data.intended_use,
         limitations=data.limitations,
         dataset=dataset,
@@ -108,15 +99,34 @@ def export_model(
         **measured,
     )
     ModelCard.from_json(card.to_json())  # readers refuse what this refuses, such as a class name with a line break
-    return _add(zoo, proto, card, gate)
+    return _add(zoo, proto, card, check)
 
 
-def _add(zoo: ZooFolder, proto: onnx.ModelProto, card: ModelCard, gate: str) -> Exported:
+def _checked_network(
+    model: ImageClassifier, data: ImageDataModule, images: Tensor, precision: Precision
+) -> tuple[onnx.ModelProto, Answers, str]:
+    """Return the network as ONNX, its answers to the test images, and the check that it passed, for people.
+
+    Raises ParityError or GateError.
+    """
+    proto = to_onnx(model.cpu())
+    file = OnnxFile(proto)
+    answers = file.answers(images)
+    difference = check_parity(answers, torch_answers(model, images))
+    n = f"{len(images):,}"
+    check = f"Parity: {n} of {n} classes as in torch, probabilities within {difference:.1e}"
+    if precision != "fp32":
+        proto, check = _convert(proto, file, data, precision)
+        answers = OnnxFile(proto).answers(images)
+    return proto, answers, check
+
+
+def _add(zoo: ZooFolder, proto: onnx.ModelProto, card: ModelCard, check: str) -> Exported:
     """Add the file under the next version, also if another export takes that version at the same time."""
     while True:
         model_id = ModelId(card.name, card.version)
         try:
-            return Exported(zoo.add(model_id, with_card(proto, card)), card, gate)
+            return Exported(zoo.add(model_id, with_card(proto, card)), card, check)
         except FileExistsError:
             if not zoo.file(model_id).parent.is_dir():
                 raise

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from ..contract.checksums import SUMS, add_checksum, parse_checksums, read_checksums, sha256_of
 from ..contract.files import cache_dir
-from ..contract.model_file import check_place, read_model
+from ..contract.model_file import check_path, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder, split_spec
 from ..serve.client import ServiceError, raise_for_error
@@ -178,7 +178,7 @@ def _download(http: httpx.Client, offer: Offer, path: Path, folder: ZooFolder) -
                 time.sleep(0.2 * 2 ** (TRIES - 1 - remaining))
     try:
         content = path.read_bytes()
-        check_place(read_model(content), offer.model_id)
+        check_path(read_model(content), offer.model_id)
         Session(content)
         folder.add(offer.model_id, path)
     finally:

@@ -92,9 +92,8 @@ def measure_familiarity(
 
 def _framed(images: Tensor, data: ImageDataModule) -> Tensor:
     """Return what the service makes of grey images uint8 [N, 1, H, W] that are sent to it as pictures."""
-    pictures = [Image.fromarray(grey.numpy()) for (grey,) in images]
-    inputs = [to_input(picture, data.image_shape, data.prepare_image) for picture in pictures]
-    return torch.from_numpy(np.stack(inputs))
+    pages = [Image.fromarray(grey.numpy()) for (grey,) in images]
+    return torch.from_numpy(np.stack([to_input(page, data.image_shape, data.prepare_image) for page in pages]))
 
 
 def _flagged(familiarity: Tensor) -> float:

@@ -16,6 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from ..contract.card import Training
 from ..contract.facts import counted
 from ..contract.machine import cores
+from .runs import read_checkpoint
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
 # Options that do not say how the network is trained, but where files are, and how a sweep is shared out. The URL of a
@@ -57,7 +58,7 @@ class Provenance(Callback):
 def training_provenance(checkpoint: str | Path) -> Training:
     """Return what `Provenance` kept of a checkpoint's run, with the number of epochs."""
     last = Path(checkpoint).with_name("last.ckpt")  # the best checkpoint is not the end of the run
-    content = torch.load(last if last.is_file() else checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(last if last.is_file() else Path(checkpoint))
     kept = content["callbacks"].get("Provenance", {})
     if "command" in kept:
         kept["command"] = " && ".join(_without_paths(shlex.split(one)) for one in kept["command"].split(" && "))

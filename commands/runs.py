@@ -237,5 +237,6 @@ def _leaves(prefix: str, settings: Settings) -> Settings:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint, on the CPU. Its tensors are memory-mapped."""
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return content

@@ -51,11 +51,11 @@ def read_card(path: Path) -> ModelCard:
     """
     model_id = ModelId.from_path(path)
     card = read_model(path.read_bytes())
-    check_place(card, model_id)
+    check_path(card, model_id)
     return card
 
 
-def check_place(card: ModelCard, model_id: ModelId) -> None:
+def check_path(card: ModelCard, model_id: ModelId) -> None:
     """Raise ContractError if a card is not that of the model and version that its path names."""
     if (card.name, card.version) != model_id:
         expected = f"{model_id.name}/{model_id.version}"

@@ -102,7 +102,7 @@ class ImageDataModule(LightningDataModule):
 
     def split_training_images(self) -> None:
         images, labels = self.load(train=True)
-        train, val = self.held_out(labels, np.arange(len(labels)), "val_fraction")
+        train, val = self._held_out(labels)
         self.fill(images, labels, train=train, val=val)
 
     def load_test_images(self) -> None:
@@ -113,25 +113,22 @@ class ImageDataModule(LightningDataModule):
         for split, indices in splits.items():
             self.splits[split] = ImageDataset(images, labels, torch.from_numpy(indices))
 
-    def held_out(self, labels: Tensor, indices: np.ndarray, fraction: str) -> tuple[np.ndarray, np.ndarray]:
-        """Divide the images at these positions, by class: into those that stay, and the share that is held out.
-
-        Args:
-            fraction: name of the argument with the share.
+    def _held_out(self, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the positions of the images to train on and of those that are held out, by class.
 
         Raises ValueError if a class has too few images.
         """
-        share = getattr(self, fraction)
-        if not share:
+        indices = np.arange(len(labels))
+        if not self.val_fraction:
             return indices, indices[:0]
         try:
-            stay, held = train_test_split(indices, test_size=share, stratify=labels[indices], random_state=self.seed)
+            train, val = train_test_split(indices, test_size=self.val_fraction, stratify=labels, random_state=self.seed)
         except ValueError as error:
             raise ValueError(
-                f"cannot hold out {share:.1%} of {len(indices)} images in {self.num_classes} classes ({error}): add "
-                f"images, or set data.{fraction} so that each class has images on both sides"
+                f"cannot hold out {self.val_fraction:.1%} of {len(labels)} images in {self.num_classes} classes "
+                f"({error}): add images, or set data.val_fraction so that each class has images on both sides"
             ) from None
-        return np.sort(stay), np.sort(held)  # so that a memory-mapped file is read forwards
+        return np.sort(train), np.sort(val)  # so that a memory-mapped file is read forwards
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train", self.batch_size)

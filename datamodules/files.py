@@ -16,7 +16,7 @@ from .decoded import Stamp, decoded
 
 OnError = Literal["raise", "skip"]
 SHOWN = 10  # unreadable files that an error lists
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"} | {
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"} | {
     "test": "test", "testing": "test",
 }  # fmt: skip
 
@@ -37,25 +37,25 @@ class Folder(NamedTuple):
     paths: list[str]
 
 
-def find_parts(folder: Path) -> dict[str, Path]:
-    """Return the folders of a dataset that is split, by part: train, val and test. Empty if it is not split.
+def find_splits(folder: Path) -> dict[str, Path]:
+    """Return the folders of a dataset's splits: train, val and test. Empty if it is not split.
 
     It is split if it has a folder for training, and one for validation or for the test or no other folder. So a class
     may be called train.
 
-    Raises ValueError if two folders are of the same part.
+    Raises ValueError if two folders are of the same split.
     """
     folders = folder_names(folder)
     found: dict[str, list[Path]] = {}
     for name in folders:
-        if part := PARTS.get(name.lower()):
-            found.setdefault(part, []).append(folder / name)
+        if split := SPLITS.get(name.lower()):
+            found.setdefault(split, []).append(folder / name)
     if "train" not in found or (len(found) == 1 and len(found["train"]) < len(folders)):
         return {}
-    for part, same in found.items():
+    for split, same in found.items():
         if len(same) > 1:
-            raise ValueError(f"{same[0]} and {same[1]} are both for {part}: keep one of them")
-    return {part: same[0] for part, same in found.items()}
+            raise ValueError(f"{same[0]} and {same[1]} are both for {split}: keep one of them")
+    return {split: same[0] for split, same in found.items()}
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

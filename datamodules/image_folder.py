@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .base import ImageDataModule
 from .batches import ImageDataset
-from .files import Folder, OnError, class_names, find_parts, folder_names, load_folder
+from .files import Folder, OnError, class_names, find_splits, folder_names, load_folder
 from .split_by_path import held_out
 
 logger = logging.getLogger("cnnzoo.datamodules")
@@ -19,8 +19,8 @@ logger = logging.getLogger("cnnzoo.datamodules")
 class ImageFolderDataModule(ImageDataModule):
     """PNG or JPEG images of any size, in a folder for each class.
 
-    Either `data_dir` has the class folders, and parts of each class are held out for validation and test. Or it has the
-    folders train/ and test/ with the class folders in them, and also val/ if no training images shall be held out.
+    Either `data_dir` has the class folders, and images of each class are held out for validation and test. Or it has
+    the folders train/ and test/ with the class folders in them, and also val/ if no training images shall be held out.
     A file's path decides whether it is held out: files that are added move no others, except in a class of a few files.
 
     Each image is turned upright (EXIF), cropped around the center to the proportions of `size`, resized with
@@ -64,18 +64,18 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def validates(self) -> bool:
-        return "val" in find_parts(self.data_dir) or super().validates
+        return "val" in find_splits(self.data_dir) or super().validates
 
     def prepare_data(self) -> None:
-        parts = find_parts(self.data_dir)
-        others = set(folder_names(self.data_dir)) - {folder.name for folder in parts.values()}
-        if parts and others:
+        splits = find_splits(self.data_dir)
+        others = set(folder_names(self.data_dir)) - {folder.name for folder in splits.values()}
+        if splits and others:
             logger.warning("%s in %s are left out", ", ".join(sorted(others)), self.data_dir.absolute())
-        for part in parts or ("train",):
-            self._read(part)
+        for split in splits or ("train",):
+            self._read(split)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        if find_parts(self.data_dir):
+        if find_splits(self.data_dir):
             found = self._read("train" if train else "test")
             return found.images, found.labels
         found = self._read("train")
@@ -83,8 +83,8 @@ class ImageFolderDataModule(ImageDataModule):
         return found.images[chosen], found.labels[chosen]
 
     def split_training_images(self) -> None:
-        if "val" in find_parts(self.data_dir):
-            self.splits |= {part: ImageDataset(*self._read(part)[:2]) for part in ("train", "val")}
+        if "val" in find_splits(self.data_dir):
+            self.splits |= {split: ImageDataset(*self._read(split)[:2]) for split in ("train", "val")}
             return
         found = self._read("train")
         training = np.flatnonzero(~self._tested(found))
@@ -93,7 +93,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.fill(found.images, found.labels, train=training[~held], val=training[held])
 
     def load_test_images(self) -> None:
-        if find_parts(self.data_dir):
+        if find_splits(self.data_dir):
             super().load_test_images()
         else:
             found = self._read("train")
@@ -101,21 +101,21 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _tested(self, found: Folder) -> np.ndarray:
         """Return True for the images of the folder that are held out for the test, bool [N]."""
-        share = 0 if find_parts(self.data_dir) else self.test_fraction
+        share = 0 if find_splits(self.data_dir) else self.test_fraction
         stay = 2 if self.val_fraction else 1  # one of them is held out for validation
         return held_out(found.paths, found.labels.numpy(), share, self.seed, "test", stay)
 
-    def _read(self, part: str) -> Folder:
-        return load_folder(self._folder(part), self.classes, self.image_shape, self.on_error)
+    def _read(self, split: str) -> Folder:
+        return load_folder(self._folder(split), self.classes, self.image_shape, self.on_error)
 
-    def _folder(self, part: str) -> Path:
-        parts = find_parts(self.data_dir)
-        if parts and part not in parts:
-            there = ", ".join(f"{folder.name}/" for folder in parts.values())
+    def _folder(self, split: str) -> Path:
+        splits = find_splits(self.data_dir)
+        if splits and split not in splits:
+            there = ", ".join(f"{folder.name}/" for folder in splits.values())
             raise FileNotFoundError(
-                f"{self.data_dir.absolute()} has {there} but no {part}/: add it, with the same class folders"
+                f"{self.data_dir.absolute()} has {there} but no {split}/: add it, with the same class folders"
             )
-        return parts[part] if parts else self.data_dir
+        return splits[split] if splits else self.data_dir
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.data_dir.absolute().name, "variant": "image folder"}

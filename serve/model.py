@@ -13,7 +13,7 @@ import numpy as np
 
 from ..contract.checksums import SUMS
 from ..contract.machine import cores
-from ..contract.model_file import check_place, read_model
+from ..contract.model_file import check_path, read_model
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId
 from .batcher import Batcher
@@ -60,7 +60,7 @@ class Model:
         self.size = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.card = read_model(content)
-        check_place(self.card, ModelId.from_path(path))
+        check_path(self.card, ModelId.from_path(path))
         if expected not in (None, self.sha256):
             raise ContractError(f"its SHA-256 is {self.sha256}, {SUMS} says {expected}: it is damaged or was changed")
         self._sessions = sessions

@@ -176,6 +176,12 @@ class Finished(NamedTuple):
     stderr: str
 
 
+CLI = [sys.executable, "-m", "cnnzoo.train"]
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+Here = Callable[..., Finished]
+
+
 def command(*words: str, cwd: Path) -> Finished:
     """Run `cnnzoo` in this process, which saves the start of a process and the import of torch."""
     out, err = io.StringIO(), io.StringIO()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Cli, Here
+from helpers import Cli, Here
 
 DIGITS = ["--config", "digits", "--trainer.max_epochs", "2"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Cli
+from helpers import Cli
 
 pytestmark = pytest.mark.gpu
 ON_GPU = ["--trainer.accelerator", "gpu", "--trainer.devices", "1"]

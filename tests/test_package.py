@@ -264,6 +264,7 @@ def test_the_bento_answers_without_torch(bento: str, digits):
         assert httpx.get(f"{bento}/page/{name}").content == (ROOT / "serve/page" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_containers_dockerfile_holds_together(built: Path):
     """Check it without a Docker engine. The slow test of the Bento runs its entry point."""
     text = (built / "env/docker/Dockerfile").read_text().replace("\\\n", " ")

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import Cli, Here
+from helpers import Cli, Here
 
 pytestmark = pytest.mark.slow  # each process loads torch
 RUN = Path("runs/digits_cnn/version_0")

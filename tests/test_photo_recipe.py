@@ -8,8 +8,7 @@ import skimage
 import sklearn
 import torch
 import torchvision
-from conftest import Here
-from helpers import in_process
+from helpers import Here, in_process
 from PIL import Image
 
 PICTURES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLI, Cli
+from helpers import CLI, Cli
 
 RUN = Path("runs/resumed/version_0")
 # MNIST's network on the digits, for its dropout; a checkpoint every 7 steps, so mostly within an epoch.

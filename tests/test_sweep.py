@@ -18,8 +18,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from conftest import CLI, Cli, Here
-from helpers import png
+from helpers import CLI, Cli, Here, png
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from test_train import is_picture

@@ -14,8 +14,7 @@ import onnx
 import pytest
 import torch
 import yaml
-from conftest import CLI, Cli, Finished, Here
-from helpers import in_process, png, refused, serve
+from helpers import CLI, Cli, Finished, Here, done, in_process, png, refused, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
@@ -25,6 +24,13 @@ from cnnzoo.models import create_model, list_models
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 RUN = Path("runs/digits_cnn/version_0")
+
+
+@pytest.fixture(scope="module")
+def tested(trained: Path) -> Path:
+    """Return that folder after `cnnzoo test`."""
+    done("test", "--config", "digits", cwd=trained)
+    return trained
 
 
 def is_picture(path: Path) -> bool:
@@ -63,8 +69,8 @@ def test_of_equally_good_checkpoints_the_last_is_kept(here: Here, tmp_path: Path
     assert torch.load(tmp_path / RUN / "checkpoints/best.ckpt", weights_only=True)["epoch"] == 2
 
 
-def test_test_writes_metrics_and_pictures(trained: Path, digits):
-    metrics = json.loads((trained / RUN / "metrics.json").read_text())
+def test_test_writes_metrics_and_pictures(tested: Path, digits):
+    metrics = json.loads((tested / RUN / "metrics.json").read_text())
     assert metrics["n"] == 360
     assert metrics["accuracy"] > 0.85
     assert round(
@@ -82,29 +88,22 @@ def test_test_writes_metrics_and_pictures(trained: Path, digits):
     assert re.match(r"\d+ cores?, .+", training["hardware"])
     assert sum(scores["images"] for scores in metrics["per_class"].values()) == 360
     assert metrics["per_class"]["3"]["recall"] == metrics["accuracy_per_class"]["3"]
-    for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png", "per_class.png"):
-        assert is_picture(trained / RUN / picture)
+    for picture in ("confusion_matrix.png", "mistakes.png", "learning_curves.png", "per_class.png", "reliability.png"):
+        assert is_picture(tested / RUN / picture)
 
 
-def test_the_card_says_how_the_file_came_about(trained: Path):
-    proto = onnx.load(trained / "zoo/digits_cnn/2/model.onnx")
+def test_the_card_says_how_the_file_came_about(tested: Path):
+    proto = onnx.load(tested / "zoo/digits_cnn/2/model.onnx")
     card = json.loads({p.key: p.value for p in proto.metadata_props}["cnnzoo.card"])
-    metrics = json.loads((trained / RUN / "metrics.json").read_text())
+    metrics = json.loads((tested / RUN / "metrics.json").read_text())
     assert (card["name"], card["version"], card["seed"]) == ("digits_cnn", 2, 0)
     assert card["metrics"]["accuracy"] == metrics["accuracy"]
     assert card["metrics"]["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
     assert (card["parameters"], card["multiply_adds"]) == (8660, 14260)
     assert card["config"]["trainer"]["max_epochs"] == 8
-    assert card["command"].endswith("export --config runs/digits_cnn/version_0")
+    assert card["command"].endswith("export --config runs/digits_cnn/version_0 --corruption_images 60")
     assert card["license"] == "Apache-2.0"  # of the recipe
     assert card["libraries"]["torch"] == torch.__version__.partition("+")[0]
-
-
-def test_a_second_run_gets_a_folder_of_its_own(here: Here, tmp_path: Path):
-    for _ in range(2):
-        here("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)
-    for version in (0, 1):
-        assert (tmp_path / f"runs/digits_cnn/version_{version}/checkpoints/best.ckpt").is_file()
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import markdown_table
+
 from cnnzoo.commands.provenance import PATH_OPTIONS
 from cnnzoo.contract.card import dataset_title
 
@@ -121,16 +123,15 @@ def table() -> str:
     for path in sorted((DOCS / "results").glob("*.json")):
         for result in results(json.loads(path.read_text())):
             groups[result.how].append(result)
-    lines = ["| trained with | data | test accuracy | runs | epochs | minutes | hardware |",
-             "| --- | --- | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
+    rows = []
     for how, runs in sorted(groups.items(), key=lambda group: group[0].replace("`", "")):
         accuracies = [100 * run.accuracy for run in runs]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
         minutes = statistics.median(run.seconds for run in runs) / 60
-        cells = [how, runs[0].dataset, f"{statistics.mean(accuracies):.2f}%{spread}", str(len(runs))]
-        cells += [str(runs[0].epochs), f"{minutes:.1f}", runs[0].hardware]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [how, runs[0].dataset, runs[0].hardware, f"{statistics.mean(accuracies):.2f}%{spread}"]
+        rows.append([*cells, str(len(runs)), str(runs[0].epochs), f"{minutes:.1f}"])
+    heads = ["trained with", "data", "hardware", "test accuracy", "runs", "epochs", "minutes"]
+    return markdown_table.table(heads, rows, text=3)
 
 
 def pages() -> dict[Path, str]:

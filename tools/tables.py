@@ -21,6 +21,7 @@ import leaderboard_page
 import pictures
 import results
 import speed_page
+from markdown_table import table
 
 from cnnzoo.commands.cards import Entry, entries
 from cnnzoo.contract.facts import (
@@ -104,11 +105,11 @@ def replace_parts(page: Path, parts: dict[str, str]) -> str:
 
 def files(patterns: str) -> str:
     """Return a table of Python files and the first paragraph of their docstrings."""
-    lines = ["| file | what it does |", "| --- | --- |"]
+    rows = []
     for path in (path for pattern in patterns.split() for path in sorted(ROOT.glob(pattern))):
         paragraph = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
-        lines.append(f"| `{path.relative_to(ROOT)}` | {' '.join(paragraph.split())} |")
-    return "\n".join(lines)
+        rows.append((f"`{path.relative_to(ROOT)}`", " ".join(paragraph.split())))
+    return table(["file", "what it does"], rows, text=2)
 
 
 def shipped() -> list[Entry]:
@@ -125,23 +126,21 @@ def shipped() -> list[Entry]:
 
 def recipes() -> str:
     """Return a table of the shipped recipes: name, and the first sentence of the file."""
-    lines = ["| recipe | what it trains |", "| --- | --- |"]
+    rows = []
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         comment = re.match(r"(?:#.*\n)+", path.read_text())
         words = re.sub(r"\n#\s*", " ", comment[0].removeprefix("#")).strip() if comment else ""
         sentence = re.match(r".*?\.(?= |$)", words)
-        lines.append(f"| `{path.stem}` | {sentence[0] if sentence else words} |")
-    return "\n".join(lines)
+        rows.append((f"`{path.stem}`", sentence[0] if sentence else words))
+    return table(["recipe", "what it trains"], rows, text=2)
 
 
 def overview(found: list[Entry]) -> str:
     """Return a table with a row for each model."""
-    lines = [
-        "| name | tested on | accuracy | corrupted | calibration error | parameters | million multiply-adds | MB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for _, card, size in found:
-        cells = (
+    heads = ["name", "tested on", "accuracy", "corrupted", "calibration error", "parameters"]
+    heads += ["million multiply-adds", "MB"]
+    rows = [
+        (
             f"`{card.name}`",
             f"{card.dataset_title}, {counted(int(card.metrics['n']), 'image')}",
             percent(card.metrics["accuracy"]),
@@ -151,8 +150,9 @@ def overview(found: list[Entry]) -> str:
             f"{card.multiply_adds / 1e6:,.2f}" if card.multiply_adds else "–",
             megabytes(size),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        for _, card, size in found
+    ]
+    return table(heads, rows, text=2)
 
 
 def section(entry: Entry) -> str:
@@ -166,10 +166,9 @@ def section(entry: Entry) -> str:
     lines += [f"- **{label}**: {text}" for label, text in shown.items()]
     lines += [f"- **Accuracy by class**: {classes}", f"- **Most frequent errors**: {errors or 'none'}"]
     if card.robustness:
-        lines += ["", f"| accuracy on {counted(card.robustness['images'], 'image')}, severity | 1 | 2 | 3 | 4 | 5 |"]
-        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-        for name, row in card.robustness["accuracy"].items():
-            lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in row)} |")
+        heads = [f"accuracy on {counted(card.robustness['images'], 'image')}, severity", *"12345"]
+        rows = [(name, *(f"{share:.1%}" for share in row)) for name, row in card.robustness["accuracy"].items()]
+        lines += ["", table(heads, rows)]
     return "\n".join(lines)
 
 

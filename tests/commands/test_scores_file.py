@@ -20,8 +20,9 @@ from pyarrow import parquet
 from cnnzoo.commands import UsageError, scores_file
 from cnnzoo.commands.scores_file import walk, write_scores
 from cnnzoo.commands.scoring import Row, Scorer
-from cnnzoo.commands.scoring_pool import Score, scoring_pool
+from cnnzoo.commands.scoring_pool import Score
 from cnnzoo.contract.images import decode, to_input
+from cnnzoo.contract.names import UNFAMILIAR
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +43,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, digits) -> Path:
 @pytest.fixture
 def scorer(trained: Path) -> Scorer:
     return Scorer.open("digits_cnn", trained / "zoo", top_k=2)
+
+
+@pytest.fixture
+def in_this_process(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score without processes, which take a second to start."""
+    monkeypatch.setattr(scores_file, "scoring_pool", changed(lambda answers: answers, scorer))
 
 
 def test_a_csv_has_a_row_for_each_image(trained: Path, pictures: Path, tmp_path: Path, scorer: Scorer):
@@ -74,10 +81,11 @@ def test_a_csv_has_a_row_for_each_image(trained: Path, pictures: Path, tmp_path:
     for k in (1, 2):
         np.testing.assert_allclose([float(row[f"probability_{k}"]) for row in good], best[:, k - 1], atol=1e-5)
     np.testing.assert_allclose([float(row["familiarity"]) for row in good], familiarity, atol=1e-4)
-    assert {row["unfamiliar"] for row in good} <= {"True", "False"}
+    assert [row["unfamiliar"] for row in good] == [str(float(row["familiarity"]) < UNFAMILIAR) for row in good]
     assert not list(tmp_path.glob("*.parts"))
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_parquet_has_the_same_rows(pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scores_file, "ROWS", 40)
     assert write_scores(scorer, [pictures], tmp_path / "answers.parquet") == 152
@@ -121,13 +129,12 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         assert (one["path"], one["class_1"], one["error"]) == (other["path"], other["class_1"], other["error"])
 
 
-def changed(change: Callable[[Iterator[list[Row]]], Iterator[list[Row]]]) -> Any:
-    """Return a `scoring_pool` whose answers go through a function."""
+def changed(change: Callable[[Iterator[list[Row]]], Iterator[list[Row]]], scorer: Scorer) -> Any:
+    """Return a `scoring_pool` without processes, whose answers go through a function."""
 
     @contextmanager
     def pool(*args: Any, **options: Any) -> Iterator[Score]:
-        with scoring_pool(*args, **options) as score:
-            yield lambda batches: change(score(batches))
+        yield lambda batches: change(list(scorer.rows(batch)) for batch in batches)
 
     return pool
 
@@ -143,7 +150,7 @@ def test_parts_of_another_job_are_refused(
 ):
     output = tmp_path / "answers.csv"
     with monkeypatch.context() as patched:
-        patched.setattr(scores_file, "scoring_pool", changed(interrupted))
+        patched.setattr(scores_file, "scoring_pool", changed(interrupted, scorer))
         with pytest.raises(KeyboardInterrupt):
             write_scores(scorer, [pictures], output)
     scorer.top_k = 3
@@ -155,6 +162,7 @@ def test_parts_of_another_job_are_refused(
     assert write_scores(scorer, [pictures], output) == 152
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("output", "folder", "says"),
     [
@@ -171,12 +179,14 @@ def test_what_cannot_be_written_says_why(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_output_that_is_a_folder_is_refused_at_once(pictures: Path, tmp_path: Path, scorer: Scorer):
     (tmp_path / "answers.csv").mkdir()
     with pytest.raises(UsageError, match=r"answers\.csv is a folder: give the name of a file"):
         write_scores(scorer, [pictures], tmp_path / "answers.csv")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_damaged_job_says_what_to_remove(pictures: Path, tmp_path: Path, scorer: Scorer):
     parts = tmp_path / "answers.csv.parts"
     parts.mkdir()
@@ -194,6 +204,7 @@ def test_each_folder_is_walked_once(pictures: Path, tmp_path: Path):
     assert list(walk([folder, folder / "b"])) == files
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_odd_names_and_links_are_rows(tmp_path: Path, scorer: Scorer, digits):
     folder = tmp_path / "odd"
     folder.mkdir()
@@ -230,6 +241,7 @@ def test_two_workers_of_ray_answer_the_same(trained: Path, pictures: Path, tmp_p
     assert "answers is not empty: give a new folder" in again.stderr
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_parts_without_their_job_are_written_anew(pictures: Path, tmp_path: Path, scorer: Scorer):
     parts = tmp_path / "answers.csv.parts"
     parts.mkdir()
@@ -251,12 +263,13 @@ def test_files_that_come_meanwhile_move_no_others(
             (folder / f"b/000-{number}.png").write_bytes(b"another")
             yield rows
 
-    monkeypatch.setattr(scores_file, "scoring_pool", changed(added))
+    monkeypatch.setattr(scores_file, "scoring_pool", changed(added, scorer))
     assert write_scores(scorer, [folder], tmp_path / "answers.csv") == len(before)
     found = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [row["path"] for row in found] == before
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_answers_about_files_that_were_replaced_are_not_kept(
     pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -264,7 +277,7 @@ def test_answers_about_files_that_were_replaced_are_not_kept(
     folder, output = tmp_path / "pictures", tmp_path / "answers.csv"
     shutil.copytree(pictures, folder)
     with monkeypatch.context() as patched:
-        patched.setattr(scores_file, "scoring_pool", changed(interrupted))
+        patched.setattr(scores_file, "scoring_pool", changed(interrupted, scorer))
         with pytest.raises(KeyboardInterrupt):
             write_scores(scorer, [folder], output)
     (folder / "000.png").write_bytes(b"another")

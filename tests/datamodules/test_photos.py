@@ -234,7 +234,7 @@ def test_a_class_that_is_too_small_says_what_it_needs(tmp_path: Path):
     photos = write(tmp_path / "photos")
     for path in sorted((photos / "dog").iterdir())[2:]:
         path.unlink()
-    with pytest.raises(ValueError, match=r"too few images like dog/0\d.png: each class needs one for each part"):
+    with pytest.raises(ValueError, match=r"too few images like dog/0\d.png: each class needs one for each split"):
         ImageFolderDataModule(photos, size=(16, 20)).setup("fit")
 
 

@@ -6,8 +6,6 @@ import http.client
 import io
 import shutil
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from helpers import copy_of_export, error, in_process, png
+from helpers import copy_of_export, error, free_port, in_process, png, refused
 from PIL import Image
 
 from cnnzoo.contract.card import ModelCard
@@ -411,12 +409,12 @@ def test_a_file_changed_under_the_service_is_not_passed_off_as_the_old_one(train
         assert "changed on disk" in error(own.get("/models/digits_cnn.onnx"), 503)
 
 
-def test_an_empty_zoo_is_explained(tmp_path: Path):
-    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1
-    assert f"no model to serve in {tmp_path}" in done.stderr
-    assert "cnnzoo export" in done.stderr
+def test_an_empty_zoo_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HOST", "PORT", "ZOO", "WORKERS"):  # serve sets them for BentoML
+        monkeypatch.setenv(f"CNNZOO_{name}", "")
+    text = refused("serve", "--zoo", str(tmp_path), "--port", str(free_port()), cwd=tmp_path)
+    assert f"no model to serve in {tmp_path}" in text
+    assert "cnnzoo export" in text
 
 
 def test_a_models_card_is_all_that_is_in_its_file(client: httpx.Client, trained: Path):

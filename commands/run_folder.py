@@ -1,0 +1,74 @@
+"""The run folder that a training writes: its config, its loggers, and its removal if nothing was trained."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..contract.files import atomic_write
+from . import runs
+from .csv_log import ResumableCSVLogger
+
+
+def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
+    """Return the TensorBoard and CSV loggers of a run folder.
+
+    Args:
+        run: the run folder.
+        step: the step of the checkpoint to resume from. What was logged after it is dropped.
+    """
+    run = run.absolute()  # ModelCheckpoint forgets the best checkpoint if a resumed run's path is written differently
+    table = ResumableCSVLogger(run, step)
+    board = TensorBoardLogger(table.save_dir, table.name, table.version, default_hp_metric=False, purge_step=step)
+    return [board, table]  # the first one's log_dir is the Trainer's
+
+
+class SaveConfig(Callback):
+    """Callback that writes config.yaml into the run folder when training starts.
+
+    A resume that fails before leaves the run's config as it was.
+    """
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        folder = trainer.log_dir  # a collective call: every process makes it
+        if folder and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            with atomic_write(Path(folder, runs.CONFIG)) as temporary:
+                temporary.write_text(self.content)
+
+
+class RunFolder:
+    """The run folder that `fit` writes. Only the first of several processes has one.
+
+    Args:
+        parent: the folder of all run folders.
+        name: the model's name.
+        resumed: the run folder to resume; by default a new one is created.
+        checkpoint: the checkpoint to resume from.
+    """
+
+    def __init__(self, parent: Path, name: str, resumed: Path | None, checkpoint: Path | None) -> None:
+        self.is_new = resumed is None
+        self.path: Path | None = None
+        if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
+            self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
+            return
+        self.path = resumed or runs.create_run(parent, name)
+        content = runs.read_checkpoint(checkpoint) if resumed and checkpoint else {}
+        self.loggers = run_loggers(self.path, content.get("global_step"))
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self.path is not None and (self.path / runs.CHECKPOINTS).is_dir()
+
+    def remove_if_unused(self, interrupted: bool = False) -> None:
+        """Remove a new folder if training has not started, or was interrupted before the first checkpoint."""
+        if self.path is None or not self.is_new or self.has_checkpoint:
+            return
+        if interrupted or not (self.path / runs.CONFIG).is_file():
+            runs.remove_run(self.path)
