@@ -1,4 +1,4 @@
-"""Load shared_fixtures.py, except in the controller of pytest-xdist: it runs no test, and would import torch for nothing."""
+"""Load shared_fixtures.py, except in the controller of pytest-xdist, which runs no test: torch takes long to import."""
 
 import pytest
 
