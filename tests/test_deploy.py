@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import free_port, listening
 
+from cnnzoo.serve.routes import create_routes
 from cnnzoo.serve.settings import read_settings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -39,6 +40,16 @@ def test_the_settings_are_valid_beside_the_variables_of_the_service(monkeypatch:
         monkeypatch.setenv(variable["name"], variable.get("value", "a-key"))
     settings = read_settings()
     assert (settings.host, settings.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
+
+
+def test_probes_ask_routes_and_a_stop_waits_for_requests_in_flight():
+    pod = MANIFESTS[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    paths = {route.path for route in create_routes()}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] in paths, probe
+    (_, seconds) = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert pod["terminationGracePeriodSeconds"] > int(seconds) + read_settings().timeout
 
 
 def test_the_kustomization_changes_what_there_is():

@@ -35,3 +35,19 @@ def test_an_export_from_changed_code_says_so(tmp_path: Path, monkeypatch: pytest
     assert provenance.commit() == f"{clean}-dirty"
     card = ModelCard("a", 1, ("b", "c"), (1, 2, 2), training={"commit": f"{clean}-dirty"})
     assert f"commit {clean[:12]}-dirty" in facts(card, 1)["Trained"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "flags", "used"),
+    [
+        ("bf16-mixed", "fpu avx512f", "32-true"),
+        ("bf16-mixed", "fpu avx512_bf16", "bf16-mixed"),
+        ("16-mixed", "fpu", "16-mixed"),
+        (None, "fpu", None),
+    ],
+)
+def test_bfloat16_is_used_where_the_processor_has_it(
+    wanted: str | None, flags: str, used: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(provenance, "_cpuinfo", lambda key: flags if key == "flags" else "")
+    assert provenance.usable_precision(wanted, "cpu") == used

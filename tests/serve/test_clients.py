@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import tritonclient.http as triton
-from helpers import png
+from helpers import listening, png
 from tritonclient.utils import InferenceServerException
 
 from cnnzoo.contract.names import OUTPUTS
@@ -209,3 +209,18 @@ async def test_the_same_to_await(served: httpx.Client, digits, expected, tmp_pat
         np.testing.assert_allclose(np.concatenate([a.logits for a in answers]), expected[0][:30], atol=1e-4)
         path = await own.download(MODEL, tmp_path / "m.onnx", version=1)
         assert path.read_bytes() == served.get(f"/models/{MODEL}/versions/1.onnx").content
+
+
+def test_the_clients_send_the_key(trained: Path):
+    async def count(url: str) -> int:
+        async with AsyncClient(url, api_key="open-sesame") as own:
+            return len(await own.models())
+
+    with listening(trained / "zoo", api_key="open-sesame") as service:
+        url = str(service.base_url)
+        with Client(url, api_key="open-sesame") as own:
+            assert [model["name"] for model in own.models()] == ["digits_cnn", "digits_cnn"]
+        assert asyncio.run(count(url)) == 2
+        with Client(url, api_key="open-sesam") as wrong, pytest.raises(ServiceError) as caught:
+            wrong.models()
+    assert caught.value.status == 401

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
-from helpers import copy_of_export, png, refused
+from helpers import copy_of_export, in_process, png, refused
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
@@ -102,6 +103,19 @@ def test_a_graph_with_other_inputs_is_refused(zoo: Path):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     write(model, ModelCard(**{**CARD.__dict__, "name": "relu"}), zoo)
     assert "its inputs are ['x']" in refusal(zoo, "relu/1/model.onnx")
+
+
+def test_a_service_without_models_is_not_ready(zoo: Path):
+    """Kubernetes sends it no requests, and does not end it."""
+    with in_process(zoo, rescan=0.05) as client:
+        assert client.get("/readyz").status_code == 200
+        shutil.rmtree(zoo / "digits_cnn")
+        for _ in range(200):
+            if (answer := client.get("/readyz")).status_code == 503:
+                break
+            time.sleep(0.05)
+        assert (answer.status_code, answer.json()["code"]) == (503, "empty_zoo")
+        assert client.get("/livez").status_code == 200
 
 
 def test_external_data_is_refused(zoo: Path):
