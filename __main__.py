@@ -98,7 +98,8 @@ def _call(function: Callable[..., None], name: str, arguments: list[str]) -> Non
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise UsageError(f"{error}\ncnnzoo {name} --help lists the arguments") from None
+        message = str(error).replace("Unused Tokens:", "there is no argument for")
+        raise UsageError(f"{message}\ncnnzoo {name} --help lists the arguments") from None
 
 
 def _message(error: Exception) -> str:

@@ -17,7 +17,7 @@ from ..contract.class_scores import class_scores
 from ..contract.facts import MEGABYTE, counted, facts, megabytes, percent, worst_confusions
 from ..contract.model_file import read_card, read_model
 from ..contract.names import ContractError, naming
-from ..contract.zoo_folder import ZooFolder, find_file, open_zoo
+from ..contract.zoo_folder import ZooFolder, find_file, open_zoo, read_listed
 from . import UsageError, console, say
 
 BAR = 20  # characters
@@ -71,7 +71,7 @@ def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> 
     """
     path = find_file(model, zoo)
     with naming(path):
-        card = read_model(path.read_bytes())
+        card = read_model(read_listed(path))
     if json:
         print(dumps(loads(card.to_json())))  # in ASCII: the recipe in a card may have control characters
     else:

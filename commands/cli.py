@@ -60,7 +60,12 @@ class ConfigFile(ActionConfigFile):
     """Action of --config, which takes what `find_config` takes."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        super().__call__(parser, cfg, str(find_config(str(values))), option_string)  # type: ignore[no-untyped-call]
+        path = find_config(str(values))
+        try:
+            path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not a YAML file: give --config a recipe or a run folder") from None
+        super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
 
 
 class ZooCLI(LightningCLI):
@@ -151,6 +156,9 @@ class ZooCLI(LightningCLI):
             self.config = parser.parse_args(args)  # type: ignore[arg-type]
         except ArgumentError as error:
             raise ValueError(explain(str(error), parser)) from error
+        seed = self.config.get("seed_everything")
+        if seed is not None and not 0 <= seed < 2**32:
+            raise ValueError(f"--seed_everything is {seed}: give a number from 0 to {2**32 - 1}")
 
     def before_instantiate_classes(self) -> None:
         """Find the run and the checkpoint, and check that they belong to the settings."""

@@ -7,7 +7,7 @@ import numpy as np
 from ..contract.card import Preparation, class_number
 from ..contract.images import UndecodableImage, decode, to_input
 from ..contract.names import naming
-from ..contract.zoo_folder import find_file
+from ..contract.zoo_folder import find_file, read_listed
 from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
@@ -113,7 +113,7 @@ def _png(output: Path | None) -> Path | None:
 def _open(model: str, zoo: Path | None) -> Inspector:
     path = find_file(model, zoo)
     with naming(path):
-        return Inspector(path.read_bytes(), threads=0)
+        return Inspector(read_listed(path), threads=0)
 
 
 def _read(image_file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:

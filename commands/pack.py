@@ -15,7 +15,7 @@ from ..contract.card import ModelCard
 from ..contract.facts import facts
 from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import INPUT, naming
-from ..contract.zoo_folder import find_file
+from ..contract.zoo_folder import find_file, read_listed
 from . import UsageError, say
 from .huggingface import write_repository
 
@@ -37,8 +37,8 @@ def pack_model(
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
     """
     path = find_file(model, zoo)
-    content = path.read_bytes()
     with naming(path):
+        content = read_listed(path)
         proto = parse_onnx(content)
         card = card_of(proto)
     if as_ == "bentoml":

@@ -1,5 +1,6 @@
 """`cnnzoo predict`: classify image files with a file of the zoo, without torch."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def predict_files(
     files = image_files([images, *more])
     answers = list(track(scorer.answers(files), "Images", len(files), console=console, transient=True))
     console.print(_table(files, answers, scorer))
+    unreadable = sum(isinstance(answer, str) for answer in answers)
+    if unreadable == len(files):
+        sys.exit("error: no image could be read")
+    if unreadable:
+        say(f"{counted(unreadable, 'image')} of {len(files):,} could not be read")
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

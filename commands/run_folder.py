@@ -59,6 +59,8 @@ class RunFolder:
             self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
             return
         self.path = resumed or runs.create_run(parent, name)
+        for left in (self.path / runs.CHECKPOINTS).glob(".*.ckpt.*"):  # of a process that was killed while it wrote
+            left.unlink()
         content = runs.read_checkpoint(checkpoint) if resumed and checkpoint else {}
         self.loggers = run_loggers(self.path, content.get("global_step"))
 

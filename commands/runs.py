@@ -76,7 +76,8 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
     if wanted not in ("best", "last"):
         path = Path(wanted)
         if not path.is_file():
-            raise FileNotFoundError(f"no checkpoint {path.absolute()}: give a .ckpt file, best or last")
+            there = path.absolute() if wanted else "is named by an empty --ckpt_path"
+            raise FileNotFoundError(f"no checkpoint {there}: give a .ckpt file, best or last")
         return path
     relative = Path(CHECKPOINTS, f"{wanted}.ckpt")
     newest_first = sorted(_all_runs(runs, name), key=_version, reverse=True)

@@ -12,7 +12,7 @@ from ..contract.card import ModelCard
 from ..contract.images import UndecodableImage, decode, to_input
 from ..contract.model_file import read_model
 from ..contract.names import UNFAMILIAR, naming
-from ..contract.zoo_folder import find_file
+from ..contract.zoo_folder import find_file, read_listed
 from ..serve.session import Session
 
 BATCH = 64  # images
@@ -48,8 +48,8 @@ class Scorer:
     def open(cls, model: str, zoo: Path | None = None, threads: int = 0, **options: Any) -> "Scorer":
         """Open NAME, NAME@VERSION or an ONNX file, with so many threads. Raises as `find_file`, and ContractError."""
         path = find_file(model, zoo)
-        content = path.read_bytes()
         with naming(path):
+            content = read_listed(path)
             card = read_model(content)  # before ONNX Runtime reads it
             session = Session(content, threads)
         scorer = cls(path, card, session, hashlib.sha256(content).hexdigest(), **options)

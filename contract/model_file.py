@@ -8,7 +8,7 @@ import onnx
 
 from .card import ModelCard
 from .names import CARD_KEY, FAMILIARITY, INPUT, ContractError
-from .zoo_folder import ModelId
+from .zoo_folder import ModelId, read_listed
 
 
 def parse_onnx(content: bytes) -> onnx.ModelProto:
@@ -47,10 +47,10 @@ def read_model(content: bytes) -> ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Return the card of the file at <model>/<version>/model.onnx.
 
-    Raises what `read_model` raises, ContractError if the card names another model or version, and OSError.
+    Raises what `read_listed` and `read_model` raise, and ContractError if the card names another model or version.
     """
     model_id = ModelId.from_path(path)
-    card = read_model(path.read_bytes())
+    card = read_model(read_listed(path))
     check_path(card, model_id)
     return card
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .checksums import add_checksum, read_checksums, sha256_of
+from .checksums import SUMS, add_checksum, read_checksums, sha256_of
 from .names import ContractError, check_name
 
 FILE_NAME = "model.onnx"
@@ -180,6 +180,24 @@ def find_file(model: str, zoo: Path | None = None) -> Path:
         return path
     own = ZooFolder(zoo) if zoo else ZooFolder.default()
     return _find(model, [own] if zoo or os.environ.get("CNNZOO_ZOO") else [own, ZooFolder(SHIPPED)])
+
+
+def read_listed(path: Path) -> bytes:
+    """Return the content of an exported file.
+
+    Raises FileNotFoundError, and ContractError if the zoo folder around it lists another SHA-256.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    content = path.read_bytes()
+    try:
+        model_id = ModelId.from_path(path)
+    except ContractError:  # not in a zoo folder
+        return content
+    listed = ZooFolder.around(path).checksums().get(model_id.path)
+    if listed not in (None, found := hashlib.sha256(content).hexdigest()):
+        raise ContractError(f"its SHA-256 is {found}, {SUMS} says {listed}: it is damaged or was changed")
+    return content
 
 
 def _find(spec: str, folders: Sequence[ZooFolder]) -> Path:

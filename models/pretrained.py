@@ -12,7 +12,7 @@ from torch import Tensor
 from ..contract.card import ModelCard
 from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import ContractError, naming
-from ..contract.zoo_folder import find_file
+from ..contract.zoo_folder import find_file, read_listed
 from .classifier import ImageClassifier
 from .familiarity import Familiarity
 from .head import last_layer
@@ -68,10 +68,8 @@ def read(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 
     Raises FileNotFoundError, and ContractError for a file without a card or of another precision than fp32.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
     with naming(path):
-        proto = parse_onnx(path.read_bytes())
+        proto = parse_onnx(read_listed(path))
         card = card_of(proto)
     if card.precision != "fp32":
         full = card.name.removesuffix(f"_{card.precision}")

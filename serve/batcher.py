@@ -4,6 +4,7 @@ There is no timer: an idle model starts at once.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -19,16 +20,22 @@ from . import timing
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
+# A single image that takes no longer is computed on the event loop: to hand it to a thread and back took a tenth of the
+# time of a request (benchmarks/serving.py, one connection).
+INLINE_SECONDS = 1e-3
+
+
 class QueueFull(Exception):
     """The model's queue is full."""
 
 
 @dataclass(eq=False)
 class Item:
-    """Images of one request, and the future of their outputs."""
+    """Images of one request, at most a batch, and the future of their outputs."""
 
     images: np.ndarray
     outputs: asyncio.Future[Outputs]
+    rest: "Item | None" = None  # the request's next images, which queue when these are taken
     started: float = 0.0  # when its batch began to compute, and when that had finished, in seconds of perf_counter
     finished: float = 0.0
 
@@ -38,10 +45,11 @@ class Batcher:
 
     Args:
         run: computes the outputs of images [N, C, H, W]. It runs on a thread, never twice at once.
-        max_batch: images in a batch. A single request may have more.
+        max_batch: images in a batch. A request with more is computed in several, between those of other requests.
         max_queue: images in the queue.
         executor: the threads that compute; None: one of its own.
         observe: is called with the number of images in each batch.
+        ready: tells whether `run` has all that it needs in memory.
     """
 
     def __init__(
@@ -51,12 +59,15 @@ class Batcher:
         max_queue: int = 4096,
         executor: Executor | None = None,
         observe: Callable[[int], None] = lambda images: None,
+        ready: Callable[[], bool] = lambda: False,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
+        self._ready = ready
+        self._seconds = math.inf  # of the last single image
         self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()  # of the queue
         self._busy = False
@@ -65,36 +76,57 @@ class Batcher:
     async def __call__(self, images: np.ndarray) -> Outputs:
         """Return the outputs of uint8 images [N, C, H, W].
 
-        Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. A
-        cancelled call leaves the queue.
+        Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. Of a
+        cancelled call, only the batch that runs is computed.
         """
         queued = time.perf_counter()
-        item = Item(images, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        starts = range(0, max(1, len(images)), self._max_batch)
+        items = [Item(images[i : i + self._max_batch], loop.create_future()) for i in starts]
+        for item, rest in pairwise(items):
+            item.rest = rest
         with self._lock:
             if self.queued + len(images) > self._max_queue:
                 raise QueueFull
-            self._waiting.append(item)
+            self._waiting.append(items[0])
             self.queued += len(images)
-        if not self._busy:
+        if not self._busy and self._is_quick():
+            self._busy = True
+            loop.call_soon(self._start)  # after the requests that arrived with this one
+        elif not self._busy:
             self._start()
         try:
-            outputs = await item.outputs
-            timing.add("queue", queued, item.started)
-            timing.add("compute", item.started, item.finished)
-            return outputs
-        except asyncio.CancelledError:
-            with self._lock:
+            parts = [await item.outputs for item in items]
+        except BaseException:
+            self._leave(items)
+            raise
+        timing.add("queue", queued, items[0].started)
+        timing.add("compute", items[0].started, items[-1].finished)
+        return parts[0] if len(parts) == 1 else tuple(np.concatenate(output) for output in zip(*parts, strict=True))
+
+    def _leave(self, items: list[Item]) -> None:
+        """Remove what still waits of a request that was cancelled or has failed."""
+        with self._lock:
+            for position, item in enumerate(items):
                 if item in self._waiting:
                     self._waiting.remove(item)
-                    self.queued -= len(images)
-            raise
+                    self.queued -= _images(items[position:])
+        for item in items:
+            if not item.outputs.cancel() and not item.outputs.cancelled():
+                item.outputs.exception()  # else asyncio complains that nobody looked at it
 
     def _start(self) -> None:
-        """Run the next batch on a thread, if there is one."""
+        """Run the next batch, if there is one: on a thread, or here if it is a single image that takes little time."""
         batch = self._take()
         self._busy = bool(batch)
-        if batch:
-            self._executor.submit(self._work, batch, asyncio.get_running_loop())
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        if _images(batch) == 1 and self._is_quick():
+            self._finish(batch, self._results(batch), idle=False)
+            loop.call_soon(self._start)
+        else:
+            self._executor.submit(self._work, batch, loop)
 
     def _take(self, least: int = 1) -> list[Item]:
         """Remove the next batch from the queue; none if fewer images than `least` wait."""
@@ -106,8 +138,13 @@ class Batcher:
             while self._waiting and (not batch or size + len(self._waiting[0].images) <= self._max_batch):
                 batch.append(self._waiting.popleft())
                 size += len(batch[-1].images)
+                if batch[-1].rest:
+                    self._waiting.append(batch[-1].rest)
             self.queued -= size
         return batch
+
+    def _is_quick(self) -> bool:
+        return self._seconds <= INLINE_SECONDS and self._ready()
 
     def _work(self, batch: list[Item], loop: asyncio.AbstractEventLoop) -> None:
         """Compute a batch on a thread, and then the next one as long as a whole one waits.
@@ -115,18 +152,25 @@ class Batcher:
         A loop that is busy with new requests would take long to start it. No exception may leave the model busy.
         """
         while batch:
-            started = time.perf_counter()
-            try:
-                self._observe(sum(len(item.images) for item in batch))
-                results = self._compute([item.images for item in batch])
-            except Exception as error:
-                results = [error] * len(batch)
-            finished = time.perf_counter()
-            for item in batch:
-                item.started, item.finished = started, finished
+            results = self._results(batch)
             following = self._take(self._max_batch)
             loop.call_soon_threadsafe(self._finish, batch, results, not following)
             batch = following
+
+    def _results(self, batch: list[Item]) -> list[Outputs | Exception]:
+        """Return the outputs of each item, and note in it when they were computed."""
+        started = time.perf_counter()
+        try:
+            self._observe(_images(batch))
+            results = self._compute([item.images for item in batch])
+        except Exception as error:
+            results = [error] * len(batch)
+        finished = time.perf_counter()
+        for item in batch:
+            item.started, item.finished = started, finished
+        if _images(batch) == 1:
+            self._seconds = finished - started
+        return results
 
     def _finish(self, batch: list[Item], results: list[Outputs | Exception], idle: bool) -> None:
         """Give each request its outputs, and start the next batch if the thread is idle."""
@@ -148,3 +192,7 @@ class Batcher:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._compute([part])]
         ends = list(accumulate(len(part) for part in parts))
         return [tuple(output[a:b] for output in outputs) for a, b in pairwise([0, *ends])]
+
+
+def _images(batch: list[Item]) -> int:
+    return sum(len(item.images) for item in batch)

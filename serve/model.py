@@ -19,6 +19,8 @@ from ..contract.zoo_folder import ModelId
 from .batcher import Batcher
 from .session import Session
 
+LARGEST = 2**31 - 1  # bytes of a protobuf message; to read a larger file would keep the others waiting
+
 
 class FileState(NamedTuple):
     """Identity of a file's content. Another file at the same path differs in one of them; all are 0 for no file."""
@@ -56,6 +58,8 @@ class Model:
     def __init__(self, path: Path, sessions: "Sessions", state: FileState, expected: str | None = None) -> None:
         self.path = path
         self._state = state
+        if state.size > LARGEST:
+            raise ContractError(f"it has {state.size:,} bytes: an ONNX file has at most {LARGEST:,}")
         content = path.read_bytes()
         self.size = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
@@ -67,7 +71,8 @@ class Model:
         self.removed = False  # the file was removed or replaced
         self.detached: Session | None = None  # the session of a removed file, for requests in flight
         observe = partial(sessions.observe, self.card.name)
-        self.batcher = Batcher(self.run, sessions.max_batch, sessions.max_queue, sessions.executor, observe)
+        limits = sessions.max_batch, sessions.max_queue
+        self.batcher = Batcher(self.run, *limits, sessions.executor, observe, self.is_loaded)
 
     def unchanged(self) -> bool:
         """Return True if the file on disk is the one that was read."""
@@ -80,9 +85,13 @@ class Model:
         """
         return self._sessions.get(self).run(images)
 
+    def is_loaded(self) -> bool:
+        """Return True if the session is in memory."""
+        return self.detached is not None or self in self._sessions.loaded
+
     def load(self) -> Session:
         """Return a new session. Raises ContractError as `read`."""
-        return Session(self.read(), self._sessions.threads, self._sessions.max_batch)
+        return Session(self.read(), self._sessions.threads)
 
     def read(self) -> bytes:
         """Return the file's content. Raises FileGone if it is not the one that was read at the scan."""

@@ -20,19 +20,17 @@ class Session:
     Args:
         data: the whole file.
         threads: for one batch; 0: one a core.
-        max_batch: images that are computed at once; more are split, which bounds the memory.
 
     Raises:
         ContractError: ONNX Runtime cannot load the file.
     """
 
-    def __init__(self, data: bytes, threads: int = 0, max_batch: int = 64) -> None:
+    def __init__(self, data: bytes, threads: int = 0) -> None:
         try:
             self._session = _open(data, threads)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             reason = str(error).strip().splitlines()
             raise ContractError(f"ONNX Runtime cannot load it ({reason[0] if reason else error!r})") from None
-        self._max_batch = max_batch
         there = {output.name for output in self._session.get_outputs()}
         self._outputs = [name for name in OUTPUTS if name in there]
 
@@ -41,12 +39,6 @@ class Session:
 
         Raises ContractError if an output has not one row an image.
         """
-        parts = [self._run(images[i : i + self._max_batch]) for i in range(0, len(images), self._max_batch)]
-        if len(parts) == 1:
-            return parts[0]
-        return tuple(np.concatenate(output) for output in zip(*parts, strict=True))
-
-    def _run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         outputs = tuple(self._session.run(self._outputs, {INPUT: images}))
         if any(len(output) != len(images) for output in outputs):
             raise ContractError(f"its outputs have {[len(output) for output in outputs]} rows for {len(images)} images")

@@ -72,7 +72,9 @@ class ServeSettings(BaseSettings):
         4096,
         description="images in the queue of a model; beyond: 429. At least 1,024, the most in one request",
     )
-    max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="images in a batch")
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = Field(
+        64, description="images in a batch; a larger request is computed in several, between those of others"
+    )
     max_loaded: Annotated[int, Field(ge=1)] = Field(
         16, description="model versions in memory; the least recently used one is dropped"
     )

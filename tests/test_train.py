@@ -143,7 +143,7 @@ def test_validate_prints_the_best_validation_accuracy(trained: Path, here: Here)
 def test_an_untrained_network_is_not_used(trained: Path, command: str):
     """An unset variable of the shell gives an empty argument."""
     image = ["nothing.png"] if command == "predict" else []
-    assert "no checkpoint" in refused(command, "--config", "digits", "--ckpt_path", "", *image, cwd=trained)
+    assert "an empty --ckpt_path" in refused(command, "--config", "digits", "--ckpt_path", "", *image, cwd=trained)
 
 
 def test_help_teaches(here: Here, tmp_path: Path):
@@ -249,6 +249,11 @@ def test_no_such_command(here: Here, tmp_path: Path):
 def test_names_and_numbers_that_cannot_be(trained: Path, here: Here, tmp_path: Path):
     assert "cannot be a model's name" in mistake(here("preview", "--config", "digits", "--name", "../x", cwd=tmp_path))
     assert "--count is 0" in mistake(here("preview", "--config", "digits", "--count", "0", cwd=tmp_path))
+    assert "--seed_everything is -1: give" in mistake(
+        here("fit", "--config", "digits", "--seed_everything", "-1", cwd=tmp_path)
+    )
+    (tmp_path / "seven.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+    assert "seven.png is not a YAML file" in mistake(here("fit", "--config", "seven.png", cwd=tmp_path))
     assert "--top_k is 0" in mistake(here("predict", "--config", "digits", "--top_k", "0", "x.png", cwd=trained))
 
 

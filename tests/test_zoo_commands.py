@@ -64,6 +64,35 @@ def test_predict_answers_as_the_service(trained: Path, client: httpx.Client, tmp
     assert rows[4][1] == "not a PNG or JPEG image"
 
 
+def test_predict_says_how_many_images_it_could_not_read(trained: Path, tmp_path: Path, digits):
+    (tmp_path / "seven.png").write_bytes(png(digits[0][0, 0].numpy()))
+    for number in range(2):
+        (tmp_path / f"text{number}.png").write_bytes(b"hello")
+    model = str(trained / "zoo/digits_cnn/1/model.onnx")
+    finished = command("predict", model, str(tmp_path), cwd=tmp_path)
+    assert finished.returncode == 0
+    assert "2 images of 3 could not be read" in finished.stdout
+    assert "no image could be read" in refused("predict", model, "text0.png", "text1.png", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "digits_cnn@2", "seven.png"),
+        ("inspect", "digits_cnn@2", "seven.png"),
+        ("card", "digits_cnn@2"),
+        ("pack", "digits_cnn@2", "--as", "huggingface"),
+        ("fit", "--config", "digits", "--pretrained", "digits_cnn@2"),
+    ],
+)
+def test_a_damaged_file_is_not_used(copied: Path, digits, words: tuple[str, ...]):
+    (copied / "seven.png").write_bytes(png(digits[0][0, 0].numpy()))
+    change_one_byte(copied / "zoo" / PLACE)
+    text = refused(*words, cwd=copied)
+    assert "SHA256SUMS says" in text
+    assert "it is damaged or was changed" in text
+
+
 def test_predict_needs_no_torch(trained: Path, tmp_path: Path, digits):
     (tmp_path / "digit.png").write_bytes(png(digits[0][0, 0].numpy()))
     code = (

@@ -56,8 +56,9 @@ measures it again.
 SCORES = """## Scores that were compared
 
 `python benchmarks/familiarity.py` fits each score on at most 10,000 training images and sets its threshold at 5% of the
-held-out images. The tables have the share of other images that it flags, in percent. `familiarity` is what is shipped.
-`texture and channels` is the same without the energy, which is there for unknown classes.
+held-out images. The tables have the share of other images that it flags, in percent. `familiarity` is the score that is
+shipped, fitted again on these images, so its figures differ a little from those above. `texture and channels` is the
+same without the energy, which is there for unknown classes.
 """
 UNKNOWN = """## Unknown classes
 

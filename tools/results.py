@@ -42,8 +42,7 @@ python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/result
 - *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
 - Minutes are those of training, the median over the seeds; after `cnnzoo fit`, with validation. `mnist_speednet` was
   trained beside other work: its seeds took 11, 17 and 118 minutes.
-- A row is of the recipe at the commit that its file in results/ names. Since then `cifar10` trains on noisy
-  images too, and for more epochs.
+- A row is of the recipe at the commit that its file in results/ names.
 """
 
 

@@ -1,13 +1,15 @@
 """Query parameters of a request: each is known, given once, and of the right form."""
 
 import difflib
-import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
 from ..errors import ApiError
+
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 
 class Parameter(NamedTuple):
@@ -51,13 +53,9 @@ def whole_number(text: str) -> int:
 
 def share(text: str) -> float:
     """Read a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
+    if not _NUMBER.fullmatch(text) or not 0 <= float(text) <= 1:
         raise ValueError("give a number from 0 to 1")
-    return value
+    return float(text)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

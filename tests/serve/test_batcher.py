@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from cnnzoo.serve.batcher import Batcher, QueueFull
+from cnnzoo.serve.batcher import INLINE_SECONDS, Batcher, QueueFull
 
 pytestmark = pytest.mark.anyio
 
@@ -49,9 +49,10 @@ async def until(condition) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_each_gets_the_outputs_of_its_own_images():
+@pytest.mark.parametrize("ready", [False, True])
+async def test_each_gets_the_outputs_of_its_own_images(ready: bool):
     network = Network()
-    batcher = Batcher(network, max_batch=8)
+    batcher = Batcher(network, max_batch=8, ready=lambda: ready)
     rng = np.random.default_rng(0)
 
     async def ask(i: int) -> None:
@@ -80,16 +81,82 @@ async def test_an_idle_network_starts_at_once_and_a_busy_one_gathers():
     assert network.sizes == [1, 4, 1]
 
 
-async def test_more_images_than_a_batch_come_alone():
+async def test_a_single_quick_image_is_computed_on_the_event_loop():
+    ready, threads = True, []
+    network = Network()
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads.append(threading.get_ident())
+        return network(images)
+
+    batcher = Batcher(run, ready=lambda: ready)
+    here = threading.get_ident()
+    await batcher(images(1))
+    assert threads[-1] != here  # how long it takes is not known yet
+    assert (await batcher(images(7)))[0].item() == 7
+    assert threads[-1] == here
+    await batcher(images(1, 2))
+    assert threads[-1] != here
+    results = await asyncio.gather(*(batcher(images(n)) for n in range(8)))
+    assert [outputs[0].item() for outputs in results] == list(range(8))
+    assert network.sizes[-1] == 8  # those that arrive together share a batch
+    assert threads[-1] != here
+    with pytest.raises(RuntimeError, match="unlucky"):
+        await batcher(images(13))
+    assert threads[-1] == here
+    ready = False  # loading it would take long
+    await batcher(images(1))
+    assert threads[-1] != here
+
+
+async def test_a_slow_image_is_computed_on_a_thread():
+    threads = []
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads.append(threading.get_ident())
+        time.sleep(2 * INLINE_SECONDS)
+        return (images,)
+
+    batcher = Batcher(run, ready=lambda: True)
+    for n in range(3):
+        await batcher(images(n))
+    assert threading.get_ident() not in threads
+
+
+async def test_more_images_than_a_batch_are_computed_between_those_of_others():
     network = Network()
     network.free.clear()
     batcher = Batcher(network, max_batch=4)
-    asked = [asyncio.create_task(batcher(images(*range(20, 20 + n)))) for n in (1, 9, 1, 1)]
+    sent = [images(*range(20, 20 + n)) for n in (1, 9, 1, 1)]
+    asked = [asyncio.create_task(batcher(each)) for each in sent]
     await until(lambda: network.sizes)
     network.free.set()
-    sizes = [len((await one)[0]) for one in asked]
-    assert sizes == [1, 9, 1, 1]
-    assert network.sizes == [1, 9, 2]
+    for own, outputs in zip(sent, await asyncio.gather(*asked), strict=True):
+        np.testing.assert_array_equal(outputs[0], own.reshape(-1, 1))
+    assert network.sizes == [1, 4, 2, 4, 1]
+    assert batcher.queued == 0
+
+
+async def test_what_is_left_of_a_large_request_is_not_computed_for_nobody():
+    network = Network()
+    network.free.clear()
+    batcher = Batcher(network, max_batch=4)
+    asked = asyncio.create_task(batcher(images(*range(20, 40))))
+    await until(lambda: network.sizes)
+    asked.cancel()
+    await until(lambda: batcher.queued == 0)
+    network.free.set()
+    assert (await batcher(images(7)))[0].item() == 7
+    assert network.sizes == [4, 1]
+
+
+async def test_a_large_request_fails_as_a_whole_and_at_once():
+    network = Network()
+    batcher = Batcher(network, max_batch=4)
+    with pytest.raises(RuntimeError, match="unlucky"):
+        await batcher(images(1, 2, 3, 13, *range(20, 60)))
+    assert (await batcher(images(7)))[0].item() == 7
+    assert batcher.queued == 0
 
 
 async def test_one_that_fails_does_not_fail_its_neighbours():

@@ -175,8 +175,8 @@ def test_familiarity_is_that_of_the_file_and_flags_what_is_below_the_threshold(c
         return [one["unfamiliar"] for one in predictions]
 
     assert flags("0.05") == list(expected < 0.05) == [True] * 3
-    assert flags("0") == [False] * 3
-    for wrong in ("-0.1", "1.5", "nan", "x", ""):
+    assert flags("0") == flags("0e-05") == [False] * 3
+    for wrong in ("-0.1", "1.5", "nan", "x", "", "0_1", "%D9%A0", "%200.5", "1e400"):
         response = client.post(f"{PREDICT}?min_familiarity={wrong}", files=files)
         assert "give a number from 0 to 1" in error(response, 400)
 

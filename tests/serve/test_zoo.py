@@ -356,6 +356,16 @@ def test_an_unexpected_error_refuses_one_file(zoo: Path, monkeypatch: pytest.Mon
     assert loaded.refused == {}
 
 
+def test_a_file_that_is_too_large_is_not_read(zoo: Path):
+    """It would keep the others waiting for seconds."""
+    path = place(zoo, "large")
+    path.touch()
+    os.truncate(path, 2**34)  # more than the memory of a small machine; it takes no space
+    start = time.monotonic()
+    assert "it has 17,179,869,184 bytes: an ONNX file has at most" in refusal(zoo, "large/1/model.onnx")
+    assert time.monotonic() - start < 5
+
+
 def test_damage_is_found_in_files_that_are_not_loaded(zoo: Path):
     """A file beyond the number of sessions in memory is checked too: its bytes, its tensors, its SHA-256."""
     for name in ("a", "b", "c"):
