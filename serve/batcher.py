@@ -67,7 +67,7 @@ class Batcher:
         self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
         self._ready = ready
-        self._seconds = math.inf  # of the last single image
+        self._seconds = math.inf  # of the last batch, if it was a single image
         self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()  # of the queue
         self._busy = False
@@ -168,8 +168,7 @@ class Batcher:
         finished = time.perf_counter()
         for item in batch:
             item.started, item.finished = started, finished
-        if _images(batch) == 1:
-            self._seconds = finished - started
+        self._seconds = finished - started if _images(batch) == 1 else math.inf
         return results
 
     def _finish(self, batch: list[Item], results: list[Outputs | Exception], idle: bool) -> None:
