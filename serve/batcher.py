@@ -20,8 +20,8 @@ from . import timing
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
-# While requests come one at a time, and take no longer, they are computed on the event loop: to hand one to a thread and
-# back takes a sixth of its time (benchmarks/serving.py, one connection).
+# While requests come one at a time, and take no longer, they are computed on the event loop: to hand one to a thread
+# and back takes a sixth of its time (benchmarks/serving.py, one connection).
 INLINE_SECONDS = 1e-3
 
 
