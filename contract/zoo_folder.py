@@ -179,7 +179,8 @@ def find_file(model: str, zoo: Path | None = None) -> Path:
             raise FileNotFoundError(f"there is no file {model}")
         return path
     own = ZooFolder(zoo) if zoo else ZooFolder.default()
-    return _find(model, [own] if zoo or os.environ.get("CNNZOO_ZOO") else [own, ZooFolder(SHIPPED)])
+    alone = zoo or os.environ.get("CNNZOO_ZOO") or own.path.absolute() == SHIPPED.absolute()
+    return _find(model, [own] if alone else [own, ZooFolder(SHIPPED)])
 
 
 def read_listed(path: Path) -> bytes:

@@ -44,7 +44,8 @@ class Batcher:
     """Queue of one model, used from one event loop.
 
     Args:
-        run: computes the outputs of images [N, C, H, W]. It runs on a thread, never twice at once.
+        run: computes the outputs of images [N, C, H, W]. It runs on a thread, or on the event loop if it takes little
+            time, and never twice at once.
         max_batch: images in a batch. A request with more is computed in several, between those of other requests.
         max_queue: images in the queue.
         executor: the threads that compute; None: one of its own.

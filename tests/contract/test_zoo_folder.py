@@ -132,6 +132,10 @@ def test_a_shipped_model_is_found_beside_ones_own(zoo: ZooFolder, tmp_path: Path
         find_file("mnist_cnn", zoo.path)
     with pytest.raises(FileNotFoundError, match=r"there is no nobody in .* \(there are a@10, .*mnist_cnn@"):
         find_file("nobody")
+    monkeypatch.chdir(SHIPPED.parent)  # the clone, whose zoo/ is both
+    with pytest.raises(FileNotFoundError, match="nobody") as caught:
+        find_file("nobody")
+    assert str(caught.value).count("mnist_tiny@") == 1
 
 
 def test_an_interrupted_atomic_write_leaves_the_old_file(tmp_path: Path):
