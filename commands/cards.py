@@ -67,7 +67,7 @@ def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> 
     Args:
         model: NAME, NAME@VERSION or an ONNX file
         json: print the whole card as JSON
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
     """
     path = find_file(model, zoo)
     with naming(path):

@@ -135,7 +135,7 @@ class ZooCLI(LightningCLI):
         text = "license of the exported weights, such as Apache-2.0; none is stated by default"
         parser.add_argument("--license", default="", help=text)
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-        text = "initial weights: a model of the zoo by its name, or an exported file"
+        text = "initial weights: NAME or NAME@VERSION of the zoo, or an exported file"
         parser.add_argument("--pretrained", type=str | None, help=text)
         text = "save a checkpoint every so many steps within an epoch, too"
         parser.add_argument("--checkpoint_every", type=PositiveInt | None, help=text)
@@ -144,7 +144,7 @@ class ZooCLI(LightningCLI):
         if self.command.__name__ == "fit":
             parser.add_argument("--ckpt_path", type=str | None, help=RESUME)
         elif self.command.__name__ in USE_CHECKPOINT:
-            parser.add_argument("--ckpt_path", default="best", help=CHECKPOINT)
+            parser.add_argument("--ckpt_path", type=str, default="best", help=CHECKPOINT)
         skip: set[str | int] = {"cli", "images"}
         self.names = parser.add_function_arguments(self.command, skip=skip)
         if self.command.__name__ == "predict":  # jsonargparse has no list of positional arguments in a signature
@@ -169,6 +169,8 @@ class ZooCLI(LightningCLI):
         self.run = next((run for file in reversed(files) if (run := runs.run_of(file))), None)
         wanted, resumes = self.config.get("ckpt_path"), self.command.__name__ == "fit"
         if wanted is None:
+            if self.command.__name__ in USE_CHECKPOINT:
+                raise ValueError("--ckpt_path is null: give a .ckpt file, best or last")
             return
         try:
             found = runs.find_checkpoint(wanted, self.run, self.config.runs, self.config.name, self.settings)

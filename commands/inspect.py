@@ -11,7 +11,7 @@ from ..contract.zoo_folder import find_file, read_listed
 from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
-from .scoring import Scorer
+from .scoring import BATCH, Scorer
 
 
 def inspect_model(
@@ -37,7 +37,7 @@ def inspect_model(
         pixel: draw the arithmetic of one value of that layer: its map, row and column, such as 3,12,7
         filters: draw the filters of the first convolution, in color if it sees three channels
         output: the PNG file (default: NAME-inside.png)
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
     """
     from . import posters
 
@@ -81,7 +81,7 @@ def explain_answer(
         image_file: a PNG or JPEG file
         label: the class, or its number (default: the most probable one)
         output: the PNG file (default: NAME-why.png)
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
     """
     from . import posters
 
@@ -95,7 +95,8 @@ def explain_answer(
     image = _read(image_file, card.input_shape, card.prepare)
     cover = Cover.of(max(image.shape[1:]))
     images = covered(image, cover, fill_of(image, card.prepare))
-    _, probabilities, *_ = session.run(np.concatenate([image[None], images]))
+    shown = np.concatenate([image[None], images])
+    probabilities = np.concatenate([session.run(shown[i : i + BATCH])[1] for i in range(0, len(shown), BATCH)])
     chosen = int(probabilities[0].argmax()) if wanted is None else wanted
     base = float(probabilities[0, chosen])
     found = drops(image, cover, probabilities[1:, chosen], base)

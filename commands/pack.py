@@ -34,7 +34,7 @@ def pack_model(
         model: NAME, NAME@VERSION or an ONNX file
         as_: huggingface: a folder to push to the Hub; mlflow: an MLflow model; bentoml: into BentoML's model store
         output: the new folder for huggingface and mlflow (default: packed/NAME)
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
     """
     path = find_file(model, zoo)
     with naming(path):

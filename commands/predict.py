@@ -39,7 +39,7 @@ def predict_files(
         output: a .csv or .parquet file for the answers, one row an image; an unreadable image is a row with an error
         top_k: the number of classes for each image
         min_familiarity: an image of a lower familiarity (0-1) is marked as unfamiliar
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/, else the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
     """
     if top_k < 1:
         raise UsageError(f"--top_k is {top_k}: give at least 1")

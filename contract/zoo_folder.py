@@ -74,7 +74,7 @@ class ZooFolder:
     @classmethod
     def around(cls, file: Path) -> "ZooFolder":
         """Return the folder of the file at <folder>/<model>/<version>/model.onnx. Raises ContractError."""
-        ModelId.from_path(file)
+        ModelId.from_path(file.absolute())
         return cls(file.absolute().parents[2])
 
     def files(self) -> list[Path]:
@@ -178,9 +178,14 @@ def find_file(model: str, zoo: Path | None = None) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {model}")
         return path
-    own = ZooFolder(zoo) if zoo else ZooFolder.default()
-    alone = zoo or os.environ.get("CNNZOO_ZOO") or own.path.absolute() == SHIPPED.absolute()
-    return _find(model, [own] if alone else [own, ZooFolder(SHIPPED)])
+    return _find(model, [ZooFolder(zoo)] if zoo else searched())
+
+
+def searched() -> list[ZooFolder]:
+    """Return the folders where a model is searched by its name: CNNZOO_ZOO, else zoo/ and the shipped models."""
+    own = ZooFolder.default()
+    alone = os.environ.get("CNNZOO_ZOO") or own.path.absolute() == SHIPPED.absolute()
+    return [own] if alone else [own, ZooFolder(SHIPPED)]
 
 
 def read_listed(path: Path) -> bytes:
@@ -192,7 +197,7 @@ def read_listed(path: Path) -> bytes:
         raise FileNotFoundError(f"there is no file {path}")
     content = path.read_bytes()
     try:
-        model_id = ModelId.from_path(path)
+        model_id = ModelId.from_path(path.absolute())
     except ContractError:  # not in a zoo folder
         return content
     listed = ZooFolder.around(path).checksums().get(model_id.path)
@@ -210,9 +215,9 @@ def _find(spec: str, folders: Sequence[ZooFolder]) -> Path:
     for folder, model_id in there:
         if model_id.name == name and version in (None, model_id.version):
             return folder.file(model_id)
-    names = ", ".join(str(model_id) for _, model_id in there) or "none"
-    searched = " and ".join(str(folder.path.absolute()) for folder in existing)
-    raise FileNotFoundError(f"there is no {spec} in {searched} (there are {names})")
+    names = ", ".join(dict.fromkeys(str(model_id) for _, model_id in there)) or "none"
+    places = " and ".join(str(folder.path.absolute()) for folder in existing)
+    raise FileNotFoundError(f"there is no {spec} in {places} (there are {names})")
 
 
 def _is_version(text: str) -> bool:

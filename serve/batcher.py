@@ -123,7 +123,7 @@ class Batcher:
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        if _images(batch) == 1 and self._is_quick():
+        if _images(batch) == 1 and not self._waiting and self._is_quick():
             self._finish(batch, self._results(batch), idle=False)
             loop.call_soon(self._start)
         else:

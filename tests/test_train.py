@@ -140,10 +140,15 @@ def test_validate_prints_the_best_validation_accuracy(trained: Path, here: Here)
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "export", "predict"])
-def test_an_untrained_network_is_not_used(trained: Path, command: str):
+def test_an_untrained_network_is_not_used(trained: Path, tmp_path: Path, command: str):
     """An unset variable of the shell gives an empty argument."""
     image = ["nothing.png"] if command == "predict" else []
     assert "an empty --ckpt_path" in refused(command, "--config", "digits", "--ckpt_path", "", *image, cwd=trained)
+    nothing = tmp_path / "nothing.yaml"
+    nothing.write_text("ckpt_path: null")
+    assert "--ckpt_path is null" in refused(
+        command, "--config", "digits", "--config", str(nothing), *image, cwd=trained
+    )
 
 
 def test_help_teaches(here: Here, tmp_path: Path):

@@ -1,5 +1,7 @@
 """Test the run folder that a training writes."""
 
+import os
+import time
 from pathlib import Path
 
 import torch
@@ -13,5 +15,8 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path
     last, left = run / "checkpoints/last.ckpt", run / "checkpoints/.best.ckpt.4711"
     torch.save({"global_step": 7}, last)
     left.write_bytes(b"half of it")
+    RunFolder(tmp_path / "runs", "digits_cnn", run, last)
+    assert left.exists()  # its process may live
+    os.utime(left, (time.time() - 3600,) * 2)
     RunFolder(tmp_path / "runs", "digits_cnn", run, last)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]

@@ -10,7 +10,7 @@ import pytest
 
 from cnnzoo.contract.files import atomic_write
 from cnnzoo.contract.names import ContractError
-from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, find_file, split_spec
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, find_file, read_listed, split_spec
 
 
 @pytest.fixture
@@ -152,3 +152,17 @@ def test_an_interrupted_atomic_write_leaves_the_old_file(tmp_path: Path):
         fail()
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_is_checked_from_wherever_its_path_begins(zoo: ZooFolder, monkeypatch: pytest.MonkeyPatch):
+    path = zoo.file(ModelId("b", 3))
+    assert read_listed(path) == b"b@3"
+    path.write_bytes(b"b@4")
+    for folder, relative in (
+        (zoo.path, "b/3/model.onnx"),
+        (path.parent, "model.onnx"),
+        (path.parents[1], "3/model.onnx"),
+    ):
+        monkeypatch.chdir(folder)
+        with pytest.raises(ContractError, match="it is damaged or was changed"):
+            read_listed(Path(relative))

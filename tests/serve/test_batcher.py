@@ -109,6 +109,21 @@ async def test_a_single_quick_image_is_computed_on_the_event_loop():
     assert threads[-1] != here
 
 
+async def test_others_that_wait_are_not_computed_on_the_event_loop():
+    """With batches of one image, each would be a single quick one."""
+    threads = []
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads.append(threading.get_ident())
+        return (images,)
+
+    batcher = Batcher(run, max_batch=1, ready=lambda: True)
+    await batcher(images(1))
+    del threads[:]
+    await batcher(images(*range(20)))
+    assert threading.get_ident() not in threads[:-1]
+
+
 async def test_a_slow_image_is_computed_on_a_thread():
     threads = []
 
