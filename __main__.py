@@ -89,7 +89,7 @@ def _run(arguments: list[str]) -> None:
 
 def _call(function: Callable[..., None], name: str, arguments: list[str]) -> None:
     """Call the function of a subcommand. Its signature and its docstring make the command line and the help."""
-    from cyclopts import App, CycloptsError, Group, Parameter
+    from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
     options = Parameter(name_transform=lambda word: word.rstrip("_"), negative=(), show_default=False)
     app = App(name=f"cnnzoo {name}", help_format="plaintext", version_flags=(), default_parameter=options)
@@ -98,7 +98,8 @@ def _call(function: Callable[..., None], name: str, arguments: list[str]) -> Non
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        message = str(error).replace("Unused Tokens:", "there is no argument for")
+        unused = error.unused_tokens if isinstance(error, UnusedCliTokensError) else None
+        message = f"there are more arguments than it takes: {' '.join(unused)}" if unused else str(error)
         raise UsageError(f"{message}\ncnnzoo {name} --help lists the arguments") from None
 
 

@@ -1,4 +1,4 @@
-"""Which checkpoints of a training are written, and how: a killed one leaves the checkpoint before it."""
+"""Write the checkpoints of a training atomically: a killed process leaves the one before."""
 
 import os
 from pathlib import Path

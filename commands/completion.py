@@ -10,7 +10,7 @@ from typing import Literal, NoReturn, get_args, get_origin
 import argcomplete
 from argcomplete.completers import FilesCompleter
 
-from ..contract.zoo_folder import searched
+from ..contract.zoo_folder import search_path
 from . import RECIPES, Command
 
 
@@ -70,7 +70,7 @@ def _add(
 
 def _models(prefix: str, **_: object) -> list[str]:
     """Return the names of the models that commands find, and ONNX files."""
-    names = dict.fromkeys(model.name for folder in searched() for model in folder.ids())
+    names = dict.fromkeys(model.name for folder in search_path() for model in folder.ids())
     return [*names, *FilesCompleter(["onnx"])(prefix)]
 
 

@@ -1,4 +1,4 @@
-"""metrics.csv of a run, which goes on after a resume without rows that were logged twice."""
+"""Log the metrics of a run into metrics.csv. A resumed run logs no row twice."""
 
 import csv
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What all figures share: how an image is drawn, panels in rows, and how a figure is written. They need no display."""
+"""Draw an image, arrange panels in rows, and write a figure as a file. None needs a display."""
 
 import warnings
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""The run folder that a training writes: its config, its loggers, and its removal if nothing was trained."""
+"""Write a run folder: its config and its logs. Remove it if nothing was trained."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..contract.files import atomic_write
 from . import runs
 from .csv_log import ResumableCSVLogger
-
-ABANDONED = 600  # seconds since a checkpoint grew that a process was writing: it was killed
 
 
 def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
@@ -62,9 +59,6 @@ class RunFolder:
             self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
             return
         self.path = resumed or runs.create_run(parent, name)
-        for left in (self.path / runs.CHECKPOINTS).glob(".*.ckpt.*"):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
         content = runs.read_checkpoint(checkpoint) if resumed and checkpoint else {}
         self.loggers = run_loggers(self.path, content.get("global_step"))
 

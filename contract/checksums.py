@@ -28,6 +28,12 @@ def read_checksums(folder: Path) -> dict[str, str]:
         return {}
 
 
+def check_sha256(found: str, listed: str | None) -> None:
+    """Raise ContractError if SHA256SUMS lists another SHA-256 than the one found. None: it lists none."""
+    if listed not in (None, found):
+        raise ContractError(f"its SHA-256 is {found}, {SUMS} says {listed}: it is damaged or was changed")
+
+
 def parse_checksums(text: str) -> dict[str, str]:
     """Parse a SHA256SUMS. The last line for a path wins. Raises ContractError with the number of a malformed line."""
     checksums = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .checksums import SUMS, add_checksum, read_checksums, sha256_of
+from .checksums import add_checksum, check_sha256, read_checksums, sha256_of
 from .names import ContractError, check_name
 
 FILE_NAME = "model.onnx"
@@ -178,10 +178,10 @@ def find_file(model: str, zoo: Path | None = None) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {model}")
         return path
-    return _find(model, [ZooFolder(zoo)] if zoo else searched())
+    return _find(model, [ZooFolder(zoo)] if zoo else search_path())
 
 
-def searched() -> list[ZooFolder]:
+def search_path() -> list[ZooFolder]:
     """Return the folders where a model is searched by its name: CNNZOO_ZOO, else zoo/ and the shipped models."""
     own = ZooFolder.default()
     alone = os.environ.get("CNNZOO_ZOO") or own.path.absolute() == SHIPPED.absolute()
@@ -200,9 +200,7 @@ def read_listed(path: Path) -> bytes:
         model_id = ModelId.from_path(path.absolute())
     except ContractError:  # not in a zoo folder
         return content
-    listed = ZooFolder.around(path).checksums().get(model_id.path)
-    if listed not in (None, found := hashlib.sha256(content).hexdigest()):
-        raise ContractError(f"its SHA-256 is {found}, {SUMS} says {listed}: it is damaged or was changed")
+    check_sha256(hashlib.sha256(content).hexdigest(), ZooFolder.around(path).checksums().get(model_id.path))
     return content
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..contract.checksums import SUMS
+from ..contract.checksums import check_sha256
 from ..contract.machine import cores
 from ..contract.model_file import check_path, read_model
 from ..contract.names import ContractError
@@ -65,8 +65,7 @@ class Model:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.card = read_model(content)
         check_path(self.card, ModelId.from_path(path))
-        if expected not in (None, self.sha256):
-            raise ContractError(f"its SHA-256 is {self.sha256}, {SUMS} says {expected}: it is damaged or was changed")
+        check_sha256(self.sha256, expected)
         self._sessions = sessions
         self.removed = False  # the file was removed or replaced
         self.detached: Session | None = None  # the session of a removed file, for requests in flight

@@ -106,6 +106,13 @@ def test_the_card_says_how_the_file_came_about(tested: Path):
     assert card["libraries"]["torch"] == torch.__version__.partition("+")[0]
 
 
+def test_a_second_run_gets_a_folder_of_its_own(here: Here, tmp_path: Path):
+    for _ in range(2):
+        here("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)
+    for version in (0, 1):
+        assert (tmp_path / f"runs/digits_cnn/version_{version}/checkpoints/best.ckpt").is_file()
+
+
 @pytest.mark.slow
 def test_predict_prints_the_likeliest_classes(trained: Path, here: Here, tmp_path: Path, digits):
     for i in range(3):

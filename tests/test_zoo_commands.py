@@ -254,6 +254,12 @@ def test_a_mistyped_word_gets_the_nearest_name(tmp_path: Path):
     assert len(finished.stderr.splitlines()) <= 3
 
 
+def test_an_argument_too_many_is_named(tmp_path: Path):
+    finished = command("get", "digits_cnn", "mnist_cnn", "--from", ".", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "there are more arguments than it takes: mnist_cnn" in finished.stderr
+
+
 def test_a_missing_dependency_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(COMMANDS, "fit", COMMANDS["fit"]._replace(module="no_such_module"))
     text = refused("fit", "--config", "digits", cwd=tmp_path)

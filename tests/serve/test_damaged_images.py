@@ -29,7 +29,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("examples", [200, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_a_damaged_image_alone(client: httpx.Client, examples: int):
     @settings(max_examples=examples, deadline=None)
     @given(data=damaged(), kind=st.sampled_from(TYPES))
@@ -42,7 +42,7 @@ def test_a_damaged_image_alone(client: httpx.Client, examples: int):
     check()
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_damaged_images_in_a_form(client: httpx.Client, examples: int):
     """The undamaged image among them is classified."""
 
