@@ -47,17 +47,17 @@ def predict_files(
         raise UsageError(f"--min_familiarity is {min_familiarity:g}: give a number from 0 to 1")
     scorer = Scorer.open(model, zoo, top_k=top_k, min_familiarity=min_familiarity)
     if output:
-        images_scored = write_scores(scorer, [images, *more], output)
-        say(f"{counted(images_scored, 'image')} in {output}")
-        return
-    files = image_files([images, *more])
-    answers = list(track(scorer.answers(files), "Images", len(files), console=console, transient=True))
-    console.print(_table(files, answers, scorer))
-    unreadable = sum(isinstance(answer, str) for answer in answers)
-    if unreadable == len(files):
+        count, unreadable = write_scores(scorer, [images, *more], output)
+        say(f"{counted(count, 'image')} in {output}")
+    else:
+        files = image_files([images, *more])
+        answers = list(track(scorer.answers(files), "Images", len(files), console=console, transient=True))
+        console.print(_table(files, answers, scorer))
+        count, unreadable = len(files), sum(isinstance(answer, str) for answer in answers)
+    if unreadable == count:
         sys.exit("error: no image could be read")
     if unreadable:
-        say(f"{counted(unreadable, 'image')} of {len(files):,} could not be read")
+        say(f"{counted(unreadable, 'image')} of {count:,} could not be read")
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -14,9 +14,10 @@ Columns = dict[str, type]
 
 
 class Format(NamedTuple):
-    """Functions that write rows in one file format: a part of them, and the parts as one file."""
+    """Functions of one file format: write a part of the rows, count its errors, and join the parts to one file."""
 
     write: Callable[[Path, Columns, Iterable[Row]], None]
+    count_errors: Callable[[Path], int]
     join: Callable[[Path, Columns, Iterable[Path]], None]
 
 
@@ -26,14 +27,14 @@ def find_format(suffix: str) -> Format:
     Raises UsageError for another suffix than .csv and .parquet, and for Parquet without pyarrow.
     """
     if suffix == ".csv":
-        return Format(_write_csv, _join_csv)
+        return Format(_write_csv, _csv_errors, _join_csv)
     if suffix != ".parquet":
         raise UsageError(f"--output ends in {suffix or 'no suffix'}: give a name that ends in .csv or .parquet")
     try:
         import pyarrow.parquet  # noqa: F401
     except ModuleNotFoundError:
         raise UsageError("Parquet needs pyarrow: pip install 'cnnzoo[parquet]', or give a .csv") from None
-    return Format(_write_parquet, _join_parquet)
+    return Format(_write_parquet, _parquet_errors, _join_parquet)
 
 
 def to_table(rows: Sequence[Row], columns: Columns) -> Any:
@@ -51,6 +52,11 @@ def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
         csv.writer(file).writerows([row[name] for name in columns] for row in rows)
 
 
+def _csv_errors(part: Path) -> int:
+    with part.open(newline="", encoding="utf-8") as file:
+        return sum(row[-1] != "" for row in csv.reader(file))  # the last column of `Scorer.columns`
+
+
 def _join_csv(path: Path, columns: Columns, parts: Iterable[Path]) -> None:
     with path.open("wb") as file:
         file.write((",".join(columns) + "\r\n").encode())
@@ -63,6 +69,13 @@ def _write_parquet(path: Path, columns: Columns, rows: Iterable[Row]) -> None:
     from pyarrow import parquet
 
     parquet.write_table(to_table(list(rows), columns), path)
+
+
+def _parquet_errors(part: Path) -> int:
+    from pyarrow import parquet
+
+    errors = parquet.read_table(part, columns=["error"])["error"]
+    return len(errors) - int(errors.null_count)
 
 
 def _join_parquet(path: Path, columns: Columns, parts: Iterable[Path]) -> None:

@@ -22,8 +22,10 @@ ROWS = 4096  # of a part, which is written at once
 JOB, FILES = "job.json", "files.list"
 
 
-def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
-    """Write a row for each image file in the given files and folders, and return the number of files.
+def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> tuple[int, int]:
+    """Write a row for each image file in the given files and folders.
+
+    Returns the number of files, and how many could not be read.
 
     The rows are those of `Scorer.rows`, by path within each folder. Parts of 4,096 rows are kept in OUTPUT.parts until
     the end. If that is there, the scoring goes on with the rows that are missing.
@@ -50,17 +52,18 @@ def write_scores(scorer: Scorer, paths: Sequence[Path], output: Path) -> int:
         raise UsageError(f"another command writes {output}: wait for it, or give another --output") from None
 
 
-def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, file_format: Format) -> int:
+def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, file_format: Format) -> tuple[int, int]:
     job = {"model": scorer.sha256, "columns": list(scorer.columns), "min_familiarity": scorer.min_familiarity}
     with scoring_pool(scorer.path, top_k=scorer.top_k, min_familiarity=scorer.min_familiarity) as score:
         with atomic_write(parts / FILES) as listing:
             count, job["files"] = _list(paths, listing)
             _begin(parts, job)
         files = _write_parts(scorer, score, count, parts, output.suffix, file_format)
+    unreadable = sum(map(file_format.count_errors, files))
     with atomic_write(output) as temporary:
         file_format.join(temporary, scorer.columns, files)
     shutil.rmtree(parts)
-    return count
+    return count, unreadable
 
 
 def _write_parts(scorer: Scorer, score: Score, count: int, parts: Path, suffix: str, file_format: Format) -> list[Path]:

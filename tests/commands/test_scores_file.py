@@ -67,6 +67,7 @@ def test_a_csv_has_a_row_for_each_image(trained: Path, pictures: Path, tmp_path:
     finished = command(*words, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "152 images in" in finished.stdout
+    assert "2 images of 152 could not be read" in finished.stdout
     rows = list(csv.DictReader(output.read_text().splitlines()))
     assert [row["path"] for row in rows] == [str(path) for path in walk([pictures])]
     assert rows[0].keys() == scorer.columns.keys()
@@ -88,7 +89,7 @@ def test_a_csv_has_a_row_for_each_image(trained: Path, pictures: Path, tmp_path:
 @pytest.mark.usefixtures("in_this_process")
 def test_parquet_has_the_same_rows(pictures: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scores_file, "ROWS", 40)
-    assert write_scores(scorer, [pictures], tmp_path / "answers.parquet") == 152
+    assert write_scores(scorer, [pictures], tmp_path / "answers.parquet") == (152, 2)
     table = parquet.read_table(tmp_path / "answers.parquet")
     assert table.column_names == list(scorer.columns)
     expected = list(scorer.rows(list(walk([pictures]))))
@@ -159,7 +160,7 @@ def test_parts_of_another_job_are_refused(
     scorer.top_k = 2
     with pytest.raises(UsageError, match="begun with other files"):
         write_scores(scorer, [pictures / "b"], output)
-    assert write_scores(scorer, [pictures], output) == 152
+    assert write_scores(scorer, [pictures], output) == (152, 2)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -212,7 +213,7 @@ def test_odd_names_and_links_are_rows(tmp_path: Path, scorer: Scorer, digits):
         (folder / name).write_bytes(png(digits[0][0, 0].numpy()))
     (folder / "self.png").symlink_to("self.png")
     (folder / "nothing.png").symlink_to("nowhere.png")
-    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == 4
+    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == (4, 2)
     with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert rows.keys() == {'two\nlines, "quoted".png', r"no UTF-8: \udcff.png", "self.png", "nothing.png"}
@@ -246,7 +247,7 @@ def test_parts_without_their_job_are_written_anew(pictures: Path, tmp_path: Path
     parts = tmp_path / "answers.csv.parts"
     parts.mkdir()
     (parts / "000000.csv").write_text("of another model\n" * 152)
-    assert write_scores(scorer, [pictures], tmp_path / "answers.csv") == 152
+    assert write_scores(scorer, [pictures], tmp_path / "answers.csv") == (152, 2)
     assert "another model" not in (tmp_path / "answers.csv").read_text()
 
 
@@ -264,7 +265,7 @@ def test_files_that_come_meanwhile_move_no_others(
             yield rows
 
     monkeypatch.setattr(scores_file, "scoring_pool", changed(added, scorer))
-    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == len(before)
+    assert write_scores(scorer, [folder], tmp_path / "answers.csv") == (len(before), 2)
     found = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [row["path"] for row in found] == before
 
@@ -294,5 +295,5 @@ def test_two_commands_do_not_write_the_same_output(pictures: Path, tmp_path: Pat
         pytest.raises(UsageError, match=r"another command writes .*answers\.csv"),
     ):
         write_scores(scorer, [pictures], output)
-    assert write_scores(scorer, [pictures], output) == 152
+    assert write_scores(scorer, [pictures], output) == (152, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.csv"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from helpers import error, png, serve, web_server
+from helpers import error, listening, png, serve, web_server
 from PIL import Image, PngImagePlugin
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -189,6 +189,18 @@ def test_a_slow_body_is_given_up(trained: Path):
                     answer += received
         assert answer.startswith(b"HTTP/1.1 408"), answer
         assert b"did not arrive within 2 seconds" in answer
+
+
+def test_one_request_more_than_allowed_is_refused(trained: Path):
+    """The first one's body never ends."""
+    with listening(trained / "zoo", max_requests=1) as own:
+        port = own.base_url.port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+            slow.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n{_lines(PNG)}Content-Length: 100000\r\n\r\nx".encode())
+            deadline = time.monotonic() + 10
+            while (answer := own.post(PREDICT, content=saved(seven()), headers=PNG)).status_code == 200:
+                assert time.monotonic() < deadline
+        assert "as many requests in flight as it can hold" in error(answer, 503)
 
 
 def _lines(headers: dict[str, str]) -> str:

@@ -136,3 +136,13 @@ def test_the_protocol_of_traces_goes_before_the_general_one(
     with listening(trained / "zoo") as client:
         client.get("/models").raise_for_status()
     assert [span.name for span in collector.spans] == ["GET /models"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
+def test_two_variables_turn_traces_off(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, collector: type[Collector], name: str, value: str
+):
+    monkeypatch.setenv(name, value)
+    with listening(trained / "zoo") as client:
+        client.get("/models").raise_for_status()
+    assert collector.spans == []
