@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime as ort
 
-from ..contract.layers import Layer, read_layers, with_values
+from ..contract.layer_reader import read_layers, with_values
+from ..contract.layers import Layer
 from ..contract.model_file import card_of, parse_onnx
 from ..contract.names import INPUT, ContractError
 

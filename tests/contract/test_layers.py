@@ -10,7 +10,8 @@ import torch
 from helpers import module_outputs
 from onnx import numpy_helper
 
-from cnnzoo.contract.layers import Layer, read_layers
+from cnnzoo.contract.layer_reader import read_layers
+from cnnzoo.contract.layers import Layer
 from cnnzoo.contract.names import ContractError
 from cnnzoo.models import ImageClassifier, ResNet, SpeedNet, create_model
 from cnnzoo.models.export import readings, to_onnx
