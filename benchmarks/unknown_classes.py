@@ -89,7 +89,8 @@ def measure(run: Path) -> dict[str, float]:
     train, held_out = data.splits["train"], data.splits["val"]
     spread = evenly_spaced(TRAIN, len(train))
     held_images, labels = held_out[:]
-    known, held, unknown = (scores.see(model, part) for part in (train[spread][0], held_images, data.strangers()))
+    strangers = data.strangers()  # type: ignore[attr-defined]  # of LeavesOut, which is imported under another name
+    known, held, unknown = (scores.see(model, part) for part in (train[spread][0], held_images, strangers))
     found = {"accuracy": (held.logits.argmax(1) == labels).double().mean().item()}
     strange = torch.cat([torch.zeros(len(held.logits)), torch.ones(len(unknown.logits))])
     for name, score in scores.fit(model, known, train[spread][1], held).items():
