@@ -40,8 +40,10 @@ def scoring_pool(model: Path, **options: Any) -> Iterator[Score]:
     try:
         _start_all(pool, processes)
         yield partial(_scored, pool, processes * AHEAD)
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _start_all(pool: ProcessPoolExecutor, processes: int) -> None:
