@@ -20,14 +20,14 @@ class Prediction:
         classes: (label, probability) pairs, the most probable first; empty if the image failed to decode.
         error: why the image failed to decode, or None.
         familiarity: share of held-out images that look stranger to the network, 0-1; None if the file has none.
-        unfamiliar: whether that is below `min_familiarity`.
+        unfamiliar: whether that is below `min_familiarity`; None if the file has no familiarity.
     """
 
     file: str
     classes: tuple[tuple[str, float], ...]
     error: str | None = None
     familiarity: float | None = None
-    unfamiliar: bool = False
+    unfamiliar: bool | None = None
 
     @property
     def label(self) -> str:
@@ -52,7 +52,7 @@ def read_predictions(response: httpx.Response) -> list[Prediction]:
 
 def _prediction(entry: dict[str, Any]) -> Prediction:
     classes = tuple((row["label"], row["probability"]) for row in entry.get("classes", ()))
-    familiarity, unfamiliar = entry.get("familiarity"), entry.get("unfamiliar", False)
+    familiarity, unfamiliar = entry.get("familiarity"), entry.get("unfamiliar")
     return Prediction(entry["file"], classes, entry.get("error"), familiarity, unfamiliar)
 
 
