@@ -91,7 +91,9 @@ def _check_tensors(graph: onnx.GraphProto, card: ModelCard) -> None:
     if FAMILIARITY in outputs and FAMILIARITY not in card.outputs:
         raise ContractError(f"it has the output {FAMILIARITY!r}, of which its card says nothing: export it again")
     for name in card.outputs:
-        dtype, shape = outputs.get(name, ("missing", []))
+        if name not in outputs:
+            raise ContractError(f"it has no output {name!r}: its outputs are {', '.join(outputs)}")
+        dtype, shape = outputs[name]
         expected: list[int] = [] if name == FAMILIARITY else [len(card.classes)]
         if dtype != "float32" or not shape or isinstance(shape[0], int) or shape[1:] != expected:
             batch_and_more = ", ".join(["batch", *map(str, expected)])
