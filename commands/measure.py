@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
+from ..contract.card import HANDWRITING, Number, Robustness, Strangers
 from ..contract.card import Familiarity as FamiliarityCard
-from ..contract.card import Number, Robustness, Strangers
 from ..contract.images import to_input
 from ..contract.names import UNFAMILIAR
 from ..datamodules import ImageDataModule
@@ -33,6 +33,7 @@ SMALL = 96 * 96
 FEWEST = 100  # held-out images to fit on; fewer give random results
 TRAIN_IMAGES = 10_000  # for the statistics of familiarity
 STRANGERS = 1000  # images of each kind
+PICTURE = 128  # pixels along a side of those that are sent as pictures
 
 
 def held_out_temperature(model: ImageClassifier, data: ImageDataModule) -> float | None:
@@ -80,8 +81,9 @@ def measure_familiarity(
     spread = evenly_spaced(STRANGERS, len(images))
     found: dict[str, Strangers] = {}
     kinds = strangers(data, images[spread])
-    if data.prepare_image != "photo":  # the service frames pictures first, which may make them more like handwriting
-        kinds |= {f"{kind} as pictures": _framed(others, data) for kind, others in kinds.items()}
+    if data.prepare_image != "photo":  # the preparation of pictures may make them more like the training images
+        pictures = strangers(data, _enlarged(images[spread]))
+        kinds |= {f"{kind} as pictures": _prepared(others, data) for kind, others in pictures.items()}
     for kind, others in kinds.items():
         theirs = file.answers(others)[2]
         familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
@@ -90,10 +92,16 @@ def measure_familiarity(
     return {"held_out": held_out, "threshold": UNFAMILIAR, "flagged": _flagged(own), "strangers": found}
 
 
-def _framed(images: Tensor, data: ImageDataModule) -> Tensor:
-    """Return what the service makes of grey images uint8 [N, 1, H, W] that are sent to it as pictures."""
-    pages = [Image.fromarray(grey.numpy()) for (grey,) in images]
-    return torch.from_numpy(np.stack([to_input(page, data.image_shape, data.prepare_image) for page in pages]))
+def _enlarged(images: Tensor) -> Tensor:
+    """Return images uint8 [N, C, H, W] enlarged by a whole number, to about PICTURE pixels a side."""
+    factor = max(1, round(PICTURE / max(images.shape[2:])))
+    return images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+def _prepared(images: Tensor, data: ImageDataModule) -> Tensor:
+    """Return what the service makes of images uint8 [N, C, H, W] that are sent to it as pictures."""
+    prepare = data.prepare_image
+    return torch.from_numpy(np.stack([to_input(to_pil_image(image), data.image_shape, prepare) for image in images]))
 
 
 def _flagged(familiarity: Tensor) -> float:
@@ -136,7 +144,7 @@ def robustness(
         return None
     chosen = evenly_spaced(count, len(labels))
     images, labels = images[chosen], labels[chosen]
-    fill: Fill = "mirror" if data.prepare_image == "photo" else "black"
+    fill: Fill = "black" if data.prepare_image in HANDWRITING else "mirror"
     table: dict[str, list[Number]] = {name: [] for name in kinds}
     for name, severity in track([(name, severity) for name in kinds for severity in SEVERITIES], "Corruptions"):
         correct = 0

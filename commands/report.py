@@ -128,10 +128,10 @@ def read_inputs(files: Sequence[Path], data: ImageDataModule) -> Tensor:
 
     Raises ValueError that names the file, for one that cannot be decoded.
     """
-    inputs = []
+    inputs, prepare = [], data.prepare_image
     for file in files:
         try:
-            inputs.append(to_input(decode(file.read_bytes()), data.image_shape, data.prepare_image))
+            inputs.append(to_input(decode(file.read_bytes()), data.image_shape, prepare))
         except UndecodableImage as error:
             raise ValueError(f"{file}: {error}") from None
     return torch.from_numpy(np.stack(inputs))

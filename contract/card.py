@@ -15,8 +15,9 @@ SCHEMA = 2
 RENAMED = {"licence": "license", "limits": "limitations", "weights": "precision"}  # schema 1: schema 2
 
 Precision = Literal["fp32", "fp16", "int8"]
-Preparation = Literal["photo", "digits", "mnist"]  # how an image becomes the network's input: images.py
+Preparation = Literal["photo", "photo_jpeg75", "digits", "mnist"]  # how an image becomes the network's input: images.py
 PREPARATIONS = get_args(Preparation)
+HANDWRITING = ("digits", "mnist")  # the preparations that find and frame it
 
 MOST = 10**18  # larger numbers overflow where a card is shown
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

@@ -91,12 +91,14 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
     """Return a network's input for an image: uint8 [C, H, W] of `shape`.
 
     Args:
-        prepare: the card's field. "photo": crop and resize. "mnist" and "digits": find the handwriting and frame it
-            as that dataset does. An image of the network's size with a dark border counts as framed: it is not
-            changed.
+        prepare: the card's field. "photo": crop and resize. "photo_jpeg75": then also lose what a JPEG of quality 75
+            loses. "mnist" and "digits": find the handwriting and frame it as that dataset does. An image of the
+            network's size with a dark border counts as framed: it is not changed.
     """
     if prepare == "photo":
         return fit(image, shape)
+    if prepare == "photo_jpeg75":
+        return _through_jpeg(fit(image, shape))
     page = to_mode(image, "L")
     if (factor := math.ceil(max(page.size) / MAX_PAGE)) > 1:
         page = page.reduce(factor)  # a few hundred pixels show the strokes
@@ -105,3 +107,10 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
         return grey[None]
     frame = {"mnist": handwriting.frame_mnist, "digits": handwriting.frame_digits}[prepare]
     return fit(Image.fromarray(frame(handwriting.strokes(grey))), shape)
+
+
+def _through_jpeg(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels uint8 [C, H, W] as a JPEG of quality 75 keeps them. A network may know no finer details."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=75)
+    return fit(Image.open(buffer), pixels.shape)

@@ -31,7 +31,6 @@ class ImageDataModule(LightningDataModule):
         seed: of the validation split, the order of the batches and the augmentation.
     """
 
-    prepare_image: Preparation = "photo"
     intended_use = "Images like those that it was trained on."
     limitations = "It answers with one of its classes for any image, also for one that shows none of them."
 
@@ -68,6 +67,11 @@ class ImageDataModule(LightningDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of every image."""
         raise NotImplementedError
+
+    @property
+    def prepare_image(self) -> Preparation:
+        """How an image becomes an input (contract/images.py)."""
+        return "photo"
 
     @property
     def num_classes(self) -> int:

@@ -9,6 +9,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..contract.card import HANDWRITING
 from .base import ImageDataModule
 from .batches import evenly_spaced
 from .cifar10 import CIFAR10DataModule
@@ -46,7 +47,8 @@ def strangers(data: ImageDataModule, images: Tensor) -> dict[str, Tensor]:
 def _other_dataset(data: ImageDataModule) -> tuple[str, Tensor] | None:
     """Return name and test images of CIFAR-10 for a dataset of digits, else of MNIST, if its files are here."""
     other: ImageDataModule
-    other = MNISTDataModule(data.data_dir) if data.prepare_image == "photo" else CIFAR10DataModule(data.data_dir)
+    kind = CIFAR10DataModule if data.prepare_image in HANDWRITING else MNISTDataModule
+    other = kind(data.data_dir)
     try:
         return str(other.describe()["name"]), other.load(train=False)[0]
     except (OSError, RuntimeError, ValueError):  # torchvision raises RuntimeError for missing files

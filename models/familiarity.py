@@ -60,7 +60,7 @@ class Familiarity(nn.Module):
 
     def forward(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
         above = self.upper - self.standardized(statistics, logits).amax(1, keepdim=True)
-        return (above / self.width).clamp(0.0, 1.0) @ self.share
+        return ((above / self.width).clamp(0.0, 1.0) * self.share).sum(1).clamp_max(1.0)
 
     def strangeness(self, statistics: Sequence[Tensor], logits: Tensor) -> Tensor:
         """Return the largest of the layers' distances and the energy, [N], standardized on held-out images."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..contract.card import Preparation
+from ..contract.card import HANDWRITING, Preparation
 
 GREY = 127  # of the square over a photo
 
@@ -52,7 +52,7 @@ def positions(side: int, stride: int) -> np.ndarray:
 
 def fill_of(image: np.ndarray, prepare: Preparation) -> int:
     """Return the value of the square: grey for photos; for handwriting the paper, the median of the border."""
-    if prepare == "photo":
+    if prepare not in HANDWRITING:
         return GREY
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
     return int(np.median(border))

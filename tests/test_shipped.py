@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import skimage
 import tables
 import torch
 from helpers import in_process, module_outputs, png
@@ -26,6 +27,7 @@ from cnnzoo.datamodules import DATASETS, MNISTDataModule
 from cnnzoo.models import create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
 from cnnzoo.serve.inspector import Inspector
+from cnnzoo.serve.session import Session
 
 ENTRIES = tables.shipped()
 # Test accuracy that each must have; of `cifar10_speednet` that of the long recipe.
@@ -154,9 +156,12 @@ def test_each_classifies_as_many_test_images_correctly_as_its_card_says(entry: E
     """Measure like `cnnzoo verify --metrics`, without the corrupted images, which take long."""
     kind = entry.card.config["data"]["class_path"].rpartition(".")[2]
     images, labels = DATASETS[kind](data_dir=data_dir).load(train=False)
-    again = measure(OnnxFile(entry.path.read_bytes()).answers(images), labels)
+    answers = OnnxFile(entry.path.read_bytes()).answers(images)
+    again = measure(answers, labels)
     assert again["metrics"]["accuracy"] == entry.card.metrics["accuracy"]
     assert again["confusion_matrix"] == entry.card.confusion_matrix
+    familiarity = answers[2]
+    assert 0 <= familiarity.min() <= familiarity.max() <= 1
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +186,26 @@ def test_the_service_knows_the_pages_photos(service: httpx.Client):
             answer = service.post(f"/v1/models/{name}/predict", files={"file": photo.read_bytes()}).json()
             correct[name] = correct.get(name, 0) + (answer["predictions"][0]["classes"][0]["label"] == photo.stem)
     assert correct["cifar10_speednet"] >= correct["cifar10_cnn"] >= len(photos) - 2
+
+
+def test_a_photo_of_ones_own_is_familiar_if_it_shows_a_known_class(service: httpx.Client):
+    """A sharp photo of a cat, 451 pixels wide. Noise of the network's size is not familiar."""
+    cat = Image.open(Path(skimage.__file__).parent / "data/chelsea.png").convert("RGB")
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    files = [("file", (f"{number}.png", png(picture))) for number, picture in enumerate((np.asarray(cat), noise))]
+    for name in ("cifar10_cnn", "cifar10_resnet20", "cifar10_speednet", "cifar10_speednet_int8"):
+        seen, unseen = service.post(f"/v1/models/{name}/predict", files=files).json()["predictions"]
+        assert seen["classes"][0]["label"] == "cat"
+        assert (seen["unfamiliar"], unseen["unfamiliar"]) == (False, True), name
+
+
+@of_each
+def test_each_answers_from_no_image_to_many(entry: Entry):
+    images = np.random.default_rng(0).integers(0, 256, (3, *entry.card.input_shape), np.uint8)
+    session = Session(entry.path.read_bytes())
+    for count in (0, 1, 3):
+        outputs = session.run(images[:count])
+        assert [output.shape for output in outputs] == [(count, 10), (count, 10), (count,)]
 
 
 def test_the_service_reads_held_out_digits(service: httpx.Client, digits: tuple):

@@ -17,7 +17,8 @@ says how usual an image is for the network.
 
 - It is the share of held-out images that look stranger to the network than this one, from 0 to 1. The held-out images
   are those of the training set on which the network was not trained.
-- 0.5 is an ordinary image. At 0.003, 99.7% of the held-out images looked more familiar.
+- At 0.5, half of the held-out images look stranger. At 0.003, 99.7% of them looked more familiar. Near 1 an image is
+  close to the average of the training images: a smooth one, or one without strong colors.
 - Below 0.05 the service and the command line call an image `unfamiliar`. So about 5% of images like the training images
   are flagged, too.
 - It is a percentile, so a threshold means the same for every network.
@@ -50,8 +51,10 @@ The distances are for noise, other datasets and broken images, the energy for un
 ## What the shipped files flag
 
 At the threshold 0.05, in percent. The images are those of [strangers.py](../datamodules/strangers.py). No network was
-trained on them. "As pictures" means: sent to the service, which frames handwriting first. `cnnzoo verify --metrics`
-measures it again.
+trained on them. "As pictures" means: made with about 128 pixels a side, and sent to the service, which prepares them
+([service.md](service.md)). `cnnzoo verify --metrics` measures it again.
+
+Noise of that size is nearly grey after it was scaled to 32×32 pixels, and a CIFAR-10 network does not flag it.
 """
 SCORES = """## Scores that were compared
 
@@ -60,12 +63,24 @@ held-out images. The tables have the share of other images that it flags, in per
 shipped, fitted again on these images, so its figures differ a little from those above. `texture and channels` is the
 same without the energy, which is there for unknown classes.
 """
+PHOTOS = """## Photos of one's own
+
+A CIFAR-10 network was trained on images that were scaled to 32×32 pixels and kept as JPEG files of quality 75. A sharp
+photo has more detail, even when it is scaled. So the service and the command line take it through such a JPEG
+(`photo_jpeg75` in the card). The table is of {known} photos of things of CIFAR-10's classes, and {others} of other
+things, cut out and on white: the stamps of Tux Paint. In the rows `photo` they were only scaled.
+
+```sh
+apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
+python benchmarks/cut_out_photos.py stamps/usr/share/tuxpaint/stamps
+```
+"""
 UNKNOWN = """## Unknown classes
 
 The hardest case: images of classes that the network does not know, in the style of those that it knows. A recipe trains
 on six classes. The table has the AUROC between held-out images of these and images of the other four: 0.5 is chance, 1
-is perfect. Unknown digits are noticed. Of photos, vehicles are noticed more often by a network that knows only animals
-than a class with a lookalike: `truck` beside `automobile`, `horse` beside `deer`.
+is perfect. The energy alone does a little better here than familiarity, which contains it, and has to notice noise and
+other datasets, too.
 
 ```sh
 python benchmarks/unknown_classes.py --config mnist
@@ -74,14 +89,17 @@ python benchmarks/unknown_classes.py --config cifar10_speednet --unknown airplan
 python benchmarks/unknown_classes.py --config cifar10_speednet --flags --model.label_smoothing 0
 ```
 
-The shipped `cifar10_speednet` is of the recipe `cifar10_speednet_long`, which was not trained without four classes: it
-takes hours.
+The shipped `cifar10_speednet` is of another recipe, `cifar10_speednet_long`, which was not measured here: it takes
+hours.
 """
 
 
 def pages(found: Sequence[Entry]) -> dict[Path, str]:
     """Return the expected text of docs/familiarity.md."""
     parts = [HEAD, _flagged(found), SCORES, *_scores(_figures("familiarity"))]
+    photos = _figures("cut_out_photos")
+    if photos:
+        parts[2:2] = [PHOTOS.format(**photos), _photos(photos["networks"])]
     unknown = _figures("unknown_classes")
     if unknown:
         parts += [UNKNOWN, _unknown(unknown)]
@@ -109,6 +127,17 @@ def _flagged(found: Sequence[Entry]) -> str:
 def _scores(figures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
     """Return a title and a table for each network, with a column for each score."""
     return [text for name, scores in figures.items() for text in (f"### {name}", _percentages("flagged by", scores))]
+
+
+def _photos(figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return a row for each network and way of preparing a photo."""
+    names = list(next(iter(next(iter(figures.values())).values())))
+    rows = [
+        [f"`{name}`", f"`{way}`", *(f"{row[column]:.3f}" for column in names)]
+        for name, ways in figures.items()
+        for way, row in ways.items()
+    ]
+    return table(["network", "prepared as", *names], rows, text=2)
 
 
 def _unknown(figures: dict[str, dict[str, Any]]) -> str:

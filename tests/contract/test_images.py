@@ -30,6 +30,21 @@ def test_an_image_of_the_right_size_is_not_touched():
     np.testing.assert_array_equal(fit(decode(encoded(Image.fromarray(pixels))), (3, 32, 32)), pixels.transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 32)])
+def test_a_network_of_jpegs_sees_a_photo_as_it_sees_its_own_images(shape: tuple[int, int, int]):
+    """A JPEG of quality 75 stays as it is, a sharp image does not."""
+    sharp = Image.fromarray(np.random.default_rng(0).normal(128, 20, (32, 32)).astype(np.uint8)).convert("RGB")
+    seen = decode(encoded(sharp, "JPEG", quality=75))
+
+    def change(image: Image.Image) -> float:
+        prepared = to_input(image, shape, "photo_jpeg75").astype(int)
+        assert prepared.shape == shape
+        return float(np.abs(prepared - fit(image, shape)).mean())
+
+    assert change(seen) < 0.5
+    assert change(sharp) > 5
+
+
 def test_exif_orientation_is_obeyed():
     upright = gradient(40, 20)
     turned = upright.transpose(Image.Transpose.ROTATE_90)  # as a camera held sideways stores it

@@ -193,6 +193,13 @@ def test_cifar10_reads_class_folders_and_names_the_variant(cifar10: Path):
     with Image.open(cifar10 / "cifar10/train/ship/0003.jpg") as image:
         np.testing.assert_array_equal(images[8 * 6 + 3].permute(1, 2, 0).numpy(), np.asarray(image))
     assert data.describe()["variant"] == "JPEG q75"
+    assert data.prepare_image == "photo_jpeg75"
+
+
+def test_cifar10_without_losses_is_prepared_as_photos_are(tmp_path: Path):
+    write_class_folders(tmp_path / "cifar10/train", CLASSES, 1)
+    assert CIFAR10DataModule(tmp_path).prepare_image == "photo"
+    assert CIFAR10DataModule(tmp_path / "official").prepare_image == "photo"
 
 
 @pytest.mark.parametrize("quality", [20, 75, 90])

@@ -1,0 +1,108 @@
+"""Are real photos familiar to the CIFAR-10 networks? Photos of its classes and of other things, cut out, on white.
+
+    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
+    python benchmarks/cut_out_photos.py stamps/usr/share/tuxpaint/stamps
+
+Prepares each photo by the card's way and as a plain photo, without the step through a JPEG. Prints the accuracy on
+photos of known classes, the share of known and of other photos that is flagged, and the AUROC of familiarity between
+them. Writes benchmarks/cut_out_photos.json.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import options, save, show
+from PIL import Image, ImageOps
+from sklearn.metrics import roc_auc_score
+
+from cnnzoo.commands.scoring import Scorer
+from cnnzoo.contract.card import Preparation
+from cnnzoo.contract.images import decode, to_input, to_mode
+from cnnzoo.contract.names import UNFAMILIAR
+
+MODELS = ("cifar10_cnn", "cifar10_resnet20", "cifar10_speednet", "cifar10_speednet_int8")
+KNOWN = {
+    "airplane": ["vehicles/flight/planes"],
+    "automobile": ["vehicles", "vehicles/race"],
+    "bird": ["animals/birds"],
+    "cat": ["animals/mammals/cats"],
+    "deer": ["animals/mammals/deer"],
+    "dog": ["animals/mammals/dogs"],
+    "frog": ["animals/amphibians"],
+    "horse": ["animals/mammals/equines"],
+    "ship": ["vehicles/ship"],
+    "truck": ["vehicles/construction", "vehicles/emergency"],
+}
+LEFT_OUT = ("cartoon", "animals/mammals", "animals/birds", "vehicles", "symbols", "clipart")  # of the other things
+OTHERS = 300
+SMALLEST = 64  # pixels along the longer side
+
+
+def known(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Give class and path of each photo of a class of CIFAR-10."""
+    for label, places in KNOWN.items():
+        for place in places:
+            for file in sorted((folder / place).glob("*.png")):
+                with Image.open(file) as image:
+                    if max(image.size) >= SMALLEST:
+                        yield label, file
+
+
+def others(folder: Path) -> list[Path]:
+    """Return the first photos of other things."""
+    files = (file for file in sorted(folder.rglob("*.png")) if not _is_left_out(file.relative_to(folder).as_posix()))
+    return [file for _, file in zip(range(OTHERS), files, strict=False)]
+
+
+def _is_left_out(name: str) -> bool:
+    return any(part in name if part == "cartoon" else name.startswith(part) for part in LEFT_OUT)
+
+
+def on_white(file: Path) -> Image.Image:
+    """Return a photo in the middle of a white square."""
+    image = to_mode(decode(file.read_bytes()), "RGB")
+    return ImageOps.pad(image, (max(image.size), max(image.size)), color="white")
+
+
+def measure(scorer: Scorer, prepare: Preparation, photos: list[tuple[str, Path]], rest: list[Path]) -> dict[str, Any]:
+    """Return what a network makes of photos of known classes, and of other things."""
+    shape = scorer.card.input_shape
+    seen = [
+        scorer.session.run(np.stack([to_input(on_white(file), shape, prepare) for file in files]))
+        for files in ([file for _, file in photos], rest)
+    ]
+    (_, probabilities, own), (_, _, strange) = seen
+    labels = [scorer.card.classes.index(label) for label, _ in photos]
+    familiar = np.concatenate([np.ones(len(own)), np.zeros(len(strange))])
+    return {
+        "accuracy": float((probabilities.argmax(1) == labels).mean()),
+        "known, flagged": float((own < UNFAMILIAR).mean()),
+        "other things, flagged": float((strange < UNFAMILIAR).mean()),
+        "AUROC": float(roc_auc_score(familiar, np.concatenate([own, strange]))),
+    }
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = options(__doc__, __file__)
+    parser.add_argument("folder", type=Path, help="the stamps of Tux Paint")
+    args = parser.parse_args()
+    photos, rest = list(known(args.folder)), others(args.folder)
+    print(f"{len(photos)} photos of known classes, {len(rest)} of other things")
+    found = {}
+    for name in MODELS:
+        scorer = Scorer.open(name)
+        prepared: list[Preparation] = ["photo", scorer.card.prepare]
+        found[name] = {way: measure(scorer, way, photos, rest) for way in prepared}
+    names = list(next(iter(found[MODELS[0]].values())))
+    rows = [
+        [name, way, *(f"{value:.3f}" for value in row.values())] for name in found for way, row in found[name].items()
+    ]
+    show("cut-out photos", ["network", "prepared as", *names], rows)
+    save(args.output, {"known": len(photos), "others": len(rest), "networks": found})
+
+
+if __name__ == "__main__":
+    main()
