@@ -30,7 +30,7 @@ def predict_files(
 
     With --config RECIPE instead of a model, the best checkpoint of that recipe is used; --output is not available then.
     --output uses all cores, and its memory does not grow with the number of images. Repeat a stopped command to resume
-    it.
+    it. Fails if no image could be read.
 
     Args:
         model: NAME, NAME@VERSION or an ONNX file

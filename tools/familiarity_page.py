@@ -23,6 +23,7 @@ says how usual an image is for the network.
   are flagged, too.
 - It is a percentile, so a threshold means the same for every network.
 - It is not the probability that the answer is correct. That is the confidence, which is calibrated for familiar images.
+  Digits of a very thin or thick pen are often unfamiliar, and read correctly.
 
 ```sh
 cnnzoo predict cifar10_speednet holiday.jpg                    # "unfamiliar" behind the classes of such an image
