@@ -123,7 +123,7 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
     there = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.csv")}
     assert not again.exists()
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert second.stdout.strip() == "152"
+    assert second.stdout.strip() == "(152, 2)"
     assert len(there) < 16
     rows = [list(csv.DictReader(path.read_text().splitlines())) for path in (whole, again)]
     for one, other in zip(*rows, strict=True):
