@@ -24,7 +24,7 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# What the service needs, without torch: about 600 MB in place of 6.7 GB.
+# What the service needs, without torch: about 600 MB in place of 8 GB.
 $(VENV)/.serve: serve/requirements.txt | $(VENV)/.created
 	$(BIN)/pip install --quiet --disable-pip-version-check -r serve/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .

@@ -130,7 +130,10 @@ def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     if top_k < 1:
         raise ValueError(f"--top_k is {top_k}: give at least 1")
     files = image_files(images)
-    inputs: Any = DataLoader(list(report.read_inputs(files, cli.datamodule)), batch_size=256)  # type: ignore[arg-type]
+    assert cli.checkpoint
+    prepare = runs.read_checkpoint(cli.checkpoint).get("prepare") or cli.datamodule.prepare_image  # older: not there
+    pixels = report.read_inputs(files, cli.datamodule.image_shape, prepare)
+    inputs: Any = DataLoader(list(pixels), batch_size=256)  # type: ignore[arg-type]
     trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
     answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
     classes = cli.datamodule.classes

@@ -3,7 +3,7 @@
     python benchmarks/unknown_classes.py                                # cifar10_speednet_long; hours on two cores
     python benchmarks/unknown_classes.py --config cifar10_speednet --unknown airplane automobile ship truck
     python benchmarks/unknown_classes.py --config mnist
-    python benchmarks/unknown_classes.py --config cifar10_speednet --flags --model.label_smoothing 0
+    python benchmarks/unknown_classes.py --config cifar10_speednet --flags --model.label_smoothing 0  # last, if given
 
 Prints the AUROC of each score of benchmarks/scores.py: held-out images of the known classes against training images of
 the others, which no network has seen. Writes benchmarks/unknown_classes.json. Resumes a stopped training.
@@ -45,6 +45,8 @@ class LeavesOut(ImageDataModule):
 
     def __init__(self, unknown: list[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if wrong := set(unknown) - set(self.classes):
+            raise ValueError(f"no class is called {', '.join(sorted(wrong))}: there are {', '.join(self.classes)}")
         self.unknown = [number for number, name in enumerate(self.classes) if name in unknown]
         self.known = [number for number, name in enumerate(self.classes) if name not in unknown]
         self.classes = tuple(self.classes[number] for number in self.known)  # type: ignore[misc]  # no property there
@@ -73,7 +75,7 @@ class SomeOfMNISTDataModule(LeavesOut, MNISTDataModule):
 def train(name: str, config: str, dataset: str, unknown: list[str], flags: list[str]) -> Path:
     """Train, or continue to train, and return the run folder."""
     data = ["--data", f"unknown_classes.SomeOf{dataset}", "--data.unknown", json.dumps(unknown)]
-    own = [*data, "--model.num_classes", str(10 - len(unknown)), "--name", "network"]
+    own = [*data, "--name", "network"]
     folder = RUNS / name.replace("/", "_")
     words = ["fit", "--config", config, *own, "--runs", str(folder), "--ckpt_path", "last", *flags]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -110,7 +112,7 @@ def main() -> None:
     unknown = args.unknown or LEFT_OUT[dataset]
     name = " ".join([args.config, *args.flags, *(["without", *args.unknown] if args.unknown else [])])
     found = measure(train(name, args.config, dataset, unknown, args.flags))
-    show(name, ["score", "AUROC"], [[name, f"{value:.3f}"] for name, value in found.items()])
+    show(name, ["score", "AUROC"], [[score, f"{value:.3f}"] for score, value in found.items()])
     results = yaml.safe_load(args.output.read_text()) if args.output.is_file() else {}
     save(args.output, results | {name: {"unknown": ", ".join(unknown)} | found})
 

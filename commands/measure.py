@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ..contract.card import HANDWRITING, Number, Robustness, Strangers
+from ..contract.card import HANDWRITING, Number, Preparation, Robustness, Strangers
 from ..contract.card import Familiarity as FamiliarityCard
 from ..contract.images import to_input
 from ..contract.names import UNFAMILIAR
@@ -81,9 +81,12 @@ def measure_familiarity(
     spread = evenly_spaced(STRANGERS, len(images))
     found: dict[str, Strangers] = {}
     kinds = strangers(data, images[spread])
-    if data.prepare_image != "photo":  # the preparation of pictures may make them more like the training images
+    prepare = data.prepare_image
+    if prepare != "photo":  # the preparation of pictures may make them more like the training images
         pictures = strangers(data, _enlarged(images[spread]))
-        kinds |= {f"{kind} as pictures": _prepared(others, data) for kind, others in pictures.items()}
+        kinds |= {
+            f"{kind} as pictures": _prepared(others, data.image_shape, prepare) for kind, others in pictures.items()
+        }
     for kind, others in kinds.items():
         theirs = file.answers(others)[2]
         familiar = torch.cat([torch.ones(len(own)), torch.zeros(len(theirs))])
@@ -98,10 +101,9 @@ def _enlarged(images: Tensor) -> Tensor:
     return images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
-def _prepared(images: Tensor, data: ImageDataModule) -> Tensor:
+def _prepared(images: Tensor, shape: tuple[int, int, int], prepare: Preparation) -> Tensor:
     """Return what the service makes of images uint8 [N, C, H, W] that are sent to it as pictures."""
-    prepare = data.prepare_image
-    return torch.from_numpy(np.stack([to_input(to_pil_image(image), data.image_shape, prepare) for image in images]))
+    return torch.from_numpy(np.stack([to_input(to_pil_image(image), shape, prepare) for image in images]))
 
 
 def _flagged(familiarity: Tensor) -> float:

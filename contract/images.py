@@ -110,7 +110,7 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
 
 
 def _through_jpeg(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels uint8 [C, H, W] as a JPEG of quality 75 keeps them. A network may know no finer details."""
+    """Return pixels uint8 [C, H, W] as a JPEG of quality 75 keeps them."""
     buffer = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=75)
     return fit(Image.open(buffer), pixels.shape)

@@ -42,7 +42,7 @@ class CIFAR10DataModule(ImageDataModule):
     @property
     def prepare_image(self) -> Preparation:
         # The copy's pixels have lost details that a photo still has when it is scaled to 32×32.
-        return "photo_jpeg75" if self.describe()["variant"] == "JPEG q75" else "photo"
+        return "photo_jpeg75" if self.folder.is_dir() and _variant(self.folder) == "JPEG q75" else "photo"
 
     def prepare_data(self) -> None:
         if self.folder.is_dir():
@@ -57,18 +57,21 @@ class CIFAR10DataModule(ImageDataModule):
         return load_folder(self.folder / ("train" if train else "test"), CLASSES, self.image_shape)[:2]
 
     def describe(self) -> dict[str, Any]:
-        variant = "official files"
-        if self.folder.is_dir():
-            first = next((p for p in sorted(self.folder.rglob("*")) if p.suffix.lower() in SUFFIXES), None)
-            if first is None:
-                raise FileNotFoundError(f"no PNG or JPEG images in {self.folder.absolute()}: add them, or remove it")
-            variant = encoding(first)
         return {
             "name": "CIFAR-10",
-            "variant": variant,
+            "variant": _variant(self.folder) if self.folder.is_dir() else "official files",
             "source": "Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images",
             "license": "none stated by its authors",
         }
+
+
+@cache
+def _variant(folder: Path) -> str:
+    """Return the encoding of a folder's first image. Raises FileNotFoundError if there is none."""
+    first = next((path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES), None)
+    if first is None:
+        raise FileNotFoundError(f"no PNG or JPEG images in {folder.absolute()}: add them, or remove it")
+    return encoding(first)
 
 
 def encoding(path: Path) -> str:

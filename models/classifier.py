@@ -268,6 +268,7 @@ class ImageClassifier(LightningModule):
         checkpoint["network"] = type(self).__name__
         if (data := getattr(self.trainer, "datamodule", None)) is not None:
             checkpoint["classes"] = list(data.classes)
+            checkpoint["prepare"] = getattr(data, "prepare_image", "photo")
         checkpoint["train_sums"] = self._gathered_sums()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

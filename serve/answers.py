@@ -19,8 +19,9 @@ class Prediction:
         file: the image's name.
         classes: (label, probability) pairs, the most probable first; empty if the image failed to decode.
         error: why the image failed to decode, or None.
-        familiarity: share of held-out images that look stranger to the network, 0-1; None if the file has none.
-        unfamiliar: whether that is below `min_familiarity`; None if the file has no familiarity.
+        familiarity: share of held-out images that look stranger to the network, 0-1; None if the file has none, and for
+            an image that failed to decode.
+        unfamiliar: whether that is below `min_familiarity`; None without a familiarity.
     """
 
     file: str

@@ -106,6 +106,20 @@ def test_the_card_says_how_the_file_came_about(tested: Path):
     assert card["libraries"]["torch"] == torch.__version__.partition("+")[0]
 
 
+def test_predict_prepares_images_as_the_checkpoint_says(trained: Path, tmp_path: Path, here: Here, digits):
+    """Not as the data says, which may be missing or another copy."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    page = 255 - np.kron(digits[0][0, 0].numpy(), np.ones((8, 8), np.uint8))
+    (tmp_path / "page.png").write_bytes(png(page))
+    words = "predict", "--config", "runs/digits_cnn/version_0", "page.png"
+    framed = here(*words, cwd=tmp_path).stdout
+    path = tmp_path / "runs/digits_cnn/version_0/checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["prepare"] == "digits"
+    torch.save(checkpoint | {"prepare": "photo"}, path)
+    assert here(*words, cwd=tmp_path).stdout != framed
+
+
 def test_a_second_run_gets_a_folder_of_its_own(here: Here, tmp_path: Path):
     for _ in range(2):
         here("fit", "--config", "digits", "--trainer.max_epochs", "1", cwd=tmp_path)

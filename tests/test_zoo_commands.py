@@ -73,6 +73,9 @@ def test_predict_says_how_many_images_it_could_not_read(trained: Path, tmp_path:
     assert finished.returncode == 0
     assert "2 images of 3 could not be read" in finished.stdout
     assert "no image could be read" in refused("predict", model, "text0.png", "text1.png", cwd=tmp_path)
+    words = "predict", model, "text0.png", "--output", "answers.csv"
+    assert "no image could be read" in refused(*words, cwd=tmp_path)
+    assert "not a PNG or JPEG image" in (tmp_path / "answers.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,11 @@ says how usual an image is for the network.
 
 - It is the share of held-out images that look stranger to the network than this one, from 0 to 1. The held-out images
   are those of the training set on which the network was not trained.
-- At 0.5, half of the held-out images look stranger. At 0.003, 99.7% of them looked more familiar. Near 1 an image is
-  close to the average of the training images: a smooth one, or one without strong colors.
+- At 0.5, half of the held-out images look stranger. At 0.003, 99.7% of them look more familiar.
 - Below 0.05 the service and the command line call an image `unfamiliar`. So about 5% of images like the training images
   are flagged, too.
 - It is a percentile, so a threshold means the same for every network.
 - It is not the probability that the answer is correct. That is the confidence, which is calibrated for familiar images.
-  Digits of a very thin or thick pen are often unfamiliar, and read correctly.
 
 ```sh
 cnnzoo predict cifar10_speednet holiday.jpg                    # "unfamiliar" behind the classes of such an image
@@ -52,10 +50,11 @@ The distances are for noise, other datasets and broken images, the energy for un
 ## What the shipped files flag
 
 At the threshold 0.05, in percent. The images are those of [strangers.py](../datamodules/strangers.py). No network was
-trained on them. "As pictures" means: made with about 128 pixels a side, and sent to the service, which prepares them
+trained on them. "As pictures" means: made with about 128 pixels a side, and prepared as the service prepares pictures
 ([service.md](service.md)). `cnnzoo verify --metrics` measures it again.
 
-Noise of that size is nearly grey after it was scaled to 32×32 pixels, and a CIFAR-10 network does not flag it.
+Uniform noise of that size becomes faint when it is scaled to 32×32 pixels, and the JPEG (below) removes most of the
+rest. The CIFAR-10 networks flag a quarter of it or less.
 """
 SCORES = """## Scores that were compared
 
@@ -68,10 +67,10 @@ PHOTOS = """## Photos of one's own
 
 A CIFAR-10 network was trained on images that were scaled to 32×32 pixels and kept as JPEG files of quality 75. A sharp
 photo has more detail, even when it is scaled. So the service and the command line take it through such a JPEG
-(`photo_jpeg75` in the card). The table is of {known} photos of things of CIFAR-10's classes, and {others} of other
-things, cut out and on white: the stamps of Tux Paint. In the rows `photo` they were only scaled: nearly all are
-flagged, and familiarity hardly tells them apart. The price of the JPEG is in the table above: fewer pictures of noise
-and of shuffled patches are flagged.
+(`photo_jpeg75` in the card). The table is of photos that are cut out and on white, the stamps of Tux Paint: {known} of
+CIFAR-10's classes, most of them birds, and {others} of other things. In the rows `photo` they were only scaled: nearly
+all are flagged, and familiarity hardly tells them apart. The price of the JPEG: of pictures that show noise, shuffled
+patches or crops of photos, fewer are flagged than of the same kinds as pixels (above).
 
 ```sh
 apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
@@ -88,8 +87,10 @@ other datasets, too.
 ```sh
 python benchmarks/unknown_classes.py --config mnist
 python benchmarks/unknown_classes.py --config cifar10_speednet
-python benchmarks/unknown_classes.py --config cifar10_speednet --unknown airplane automobile ship truck
 python benchmarks/unknown_classes.py --config cifar10_speednet --flags --model.label_smoothing 0
+python benchmarks/unknown_classes.py --config cifar10_speednet --unknown airplane automobile ship truck
+python benchmarks/unknown_classes.py --config cifar10_speednet --unknown airplane automobile ship truck \\
+  --flags --model.label_smoothing 0
 ```
 
 The shipped `cifar10_speednet` is of another recipe, `cifar10_speednet_long`, which was not measured here: it takes

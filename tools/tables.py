@@ -51,7 +51,7 @@ needs PyTorch, MNIST, and the JPEG q75 copy of CIFAR-10.
 ![Accuracy under eleven kinds of corruption, by severity](pictures/robustness.png)
 
 The accuracy at each severity is of up to 2,000 test images, evenly spread. All other accuracies are of the whole test
-set. The networks were trained on distorted images, and most on noisy ones, too; their recipes differ in how much.
+set. The networks were trained on distorted and noisy images, too. The recipes differ in how much noise there was.
 """
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy.fft import dctn
 from torch import nn
 
-from cnnzoo.commands.measure import fit_outputs
+from cnnzoo.commands.measure import fit_outputs, measure_familiarity
 from cnnzoo.contract.card import Familiarity as FamiliarityCard
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_model
@@ -169,7 +169,9 @@ def test_many_layers_come_back_in_their_order():
 def test_a_card_that_promises_it_needs_the_output(proto: onnx.ModelProto):
     card = ModelCard("n", 1, tuple("0123456789"), (1, 8, 8), familiarity=STATEMENT)
     assert read_model(with_card(proto, card)).outputs == ("logits", "probabilities", "familiarity")
-    with pytest.raises(ContractError, match="it has no output 'familiarity': its outputs are logits, probabilities"):
+    with pytest.raises(
+        ContractError, match=r"it has no output 'familiarity': its outputs are \['logits', 'probabilities'\]"
+    ):
         read_model(with_card(to_onnx(create_model("digits_cnn")), card))
 
 
@@ -236,3 +238,14 @@ def test_among_equal_images_rounding_decides_nothing():
     fitted = Familiarity.fit(([statistics], logits), ([statistics], logits))
     moved = fitted([statistics[:1]], logits[:1] * (1 + 1e-6))
     assert (moved - fitted([statistics[:1]], logits[:1])).abs() < 1e-4
+
+
+def test_strangers_are_shown_as_pixels_and_as_pictures(proto: onnx.ModelProto):
+    data, file = DigitsDataModule(), OnnxFile(proto)
+    images = data.load(train=False)[0][:20]
+    found = measure_familiarity(file, data, images, file.answers(images), held_out=100)
+    assert found
+    kinds = [kind for kind in found["strangers"] if not kind.endswith(" as pictures")]
+    assert {"uniform noise", "flat", "photo crops"} <= set(kinds)
+    assert found["strangers"].keys() == {*kinds, *(f"{kind} as pictures" for kind in kinds)}
+    assert all(row["images"] == 20 for row in found["strangers"].values())
