@@ -67,12 +67,25 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     Crops around the center to the proportions of `shape`, then resizes with antialiasing. Transparent parts become
     white.
     """
+    return _pixels(_scaled(image, shape))
+
+
+def _scaled(image: Image.Image, shape: tuple[int, int, int]) -> Image.Image:
     channels, height, width = shape
     image = to_mode(image, "L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    return image if image.size == (width, height) else ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image, np.uint8)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _through_jpeg(image: Image.Image) -> Image.Image:
+    """Return an image as a JPEG of quality 75 keeps it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return Image.open(buffer, formats=("JPEG",))
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -98,7 +111,7 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
     if prepare == "photo":
         return fit(image, shape)
     if prepare == "photo_jpeg75":
-        return _through_jpeg(fit(image, shape))
+        return _pixels(_through_jpeg(_scaled(image, shape)))
     page = to_mode(image, "L")
     if (factor := math.ceil(max(page.size) / MAX_PAGE)) > 1:
         page = page.reduce(factor)  # a few hundred pixels show the strokes
@@ -107,10 +120,3 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
         return grey[None]
     frame = {"mnist": handwriting.frame_mnist, "digits": handwriting.frame_digits}[prepare]
     return fit(Image.fromarray(frame(handwriting.strokes(grey))), shape)
-
-
-def _through_jpeg(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels uint8 [C, H, W] as a JPEG of quality 75 keeps them."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=75)
-    return fit(Image.open(buffer), pixels.shape)
