@@ -70,8 +70,9 @@ Service and browser share one core without a GPU here (`python benchmarks/page_m
 """
 SCORING = """
 `cnnzoo predict NAME FOLDER --output answers.csv`, from start to end, compared with what one would write by hand: a pool
-of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). MB is the memory of
-the largest process, for a tenth of the images and for all:
+of processes that decode with Pillow and ask ONNX Runtime (`python benchmarks/batch_scoring.py`). cnnzoo also takes
+photos for CIFAR-10 networks through a JPEG. MB is the memory of the largest process, for a tenth of the images and for
+all:
 """
 GRPC = """
 One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`):
