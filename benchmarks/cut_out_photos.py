@@ -100,6 +100,8 @@ def main() -> None:
     parser = options(__doc__, __file__)
     parser.add_argument("folder", type=Path, help="the stamps of Tux Paint")
     args = parser.parse_args()
+    if not (args.folder / "animals").is_dir():
+        parser.error(f"{args.folder} has no folder animals: give usr/share/tuxpaint/stamps of the unpacked package")
     photos, rest = known(args.folder), others(args.folder)
     print(f"{len(photos)} stamps of known classes, {len(rest)} of other things")
     found = {}

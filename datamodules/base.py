@@ -70,7 +70,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def prepare_image(self) -> Preparation:
-        """How an image becomes an input (contract/images.py)."""
+        """Return how an image becomes an input: a name of contract/images.py."""
         return "photo"
 
     @property

@@ -54,7 +54,7 @@ trained on them. "As pictures" means: made with about 128 pixels a side, and pre
 ([service.md](service.md)). `cnnzoo verify --metrics` measures it again.
 
 Uniform noise of that size becomes faint when it is scaled to 32×32 pixels, and the JPEG (below) removes most of the
-rest. The CIFAR-10 networks flag a quarter of it or less.
+rest. The CIFAR-10 networks flag little of it.
 """
 SCORES = """## Scores that were compared
 
