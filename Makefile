@@ -57,7 +57,7 @@ wheel: install  ## build dist/cnnzoo-….whl, with the models in zoo/
 	$(BIN)/python -m build --wheel
 
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$(TESTS)"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "$(TESTS)"
 
 check: install  ## check style, types, imports, dependencies, generated pages, and the page's JavaScript
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -51,7 +51,7 @@ def main() -> None:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         from cnnzoo.commands.completion import complete
 
-        complete(COMMANDS)
+        complete(COMMANDS, find_command)
     try:
         _run(sys.argv[1:])
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
@@ -77,14 +77,19 @@ def _run(arguments: list[str]) -> None:
         asked = f"there is no command {name}." if name else "expected a command."
         nearest = f"Did you mean {' or '.join(near)}?\n" if near else ""
         raise ValueError(f"{asked} {nearest}There are {', '.join(COMMANDS)}; see cnnzoo --help")
-    command = COMMANDS[name]
-    if name == "predict" and any(word.partition("=")[0] in CHECKPOINT for word in arguments):
-        command = Command(command.summary)
+    command = find_command(name, arguments)
     module = import_module(command.module)
     if command.function:
         _call(getattr(module, command.function), name, arguments[1:])
     else:
         module.run(name, arguments[1:])
+
+
+def find_command(name: str, arguments: Iterable[str]) -> Command:
+    """Return a subcommand. predict has two: of a model of the zoo, and of a checkpoint."""
+    command = COMMANDS[name]
+    takes_checkpoint = any(word.partition("=")[0] in CHECKPOINT for word in arguments)
+    return Command(command.summary) if name == "predict" and takes_checkpoint else command
 
 
 def _call(function: Callable[..., None], name: str, arguments: list[str]) -> None:

@@ -100,10 +100,13 @@ def validate(cli: ZooCLI) -> None:
 def test(cli: ZooCLI) -> None:
     """Measure a checkpoint on the test set, and write metrics.json and plots.
 
-    They go into its run folder.
+    They go into its run folder. With --trainer.fast_dev_run nothing is written.
     """
     checkpoint = cli.checkpoint
     assert checkpoint
+    if cli.config_init.trainer.fast_dev_run:
+        cli.new_evaluator().test(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+        return
     folder = cli.run or checkpoint.parent
     details = {
         "model": cli.config.name,
@@ -220,7 +223,6 @@ def sweep(
         trainer = make_trainer(recipe["trainer"])
         facts = {
             "command": provenance.command(),
-            "commit": provenance.commit(),
             "dataset": cli.datamodule.describe(),
             "hardware": provenance.hardware(trainer, threads=1),
             "precision": trainer.precision,

@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from common import options, save
 from scipy.stats import mannwhitneyu, ttest_1samp
 
@@ -53,9 +54,27 @@ def train(command: str, seed: int) -> Run:
             "hardware": training["hardware"]}  # fmt: skip
 
 
+def finished_run(path: Path, command: str, seed: int) -> Run:
+    """Return the run that an earlier call finished and left at `path`, or train it and leave it there."""
+    if path.is_file():
+        found: Run = json.loads(path.read_text())
+        return found
+    run = train(command, seed)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(run))
+    return run
+
+
 def _cnnzoo(*words: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
     subprocess.run([sys.executable, "-m", "cnnzoo", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def learns_from_more(command: str) -> bool:
+    """Return whether a recipe learns from another network's weights or answers."""
+    words = [sys.executable, "-m", "cnnzoo", "fit", *shlex.split(command), "--print_config"]
+    settings = yaml.safe_load(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return bool(settings.get("pretrained") or settings["model"]["init_args"].get("teacher"))
 
 
 def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
@@ -90,20 +109,22 @@ def main() -> None:
         parser.error("--seeds: give at least 5, since fewer cannot be faster with p < 0.01")
     if len(os.sched_getaffinity(0)) != CORES:
         sys.exit(f"the leaderboard is for {CORES} cores: start this with taskset -c 0,1")
-    if (commit() or "-dirty").endswith("-dirty"):
+    measured = commit() or "-dirty"
+    if measured.endswith("-dirty"):
         sys.exit("commit the code first: an entry names the commit that was measured")
     sides = {"new": shlex.join(args.command)}
+    if learns_from_more(sides["new"]):
+        parser.error("an entry learns from the training images alone: leave out --pretrained and --model.teacher")
     if records := _board(args.output).get(args.target, {}).get("records"):
         sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    comparison = FINISHED / hashlib.sha256(json.dumps([commit(), args.target, sides]).encode()).hexdigest()[:16]
+    comparison = FINISHED / hashlib.sha256(json.dumps([measured, args.target, sides]).encode()).hexdigest()[:16]
     comparison.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
         for name, command in sides.items():
-            finished = comparison / f"{name}{seed}.json"
-            run = json.loads(finished.read_text()) if finished.is_file() else train(command, seed)
-            with atomic_write(finished) as temporary:
-                temporary.write_text(json.dumps(run))
+            run = finished_run(comparison / f"{name}{seed}.json", command, seed)
+            if run["commit"] != measured:
+                sys.exit(f"the code was changed from {measured} to {run['commit']}: an entry is of one commit")
             if not run["data"].lower().replace("-", "").startswith(args.target.split("-")[0]):
                 sys.exit(f"{args.target} is not for {run['data']}: choose another target or recipe")
             print(f"seed {seed}, {name}: {run['accuracy']:.2%} in {run['minutes']:.1f} minutes", flush=True)

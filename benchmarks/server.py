@@ -67,7 +67,7 @@ def versions(binaries: Path) -> dict[str, str]:
     if (binaries / "node_modules").is_dir():
         found = [binaries / "node_modules" / name / "package.json" for name in ("fastify", "onnxruntime-node")]
         return {file.parent.name: json.loads(file.read_text())["version"] for file in found}
-    wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "starlette", "uvicorn")
+    wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "onnxruntime-gpu", "starlette", "uvicorn")
     code = "from importlib.metadata import distributions as found; import json; "
     code += "print(json.dumps({d.name.lower(): d.version for d in found()}))"
     done = subprocess.run([binaries / "python", "-c", code], stdout=subprocess.PIPE, check=True)

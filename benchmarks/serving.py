@@ -3,11 +3,11 @@
     python benchmarks/serving.py [--peers cnnzoo fastapi …] [--payloads tensor json png batch] [--connections 1 16 …]
     python benchmarks/serving.py --against ../checkout-of-an-older-commit [--against_model ../an-older-file.onnx]
 
-Needs wrk (apt-get install wrk) and an otherwise idle machine. Each peer of benchmarks/peers/ gets an environment of its
-own in build/peers and one worker (--workers). The servers take turns, and one runs at a time: it is started, its
-answers are compared with ONNX Runtime's (other answers are an error), it is loaded with every payload at every number
-of connections after a second of warm-up, and it is stopped. Every connection sends its next request as soon as it has
-a response.
+Needs wrk (apt-get install wrk), npm and node for one peer, and an otherwise idle machine. Each peer of
+benchmarks/peers/ gets an environment of its own in build/peers and one worker (--workers). The servers take turns, and
+one runs at a time: it is started, its answers are compared with ONNX Runtime's (other answers are an error), it is
+loaded with every payload at every number of connections after a second of warm-up, and it is stopped. Every connection
+sends its next request as soon as it has a response.
 
 Payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG file, and 64 images as a binary tensor.
 
@@ -15,7 +15,8 @@ Payloads: one image as a binary tensor, one as a JSON tensor, one as a PNG file,
 other peers run only if --peers names them. With --against_model, that service serves another file.
 
 Prints medians over the rounds, with the lowest and the highest in brackets. CPU time is the server's for 1,000
-requests. Memory is the PSS after all load. Writes benchmarks/serving.json. Half an hour with the defaults.
+requests. Memory is the PSS after all load. Writes benchmarks/serving.json, from which docs/speed.md is made, if all
+peers and payloads were measured. Another comparison is written only to an --output. Half an hour with the defaults.
 """
 
 import argparse
@@ -24,6 +25,8 @@ import signal
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,16 @@ def ratios(cells: Runs) -> list[list[str]]:
     return found
 
 
+@contextmanager
+def recorded(name: str, failed: dict[str, str]) -> Iterator[None]:
+    """Keep the failure of one peer, so that it does not end the measurements of the others."""
+    try:
+        yield
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {error}"
+        print(f"{name}: {failed[name]}", file=sys.stderr)
+
+
 def _binaries(name: str, args: argparse.Namespace) -> Path:
     """Return the bin folder of a peer's environment."""
     if name == AGAINST:
@@ -130,6 +143,7 @@ def _binaries(name: str, args: argparse.Namespace) -> Path:
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
+    parser.set_defaults(output=None)
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help="(default: all)")
     parser.add_argument("--payloads", nargs="+", choices=PAYLOADS, default=PAYLOADS, metavar="PAYLOAD")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
@@ -153,10 +167,13 @@ def main() -> None:
     if (busy := os.getloadavg()[0]) > 0.5:
         print(f"The load average is {busy:.1f}: expected an idle machine.", file=sys.stderr)
 
-    binaries = {name: _binaries(name, args) for name in names}
+    binaries: dict[str, Path] = {}
     cells: Runs = defaultdict(list)
     starts: Runs = defaultdict(list)
     failed: dict[str, str] = {}
+    for name in names:
+        with recorded(name, failed):
+            binaries[name] = _binaries(name, args)
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: a library that this process has loaded too would count half in a server's PSS.
         ours = run_alone(prepare, args.model.absolute(), Path(folder, "zoo"))
@@ -164,14 +181,11 @@ def main() -> None:
         if args.against_model:
             data[AGAINST] = run_alone(prepare, args.against_model.absolute(), Path(folder, "their_zoo"))
         for turn in range(args.rounds):
-            for name in names if turn % 2 == 0 else names[::-1]:
+            for name in list(binaries)[:: -1 if turn % 2 else 1]:
                 print(f"round {turn + 1} of {args.rounds}: {name}", file=sys.stderr, flush=True)
-                try:
+                with recorded(name, failed):
                     if set(PEERS[name].protocols) & set(args.payloads):
                         serve(name, binaries[name], data[name], args, cells, starts)
-                except Exception as error:  # one peer's failure does not end the others' measurements
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    print(f"{name}: {failed[name]}", file=sys.stderr)
     cells = dict(sorted(cells.items(), key=lambda cell: (PAYLOADS.index(cell[0][0]), cell[0][1])))
 
     heads = ("payload", "connections", "peer")
@@ -179,12 +193,14 @@ def main() -> None:
         "machine": machine(),
         "model": ours.name,
         "options": {key: getattr(args, key) for key in ("rounds", "seconds", "workers")},
-        "versions": {name: versions(binaries[name]) for name in names},
+        "versions": {name: versions(folder) for name, folder in binaries.items()},
         "results": [{**dict(zip(heads, key, strict=True)), "rounds": rounds} for key, rounds in cells.items()],
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],
         "failed": failed,
     }
-    save(args.output, report)
+    is_whole = not (args.peers or args.against) and set(args.payloads) == set(PAYLOADS) and args.workers == 1
+    if output := args.output or (Path(__file__).with_suffix(".json") if is_whole else None):
+        save(output, report)
     show("medians", (*heads, *COLUMNS.values(), ""), rows(cells, COLUMNS))
     show("start and memory", ("peer", *FOOTPRINT.values(), ""), rows(starts, FOOTPRINT))
     if args.against:

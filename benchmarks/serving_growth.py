@@ -8,7 +8,7 @@
   loop over the same batches in the same turn. Needs wrk.
 - pixels: PNG and JPEG files up to the pixel limit, one client.
 - soak: full load on three networks (32 connections each, opened anew every ten seconds): memory, descriptors and
-  threads of the worker must not grow. Needs wrk. Writes benchmarks/soak.json.
+  threads of the worker, which should not grow. Needs wrk. Writes soak.json beside the other file.
 
 Prints tables and writes benchmarks/serving_growth.json, where the other parts stay. Needs 1.5 GB in the temporary
 folder.
@@ -31,7 +31,7 @@ import httpx
 import numpy as np
 import onnx
 import onnxruntime
-from common import HERE, number, options, save, show
+from common import number, options, save, show
 from peers import PEERS
 from PIL import Image
 from protocols import Request
@@ -193,7 +193,7 @@ def main() -> None:
     for part, rows in results.items():
         show(part, list(rows[0]), [[number(value) for value in row.values()] for row in rows])
     if "soak" in results:
-        save(HERE / "soak.json", results.pop("soak"))
+        save(args.output.with_name("soak.json"), results.pop("soak"))
     if results:
         before = json.loads(args.output.read_text()) if args.output.is_file() else {}
         save(args.output, before | results)

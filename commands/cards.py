@@ -1,6 +1,7 @@
 """`cnnzoo list` and `cnnzoo card`: show the model cards of a zoo folder in the terminal."""
 
 import contextlib
+import sys
 from collections.abc import Iterable, Sequence
 from json import dumps, loads
 from pathlib import Path
@@ -52,13 +53,14 @@ def list_models(
         print(
             dumps([loads(card.to_json()) | {"path": str(path), "bytes": size} for path, card, size in shown], indent=2)
         )
-        return
-    console.print(_models(shown))
-    if found and not shown:
-        titles = ", ".join(dict.fromkeys(entry.card.dataset_title for entry in found))
-        say(f"none of the {len(found)} models matches; their datasets are {titles}")
+    else:
+        console.print(_models(shown))
+        if found and not shown:
+            titles = ", ".join(dict.fromkeys(entry.card.dataset_title for entry in found))
+            say(f"none of the {len(found)} models matches; their datasets are {titles}")
     if unreadable := len(folder.files()) - len(found):
-        say(f"and {unreadable} without a readable card: cnnzoo verify says what is wrong")
+        text = f"and {unreadable} without a readable card: cnnzoo verify says what is wrong"
+        print(text, file=sys.stderr) if json else say(text)
 
 
 def show_card(model: str, /, *, json: bool = False, zoo: Path | None = None) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Literal, NoReturn, get_args, get_origin
 
@@ -14,24 +14,29 @@ from ..contract.zoo_folder import search_path
 from . import RECIPES, Command
 
 
-def complete(commands: Mapping[str, Command]) -> NoReturn:
-    """Answer the shell, and end the process."""
+def complete(names: Collection[str], find: Callable[[str, Sequence[str]], Command]) -> NoReturn:
+    """Answer the shell, and end the process.
+
+    Args:
+        names: of the commands.
+        find: returns a command by its name and the words behind it.
+    """
     line, point = os.environ["COMP_LINE"], int(os.environ["COMP_POINT"])
     _, prefix, _, words, _ = argcomplete.split_line(line, point)
     skipped = int(os.environ["_ARGCOMPLETE"])  # words before the first argument, such as `cnnzoo` or `python -m cnnzoo`
     arguments = words[skipped:]
     parser = argparse.ArgumentParser(add_help=False)
     if not arguments:
-        parser.add_argument("command", choices=sorted(commands))
+        parser.add_argument("command", choices=sorted(names))
     else:
         os.environ["_ARGCOMPLETE"] = str(skipped + 1)  # the command is a word before the first argument, too
-        command = commands.get(arguments[0])
+        command = find(arguments[0], [*arguments[1:], prefix]) if arguments[0] in names else None
         if command and command.function:
             _add_signature(parser, getattr(import_module(command.module), command.function))
         elif command and prefix.startswith("-"):
             _complete_options_of_training(arguments[0])
         else:
-            _add(parser, "--config", _recipes)
+            _add(parser, "--config", _recipes, "-c")
             parser.add_argument("files", nargs="*")
     argcomplete.autocomplete(parser)
     os._exit(1)
@@ -63,9 +68,9 @@ def _add_signature(parser: argparse.ArgumentParser, function: Callable[..., None
 
 
 def _add(
-    parser: argparse.ArgumentParser, name: str, completer: Callable[..., object], nargs: str | None = None
+    parser: argparse.ArgumentParser, name: str, completer: Callable[..., object], *short: str, nargs: str | None = None
 ) -> None:
-    parser.add_argument(name, nargs=nargs).completer = completer  # type: ignore[attr-defined]  # argcomplete's
+    parser.add_argument(*short, name, nargs=nargs).completer = completer  # type: ignore[attr-defined]  # argcomplete's
 
 
 def _models(prefix: str, **_: object) -> list[str]:

@@ -1,6 +1,7 @@
 """A model of the zoo as a repository for the Hugging Face Hub: model card, config, weights and the ONNX file."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from onnx.numpy_helper import to_array
 from ..contract.card import ModelCard
 from ..contract.facts import facts
 
-DATASETS = {"MNIST": "ylecun/mnist", "CIFAR-10": "uoft-cs/cifar10"}  # on the Hub, by the name in a card
+DATASETS = {"MNIST": "ylecun/mnist", "CIFAR-10": "uoft-cs/cifar10"}  # on the Hub, by the title in a card
 PARAMETERS = "network."  # with which the names of a network's parameters begin
 METRICS = ("accuracy", "balanced_accuracy", "calibration_error")
 README = """
@@ -23,7 +24,7 @@ README = """
 
 ## Use
 
-The file is complete: it takes raw pixels, uint8 `[N, {channels}, {height}, {width}]`, and gives {outputs}.
+The file takes raw pixels, uint8 `[N, {channels}, {height}, {width}]`, and gives {outputs}.
 
 ```python
 import onnxruntime
@@ -31,7 +32,22 @@ import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 logits, probabilities = session.run(["logits", "probabilities"], {{"images": images}})
 ```
+
+An image file becomes pixels as in training, {prepared}, by cnnzoo, which need not have PyTorch:
+
+```python
+from pathlib import Path
+from cnnzoo.contract.images import decode, to_input
+
+images = to_input(decode(Path("image.png").read_bytes()), {shape}, "{prepare}")[None]
+```
 """
+PREPARED = {
+    "photo": "cropped and scaled",
+    "photo_jpeg75": "cropped, scaled and compressed as a JPEG of quality 75",
+    "mnist": "with the handwriting found and framed as MNIST does",
+    "digits": "with the handwriting found and framed as the digits dataset does",
+}
 
 
 def write_repository(
@@ -56,6 +72,7 @@ def config(card: ModelCard) -> dict[str, Any]:
         "id2label": labels,
         "label2id": {name: number for number, name in labels.items()},
         "input_shape": list(card.input_shape),
+        "prepare": card.prepare,
         "temperature": card.temperature,
         "model": card.config.get("model", {}),
     }
@@ -63,21 +80,21 @@ def config(card: ModelCard) -> dict[str, Any]:
 
 def readme(card: ModelCard, size: int) -> str:
     """Return the model card: front matter that the Hub reads, and the card's facts."""
-    name = str(card.dataset.get("name", ""))
-    dataset = {"name": card.dataset_title or "unknown", "type": DATASETS.get(name, name.lower() or "unknown")}
+    title = card.dataset_title or "unknown"
+    dataset = {"name": title, "type": DATASETS.get(title, re.sub(r"\W+", "-", title.lower()).strip("-"))}
     metrics = [{"type": key, "value": card.metrics[key]} for key in METRICS if key in card.metrics]
     result = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}
     front: dict[str, Any] = {
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["cnnzoo", "onnx", "image-classification"],
-        "metrics": list(METRICS[:1]),
+        "metrics": ["accuracy"],
         "model-index": [{"name": card.name, "results": [result]}],
     }
     if card.license:
         front["license"] = card.license.lower()
-    if name in DATASETS:
-        front["datasets"] = [DATASETS[name]]
+    if title in DATASETS:
+        front["datasets"] = [DATASETS[title]]
     channels, height, width = card.input_shape
     text = README.format(
         name=card.name,
@@ -86,6 +103,9 @@ def readme(card: ModelCard, size: int) -> str:
         channels=channels,
         height=height,
         width=width,
+        shape=card.input_shape,
+        prepare=card.prepare,
+        prepared=PREPARED[card.prepare],
         outputs=", ".join(f"`{output}`" for output in card.outputs),
     )
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{text}"

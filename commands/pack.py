@@ -1,5 +1,6 @@
 """`cnnzoo pack`: a model of the zoo as a Hugging Face repository, an MLflow model, or a model in BentoML's store."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def pack_model(
         content = read_listed(path)
         proto = parse_onnx(content)
         card = card_of(proto)
+        card.recipe("model")  # raises for a config that cannot be packed
     if as_ == "bentoml":
         if output:
             raise UsageError("--output is for huggingface and mlflow: BentoML's store is in BENTOML_HOME")
@@ -49,11 +51,12 @@ def pack_model(
     folder = output or Path("packed") / card.name
     if folder.exists():
         raise UsageError(f"{folder} exists: remove it, or give another --output")
+    library = _needs({"huggingface": "safetensors.numpy", "mlflow": "mlflow.onnx"}[as_], as_)
     with _whole(folder) as temporary:
         if as_ == "huggingface":
-            write_repository(card, content, proto, temporary, _needs("safetensors.numpy", as_))
+            write_repository(card, content, proto, temporary, library)
         else:
-            save_mlflow(card, len(content), proto, temporary, _needs("mlflow.onnx", as_))
+            save_mlflow(card, len(content), proto, temporary, library)
     say(f"{card.name}@{card.version} in {folder}")
 
 
@@ -62,10 +65,11 @@ def to_bentoml(card: ModelCard, content: bytes) -> str:
 
     Raises UsageError if the store has that version.
     """
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # else it tells its makers
     import bentoml
 
-    tag = f"{card.name.lower()}:{card.version}"
-    if any(str(model.tag) == tag for model in bentoml.models.list()):
+    tag = f"{card.name}:{card.version}"
+    if bentoml.models.list(tag):
         raise UsageError(f"BentoML's store has {tag}: bentoml models delete {tag}")
     labels = {"dataset": card.dataset_title, "precision": card.precision}
     with bentoml.models.create(tag, labels=labels, metadata={"facts": facts(card, len(content))}) as reference:
@@ -104,6 +108,5 @@ def _needs(module: str, extra: str) -> Any:
     """Return a module of an optional dependency. Raises UsageError that says what to install."""
     try:
         return import_module(module)
-    except ModuleNotFoundError:
-        package = module.partition(".")[0]
-        raise UsageError(f"--as {extra} needs {package}: pip install 'cnnzoo[{extra}]'") from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--as {extra} needs {error.name}: pip install 'cnnzoo[{extra}]'") from None

@@ -61,16 +61,19 @@ def best(found: Sequence[Point]) -> Point:
 
 
 def write(found: Sequence[Point], facts: dict[str, Any], path: Path) -> None:
-    """Write the accuracies of every point and seed as JSON, for docs/results.md.
+    """Write the accuracies and the commit of every point and seed as JSON, for docs/results.md.
 
     Args:
-        facts: what is the same for all points: command, commit, dataset, hardware, epochs, precision.
+        facts: what is the same for all points: command, dataset, hardware, epochs, precision.
     """
     columns = ("val_accuracy", "test_accuracy", "seconds")
     entries = [
         {
             "values": point.values,
-            "runs": [{SEED: int(row[SEED]), **{key: float(row[key]) for key in columns}} for row in point.rows],
+            "runs": [
+                {SEED: int(row[SEED]), **{key: float(row[key]) for key in columns}, "commit": row["commit"] or None}
+                for row in point.rows
+            ],
         }
         for point in found
     ]

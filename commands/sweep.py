@@ -28,6 +28,7 @@ from ..contract.files import atomic_write
 from . import plots
 from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
 from .parent import end_with_parent
+from .provenance import commit
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
 LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # from the start of a point to its first heartbeat, at most
@@ -62,16 +63,12 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
             f"the storage holds a sweep {folder.name} of another recipe or grid: give another --output, or remove it"
         )
     study.set_user_attr("recipe", recipe)
-    points = all_points(grid)
-    failed = {key for key, trial in _newest(study).items() if _status(trial) == "failed"}
-    for point in points:
-        study.enqueue_trial(point, user_attrs={"point": point}, skip_if_exists=_key(point) not in failed)
-
+    points, begin = all_points(grid), datetime.now()
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with _progress() as bar:
         task = bar.add_task(f"Sweep {folder.name}", total=len(points))
         processes: list[Any] = []
-        while len(done := _finished(study, points)) < len(points):
+        while len(done := _finished(study, points, begin)) < len(points):
             bar.update(task, completed=len(done))
             if any(process.exitcode == 1 for process in processes):
                 raise ChildProcessError("a worker of the sweep ended with the error above: run it again to go on")
@@ -79,6 +76,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
             if not processes:
                 fail_stale_trials(study)
                 _requeue_lost(study)
+                _enqueue(study, points, begin)
                 waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # others may run elsewhere
                 arguments = (config, list(grid), storage, folder.name)
                 processes = [
@@ -90,7 +88,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         bar.update(task, completed=len(done))
         for process in processes:
             process.join()
-    return _write(grid, _finished(study, points), folder)
+    return _write(grid, done, folder)
 
 
 def _storage(address: str) -> RDBStorage:
@@ -100,9 +98,9 @@ def _storage(address: str) -> RDBStorage:
 
 
 def _newest(study: optuna.Study) -> dict[str, FrozenTrial]:
-    """Return the newest trial of each point."""
-    trials = study.get_trials(deepcopy=False)
-    return {_key(trial.user_attrs["point"]): trial for trial in trials if "point" in trial.user_attrs}
+    """Return the newest trial of each point, without those that repeat another."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if "point" in trial.user_attrs]
+    return {_key(trial.user_attrs["point"]): trial for trial in trials if "repeats" not in trial.user_attrs}
 
 
 def _key(point: dict[str, Shown]) -> str:
@@ -116,10 +114,39 @@ def _status(trial: FrozenTrial) -> str:
     return trial.user_attrs.get("status", "") if trial.state.is_finished() else ""
 
 
-def _finished(study: optuna.Study, points: Sequence[dict[str, Shown]]) -> list[FrozenTrial]:
+def _is_finished(trial: FrozenTrial, begin: datetime) -> bool:
+    """Return whether a point need not run again: it was measured, or it failed since this sweep began."""
+    status = _status(trial)
+    return bool(status) and not (status == "failed" and trial.datetime_start and trial.datetime_start < begin)
+
+
+def _finished(study: optuna.Study, points: Sequence[dict[str, Shown]], begin: datetime) -> list[FrozenTrial]:
     """Return the finished trials of some points, those with an error too."""
     newest = _newest(study)
-    return [trial for point in points if (trial := newest.get(_key(point))) and _status(trial)]
+    return [trial for point in points if (trial := newest.get(_key(point))) and _is_finished(trial, begin)]
+
+
+def _enqueue(study: optuna.Study, points: Sequence[dict[str, Shown]], begin: datetime) -> None:
+    """Enqueue the points that were never run, and those that failed before this sweep began.
+
+    Optuna's skip_if_exists takes numbers that are nearly equal for the same, such as two large seeds.
+    """
+    newest = _newest(study)
+    for point in points:
+        trial = newest.get(_key(point))
+        if trial is None or (_status(trial) and not _is_finished(trial, begin)):
+            study.enqueue_trial(point, user_attrs={"point": point})
+
+
+def _repeats(study: optuna.Study, trial: Trial) -> bool:
+    """Return whether an older trial of the same point is not finished, or was measured.
+
+    Two machines that start at once enqueue every point twice.
+    """
+    key = _key(trial.user_attrs["point"])
+    older = [t for t in study.get_trials(deepcopy=False)[: trial.number] if "point" in t.user_attrs]
+    same = [t for t in older if _key(t.user_attrs["point"]) == key and "repeats" not in t.user_attrs]
+    return any(not t.state.is_finished() or _status(t) in ("ok", "diverged") for t in same)
 
 
 def _requeue_lost(study: optuna.Study) -> None:
@@ -146,8 +173,8 @@ def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> 
 def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Run waiting points until there are none.
 
-    A point whose heartbeats came late has been given to another worker; its result here is dropped. Study.optimize
-    would end with an error then.
+    If the heartbeats of a point came late, another worker has been given it, and its result here is dropped. That is
+    why this is not Study.optimize, which would end with an error.
     """
     study_id = storage.get_study_id_from_name(study.study_name)
     while True:
@@ -156,6 +183,10 @@ def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any]
         if "point" not in trial.user_attrs:  # no point is waiting, and Optuna made one up
             study.tell(trial, state=TrialState.PRUNED)
             return
+        if _repeats(study, trial):
+            trial.set_user_attr("repeats", True)
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
         with _heartbeat(storage, trial_id), suppress(UpdateFinishedTrialError):
             accuracy = _measure(trial, config, grid)
@@ -165,6 +196,7 @@ def run_waiting(study: optuna.Study, storage: RDBStorage, config: dict[str, Any]
 
 def _measure(trial: Trial, config: dict[str, Any], grid: Sequence[Axis]) -> float | None:
     """Run a point, keep its scores in the trial, and return the validation accuracy; None if it failed."""
+    trial.set_user_attr("commit", commit())
     trial.set_user_attr("begun", trial.number)  # a retried trial starts with the attributes of the first
     started = time.monotonic()
     for axis in grid:
@@ -205,7 +237,7 @@ def _heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:
     names = [axis.name for axis in grid]
-    columns = [*names, "status", *SCORES, "train_loss", "seconds", "error"]
+    columns = [*names, "status", *SCORES, "train_loss", "seconds", "commit", "error"]
     rows = [{**trial.user_attrs["point"], **trial.user_attrs, "status": _status(trial)} for trial in trials]
     for row in rows:
         if row["status"] == "failed":

@@ -65,7 +65,7 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     """Return an image as uint8 [C, H, W] of `shape`.
 
     Crops around the center to the proportions of `shape`, then resizes with antialiasing. Transparent parts become
-    white.
+    white. Decoded datasets are kept in files: a change of these pixels needs another FORMAT in datamodules/decoded.py.
     """
     return _pixels(_scaled(image, shape))
 

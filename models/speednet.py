@@ -68,6 +68,7 @@ class SpeedNet(ImageClassifier):
         schedule: Schedule = "linear",
         warmup: float = 0.0,
         label_smoothing: float = 0.2,
+        class_weights: Literal["balanced"] | None = None,
         teacher: str | None = None,
         compile: bool = False,
     ) -> None:
@@ -88,7 +89,7 @@ class SpeedNet(ImageClassifier):
         super().__init__(
             network, input_shape, num_classes, mean, std, learning_rate=learning_rate, momentum=momentum,
             weight_decay=weight_decay, schedule=schedule, warmup=warmup, label_smoothing=label_smoothing,
-            teacher=teacher, compile=compile,
+            class_weights=class_weights, teacher=teacher, compile=compile,
         )  # fmt: skip
         self.views = views
         # Fitted at export, as the temperature; until then every image is looked at in all views.

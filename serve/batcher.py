@@ -20,8 +20,8 @@ from . import timing
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
-# While requests come one at a time, and take no longer, they are computed on the event loop: to hand one to a thread
-# and back takes a sixth of its time (benchmarks/serving.py, one connection).
+# An image that comes alone and takes at most this long is computed on the event loop: to hand it to a thread and back
+# takes a sixth of its time (benchmarks/serving.py, one connection).
 INLINE_SECONDS = 1e-3
 
 
@@ -77,8 +77,8 @@ class Batcher:
     async def __call__(self, images: np.ndarray) -> Outputs:
         """Return the outputs of uint8 images [N, C, H, W].
 
-        Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. Of a
-        cancelled call, only the batch that runs is computed.
+        Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. If a
+        call is cancelled, its running batch is finished, and the rest is dropped.
         """
         queued = time.perf_counter()
         loop = asyncio.get_running_loop()

@@ -8,13 +8,13 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.applications import Starlette
 from tritonclient.grpc import service_pb2 as pb
 
@@ -30,6 +30,7 @@ from .routes.protocol import SERVER, describe
 from .settings import ServeSettings, address_of
 from .tensors import Call, answer_of, read_object
 from .threads import in_thread
+from .zoo import Zoo
 
 logger = logging.getLogger("cnnzoo.serve")
 
@@ -37,7 +38,7 @@ SERVICE = "inference.GRPCInferenceService"
 SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
-HEALTH_SECONDS = 1  # between two looks at the models, for the health protocol
+HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -66,42 +67,59 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
     """
     settings = app.state.settings
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=settings.max_requests,
         options=[
             ("grpc.max_receive_message_length", _largest(settings)),
             ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second service could share the port unnoticed
         ],
     )
     server.add_generic_rpc_handlers([_handlers(Inference(app))])
-    probe = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(probe, server)
-    await _tell(probe, app)
+    health = Health(app.state.zoo)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     address = address_of(settings.host, settings.grpc_port)
     try:
         server.add_insecure_port(address)
     except RuntimeError:
         raise OSError(f"cannot listen on {address}: choose another CNNZOO_GRPC_PORT") from None
     await server.start()
-    telling = asyncio.create_task(_tell_again(probe, app))
     try:
         yield
     finally:
-        telling.cancel()
-        await probe.enter_graceful_shutdown()
+        health.stopping.set()
         await server.stop(settings.timeout)
 
 
-async def _tell(probe: health.aio.HealthServicer, app: Starlette) -> None:
-    """Tell the health protocol whether there is a model to serve."""
-    statuses = health_pb2.HealthCheckResponse
-    for name in ("", SERVICE):
-        await probe.set(name, statuses.SERVING if app.state.zoo.models else statuses.NOT_SERVING)
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # published without types
+    """gRPC's health protocol: SERVING while there is a model. At a stop it ends its streams, which are waited for."""
 
+    def __init__(self, zoo: Zoo) -> None:
+        self.zoo = zoo
+        self.stopping = asyncio.Event()
 
-async def _tell_again(probe: health.aio.HealthServicer, app: Starlette) -> None:
-    while True:
-        await asyncio.sleep(HEALTH_SECONDS)
-        await _tell(probe, app)
+    async def Check(self, request: Any, context: Context) -> Any:
+        """Answer with the status now."""
+        if request.service not in ("", SERVICE):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no such service: expected {SERVICE}")
+        return self._answer(request.service)
+
+    async def Watch(self, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Answer with the status now and after each change."""
+        told = None
+        while True:
+            answer = self._answer(request.service)
+            if answer != told:
+                yield answer
+                told = answer
+            if self.stopping.is_set():
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
+
+    def _answer(self, service: str) -> Any:
+        response = health_pb2.HealthCheckResponse
+        if service not in ("", SERVICE):
+            return response(status=response.SERVICE_UNKNOWN)
+        serves = self.zoo.models and not self.stopping.is_set()
+        return response(status=response.SERVING if serves else response.NOT_SERVING)
 
 
 def _largest(settings: ServeSettings) -> int:
@@ -110,9 +128,13 @@ def _largest(settings: ServeSettings) -> int:
 
 
 def _handlers(inference: "Inference") -> grpc.GenericRpcHandler:
-    """Return the calls by name. They get bytes, so that nothing is parsed for a client without the key."""
+    """Return the calls by name.
+
+    Each is begun before its one message has arrived, so that nothing is read for a client without the key, and no call
+    waits longer than the time limit. They get bytes.
+    """
     methods = {
-        name: grpc.unary_unary_rpc_method_handler(
+        name: grpc.stream_unary_rpc_method_handler(
             getattr(inference, name), response_serializer=lambda message: message.SerializeToString()
         )
         for name in vars(Inference)
@@ -126,28 +148,37 @@ def _method(function: Method) -> Method:
     name = function.__name__
     message_type = getattr(pb, f"{name}Request")
 
-    async def call(self: "Inference", content: bytes, context: Context) -> Any:
-        start, status, model, words = time.perf_counter(), 200, "", ""
-        size = len(content)
+    async def call(self: "Inference", _: object, context: Context) -> Any:
+        start, status, model, words, size = time.perf_counter(), 200, "", "", 0
         self._metrics.in_flight += 1
-        self._held += size
+        self._calls += 1
         try:
             self._check_key(name, context)
-            if self._held > self._may_hold:
-                raise ApiError(503, "overloaded", "the service holds as many bytes as it can: try again in a second")
-            if message_type is pb.ModelInferRequest:
-                check_fields(memoryview(content), NESTED)
-            request = message_type.FromString(content)
-            named = getattr(request, "model_name", "") or getattr(request, "name", "")
-            model = named if self._zoo.get(named) else ""
+            if self._calls > self._settings.max_requests and name not in OPEN:
+                raise ApiError(429, "overloaded", "there are as many calls as the service takes: try again in a second")
             async with asyncio.timeout(self._settings.timeout):
+                content = await context.read()
+                if content is grpc.aio.EOF:
+                    raise DecodeError
+                size = len(content)
+                self._held += size
+                if self._held > self._may_hold:
+                    raise ApiError(
+                        503, "overloaded", "the service holds as many bytes as it can: try again in a second"
+                    )
+                if message_type is pb.ModelInferRequest:
+                    check_fields(memoryview(content), NESTED)
+                request = message_type.FromString(content)
+                named = getattr(request, "model_name", "") or getattr(request, "name", "")
+                model = named if self._zoo.get(named) else ""
                 return await function(self, request, context)
         except DecodeError:
             status, words = 400, f"the message is no {name}Request"
         except ApiError as error:
             status, words = error.status, str(error)
         except TimeoutError:
-            status, words = 504, f"no answer within {self._settings.timeout:g} seconds: send fewer images"
+            words = f"no whole message and answer within {self._settings.timeout:g} seconds: send fewer images"
+            status = 504
         except asyncio.CancelledError:  # by the client
             status = 499
             raise
@@ -156,6 +187,7 @@ def _method(function: Method) -> Method:
             logger.exception("gRPC %s failed", name)
         finally:
             self._held -= size
+            self._calls -= 1
             self._metrics.in_flight -= 1
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
         await context.abort(STATUS.get(status, grpc.StatusCode.INVALID_ARGUMENT), words)
@@ -170,7 +202,8 @@ class Inference:
         self._zoo = app.state.zoo
         self._settings = app.state.settings
         self._metrics = app.state.metrics
-        self._held = 0  # bytes of the requests in flight
+        self._calls = 0  # in flight
+        self._held = 0  # bytes of their messages that have arrived
         self._may_hold = max(self._settings.max_held, _largest(self._settings))
 
     @_method

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 from torch import nn
 
 import cnnzoo.__main__
+from cnnzoo.commands.cli import ZooCLI
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.models import ImageClassifier, create_model
@@ -182,11 +183,25 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 Here = Callable[..., Finished]
 
 
+_parsers: dict[str, Any] = {}
+_setup_parser = ZooCLI.setup_parser
+
+
+def _set_parser(self: ZooCLI, *arguments: Any) -> None:
+    """Build the parser of a command once: Lightning builds it each time, for a tenth of a second."""
+    name = self.command.__name__
+    if name not in _parsers:
+        _setup_parser(self, *arguments)
+        _parsers[name] = self.parser, self.names
+    self.parser, self.names = _parsers[name]
+
+
 def command(*words: str, cwd: Path) -> Finished:
     """Run `cnnzoo` in this process, which saves the start of a process and the import of torch."""
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ZooCLI, "setup_parser", _set_parser)
         patch.setattr(sys, "argv", ["cnnzoo", *words])
         patch.chdir(cwd)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -14,6 +14,7 @@ import torch
 from helpers import CHROMIUM, CLI, Cli, Here, command, done, in_process, serve
 from playwright.sync_api import Browser, sync_playwright
 
+from cnnzoo.commands import measure
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
 
@@ -26,7 +27,16 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Measurements in the cards of files that tests export: fewer images than of a real one.
+measure.STRANGERS = measure.CORRUPTED = 60
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A file is run by one worker, and all files that need a running BentoML by the same.
+    served = {item.path for item in items if "served" in item.fixturenames and "slow" not in item.keywords}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("served" if item.path in served else item.nodeid.partition("::")[0]))
     missing = {
         "data": None if DATA else "set CNNZOO_DATA to a folder with MNIST and CIFAR-10",
         "browser": None if CHROMIUM else "no Chromium: apt-get install chromium",

@@ -1,6 +1,7 @@
 """Test what helps to look for mistakes: the recipes debug and overfit, and loggers beside the run folder's."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ def test_debug_runs_a_few_batches_and_writes_nothing(here: Here, tmp_path: Path)
     done = here("fit", "--config", "digits", "--config", "debug", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_leaves_the_report_of_a_run_alone(trained: Path, here: Here, tmp_path: Path):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    done = here("test", "--config", "digits", "--config", "debug", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_overfit_learns_64_images_by_heart(here: Here, tmp_path: Path):

@@ -85,6 +85,7 @@ def prometheus(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                         "/v2/models/digits_cnn/infer", content=pixels, headers={"inference-header-content-length": "0"}
                     )
                     service.get("/models")
+                    service.get("/livez")
                     time.sleep(0.1)
                     if _counted(client) > 4:
                         break
@@ -119,6 +120,9 @@ def test_every_query_of_the_dashboard_has_an_answer(prometheus: httpx.Client):
         assert found, title
         if "a second" in title or title == "Images in a batch, mean":
             assert max(float(row["value"][1]) for row in found) > 0, title
+    counted = next(query for title, query in queries if title == "Requests a second").replace("rate(", "").split("[")[0]
+    by_route = ask(prometheus, counted.replace("sum(", "sum by (route) (") + ")")
+    assert {row["metric"]["route"] for row in by_route} == {"/models", "/v2/models/{model}/infer"}  # without probes
     means = ask(prometheus, "sum(cnnzoo_batch_images_sum) / sum(cnnzoo_batch_images_count)")
     assert float(means[0]["value"][1]) == 3
     series = prometheus.get("/api/v1/label/model/values", params={"match[]": "cnnzoo_batch_images_count"}).json()

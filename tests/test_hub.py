@@ -1,5 +1,8 @@
 """Test hubconf.py: torch.hub loads the networks from a clone, in which cnnzoo is not installed."""
 
+import ast
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +49,47 @@ print(tuple(model(images).shape), tuple(fresh.eval()(images).shape), model.tempe
     assert set(list_models()) <= set(eval(lines[0]))
     assert "Return mnist_cnn, a LightningModule" in output
     assert lines[-1] == "(2, 10) (2, 3) True"
+
+
+@pytest.mark.slow
+def test_the_weights_are_those_of_the_clone(tmp_path: Path, copied: Path):
+    """CNNZOO_ZOO and zoo/ of the working folder are for the user's own models."""
+    code = f"""
+import os, torch
+os.environ["CNNZOO_ZOO"] = {str(copied / "zoo")!r}
+model = torch.hub.load({str(ROOT)!r}, "mnist_tiny", source="local", pretrained=True)
+print(model.temperature.item() != 1)
+"""
+    assert run(code, copied).splitlines()[-1] == "True"
+
+
+@pytest.mark.slow
+def test_another_clone_is_not_used_in_its_place(tmp_path: Path):
+    for room in ("models", "contract"):
+        shutil.copytree(ROOT / room, tmp_path / room)
+    shutil.copy(ROOT / "hubconf.py", tmp_path)
+    code = f"""
+import torch
+torch.hub.load({str(ROOT)!r}, "mnist_tiny", source="local")
+torch.hub.load({str(tmp_path)!r}, "mnist_tiny", source="local")
+"""
+    with pytest.raises(AssertionError, match="cnnzoo of another folder is in use"):
+        run(code, tmp_path)
+
+
+@pytest.mark.slow
+def test_dependencies_are_all_that_is_needed(tmp_path: Path):
+    ours = {"onnxruntime", "onnxscript", "sklearn", "scipy", "rich", "jsonargparse", "optuna", "bentoml", "matplotlib"}
+    (line,) = re.findall("^dependencies = (.*)", (ROOT / "hubconf.py").read_text(), re.MULTILINE)
+    code = f"""
+import torch
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ours - {*ast.literal_eval(line)}!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+torch.hub.load({str(ROOT)!r}, "mnist_tiny", source="local", pretrained=True)
+"""
+    run(code, tmp_path)

@@ -1,5 +1,6 @@
 """Test the shipped models: intact, calibrated, as accurate as their cards say, loadable, and served."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from cnnzoo.contract.images import to_input
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
 from cnnzoo.datamodules import DATASETS, MNISTDataModule
-from cnnzoo.models import create_model
+from cnnzoo.models import ImageClassifier, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
 from cnnzoo.serve.inspector import Inspector
 from cnnzoo.serve.session import Session
@@ -121,29 +122,39 @@ def test_each_withstands_corruption(entry: Entry):
         assert min(row[-1] for row in found.values()) >= 0.55  # motion blur
 
 
+@functools.cache
+def network(path: Path, name: str) -> ImageClassifier:
+    return create_model(name, pretrained=path)
+
+
+@functools.cache
+def inspector(path: Path) -> Inspector:
+    return Inspector(path.read_bytes())
+
+
 @of_each_network
 def test_each_comes_back_into_torch(entry: Entry):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, *entry.card.input_shape), np.uint8))
-    model = create_model(entry.card.name, pretrained=entry.path)
+    model = network(entry.path, entry.card.name)
     check_parity(OnnxFile(entry.path.read_bytes()).answers(images), torch_answers(model, images))
 
 
 @of_each_network
 def test_the_maps_of_each_are_those_of_torchs_modules(entry: Entry):
     image = np.random.default_rng(0).integers(64, 192, entry.card.input_shape, np.uint8)
-    inspector = Inspector(entry.path.read_bytes())
-    found = inspector.values(image, list(inspector.layers)[1:-1])  # without pixels and softmax
-    expected = module_outputs(create_model(entry.card.name, pretrained=entry.path), torch.from_numpy(image[None]))
+    inside = inspector(entry.path)
+    found = inside.values(image, list(inside.layers)[1:-1])  # without pixels and softmax
+    expected = module_outputs(network(entry.path, entry.card.name), torch.from_numpy(image[None]))
     for (name, maps), output in zip(found.items(), expected, strict=True):
         np.testing.assert_allclose(maps.reshape(output[0].shape), output[0], rtol=0, atol=1e-4, err_msg=name)
 
 
 @of_each
 def test_the_probabilities_of_each_follow_from_its_last_dense_layer(entry: Entry):
-    inspector = Inspector(entry.path.read_bytes())
-    *_, dense, softmax = inspector.layers.values()
+    inside = inspector(entry.path)
+    *_, dense, softmax = inside.layers.values()
     image = np.random.default_rng(0).integers(64, 192, entry.card.input_shape, np.uint8)
-    values = inspector.values(image, [dense.name, softmax.name])
+    values = inside.values(image, [dense.name, softmax.name])
     scaled = np.exp(values[dense.name].ravel() / softmax.temperature)
     if not softmax.further_views:  # of noise, the mean over several views counts
         np.testing.assert_allclose(scaled / scaled.sum(), values[softmax.name].ravel(), atol=1e-5)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,14 @@ import optuna
 import pytest
 import yaml
 from helpers import CLI, Cli, Here, png
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
 from test_train import is_picture
 
+from cnnzoo.commands import provenance
 from cnnzoo.commands.grid import Axis, run_point
-from cnnzoo.commands.sweep import run_waiting
+from cnnzoo.commands.repeated import seed_axis
+from cnnzoo.commands.sweep import _storage, run_sweep, run_waiting
 
 OUTPUT = Path("sweeps/digits_cnn")
 RATE = {"argument": "model.init_args.learning_rate", "values": [0.1]}
@@ -117,6 +120,7 @@ def test_seeds_give_means_and_deviations(here: Here, tmp_path: Path):
     saved = json.loads((tmp_path / OUTPUT / "seeds.json").read_text())
     assert (saved["dataset"]["name"], saved["epochs"]) == ("digits", 3)
     assert "--seeds 0,3" in saved["command"]
+    assert {run["commit"] for point in saved["points"] for run in point["runs"]} == {provenance.commit()}
     words = done.stdout
     for point, pair in zip(saved["points"], (table[:2], table[2:]), strict=True):
         assert [run["test_accuracy"] for run in point["runs"]] == [float(row["test_accuracy"]) for row in pair]
@@ -256,7 +260,7 @@ def test_nothing_is_started_while_another_machine_runs_the_last_point(
     started: list[int] = []
 
     class Elsewhere:
-        """A worker that another machine needs three seconds for."""
+        """A worker that another machine needs more than a second for."""
 
         exitcode = 0
 
@@ -277,7 +281,7 @@ def test_nothing_is_started_while_another_machine_runs_the_last_point(
             self.thread.join()
 
     def slow_point(config: dict, arguments: dict) -> dict[str, float]:
-        time.sleep(3)
+        time.sleep(1.2)
         return {f"{split}_accuracy": 0.5 for split in ("train", "val", "test")} | {"train_loss": 1.0}
 
     monkeypatch.setattr("cnnzoo.commands.sweep.run_point", slow_point)
@@ -287,6 +291,92 @@ def test_nothing_is_started_while_another_machine_runs_the_last_point(
     done = here("sweep", "--config", write_config(tmp_path, 1, RATE), "--workers", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(started) == 1
+
+
+class InThread:
+    """A worker process of a sweep, as a thread."""
+
+    exitcode = 0
+
+    def __init__(self, target: Any, args: tuple, daemon: bool) -> None:
+        self.config, self.grid, url, name = args
+        self.storage = _storage(url)
+        self.study = optuna.load_study(study_name=name, storage=self.storage)
+        self.thread = threading.Thread(target=run_waiting, args=(self.study, self.storage, self.config, self.grid))
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def is_alive(self) -> bool:
+        return self.thread.is_alive()
+
+    def join(self) -> None:
+        self.thread.join()
+
+
+def work_with(monkeypatch: pytest.MonkeyPatch, worker: type) -> list[dict]:
+    """Let a sweep in this process work with a kind of workers; return the list of the points that they train."""
+    trained = []
+
+    def run_point(config: dict, arguments: dict) -> dict[str, float]:
+        trained.append(arguments)
+        return {f"{split}_accuracy": 0.5 for split in ("train", "val", "test")} | {"train_loss": 1.0}
+
+    monkeypatch.setattr("cnnzoo.commands.sweep.run_point", run_point)
+    monkeypatch.setattr("cnnzoo.commands.sweep.multiprocessing.get_context", lambda _: SimpleNamespace(Process=worker))
+    return trained
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.timeout(60)
+def test_large_seeds_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained = work_with(monkeypatch, InThread)
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    run_sweep(config, [seed_axis("20240101,20240102")], tmp_path / OUTPUT, None, workers=1)
+    assert trained == [{"seed_everything": 20240101}, {"seed_everything": 20240102}]
+    assert [row["seed"] for row in rows(tmp_path)] == ["20240101", "20240102"]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_point_that_two_machines_enqueued_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained = work_with(monkeypatch, InThread)
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    ask = optuna.Study.ask
+
+    def enqueue_again(study: optuna.Study) -> Any:
+        """As a second machine that saw the study empty, too."""
+        monkeypatch.setattr(optuna.Study, "ask", ask)
+        for trial in study.trials:
+            study.enqueue_trial({}, user_attrs=trial.user_attrs)
+        return study.ask()
+
+    monkeypatch.setattr(optuna.Study, "ask", enqueue_again)
+    run_sweep(config, [seed_axis("0,1")], tmp_path / OUTPUT, None, workers=1)
+    assert trained == [{"seed_everything": 0}, {"seed_everything": 1}]
+    assert [row["status"] for row in rows(tmp_path)] == ["ok", "ok"]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_sweep_that_was_stopped_often_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stop ends the process of the point that runs, and is no fault of the point."""
+
+    class Stopped(InThread):
+        def start(self) -> None:
+            fail_stale_trials(self.study)
+            self.storage.record_heartbeat(self.study.ask()._trial_id)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnnzoo.commands.sweep.HEARTBEAT", 1)
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    for worker in (Stopped, Stopped, Stopped, InThread):
+        trained = work_with(monkeypatch, worker)
+        with suppress(KeyboardInterrupt):
+            run_sweep(config, [seed_axis("0")], tmp_path / OUTPUT, None, workers=1)
+        time.sleep(0 if worker is InThread else 3)
+    assert trained == [{"seed_everything": 0}]
+    assert [row["status"] for row in rows(tmp_path)] == ["ok"]
 
 
 def test_no_workers(here: Here, tmp_path: Path):

@@ -164,6 +164,9 @@ def test_list_says_what_it_cannot_show(copied: Path):
     text = done("list", cwd=copied)
     assert "1 model " in text
     assert "and 1 without a readable card" in text
+    listed = command("list", "--json", cwd=copied)
+    assert "and 1 without a readable card" in listed.stderr
+    assert len(json.loads(listed.stdout)) == text.count("digits_cnn@")
 
 
 def test_a_list_for_scripts(trained: Path):

@@ -1,4 +1,4 @@
-// The panel of the grey-image models: a drawing pad, and the prediction of each model.
+// The panel of the models of handwriting: a drawing pad, and the prediction of each model.
 
 import { createCommand } from "./command.js";
 import { createInside } from "./inside.js";

@@ -6,6 +6,7 @@ import { createDrawPanel } from "./draw.js";
 import { createPhotoPanel } from "./photo.js";
 import { fill } from "./template.js";
 
+const HANDWRITING = new Set(["digits", "mnist"]); // ways of preparing an image
 const QUIET = 800; // milliseconds without a new answer before a screen reader announces the last one
 const $ = (selector) => document.querySelector(selector);
 const pending = new Set(); // predictions to announce
@@ -24,11 +25,10 @@ try {
 function showZoo({ models, refused }) {
   const zoo = [...Map.groupBy(models, (model) => model.name).values()]; // versions, newest first
   const shown = choosePrecision(models);
-  const grey = shown.filter((model) => model.input.mode === "L");
-  const color = shown.filter((model) => model.input.mode === "RGB");
+  const [drawn, photos] = [true, false].map((is) => shown.filter((model) => HANDWRITING.has(model.input.prepare) === is));
 
-  if (grey.length) createDrawPanel($("#draw"), grey, announceLater, announce);
-  if (color.length) createPhotoPanel($("#photo"), color, announceLater, announce);
+  if (drawn.length) createDrawPanel($("#draw"), drawn, announceLater, announce);
+  if (photos.length) createPhotoPanel($("#photo"), photos, announceLater, announce);
   $(".cards").append(...zoo.map(createCard));
   for (const [path, reason] of Object.entries(refused)) $("#refused ul").append(fill("#refusal", { path, reason }));
   $("#models").hidden = zoo.length === 0;

@@ -1,4 +1,4 @@
-// The panel of the RGB models: a photo that is dropped, pasted, chosen or clicked, and the prediction of each model.
+// The panel of the models of photos: a photo that is dropped, pasted, chosen or clicked, and the prediction of each model.
 
 import { asBlob, call } from "./api.js";
 import { createCommand } from "./command.js";

@@ -52,7 +52,9 @@ def test_options_and_choices_of_a_light_command(tmp_path: Path):
 @pytest.mark.slow
 def test_recipes_and_files(tmp_path: Path):
     (tmp_path / "mnist_mine.yaml").write_text("")
-    assert completions("cnnzoo fit --config mnist_", tmp_path) >= {"mnist_lecture", "mnist_speednet", "mnist_mine.yaml"}
+    for words in ("fit --config", "fit -c", "predict --config"):
+        found = completions(f"cnnzoo {words} mnist_", tmp_path)
+        assert found >= {"mnist_lecture", "mnist_speednet", "mnist_mine.yaml"}, words
 
 
 @pytest.mark.slow

@@ -11,9 +11,12 @@ import onnxruntime
 import pytest
 import torch
 from helpers import command
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard as HubCard
+from PIL import Image
 from safetensors.torch import load_file
 
+from cnnzoo.contract.images import to_input
+from cnnzoo.contract.zoo_folder import SHIPPED
 from cnnzoo.models import create_model
 
 FILE = "zoo/digits_cnn/2/model.onnx"
@@ -35,10 +38,12 @@ def images(digits) -> np.ndarray:
     return digits[0][:16].numpy()
 
 
-def test_a_repository_for_hugging_face(trained: Path, tmp_path: Path, images: np.ndarray):
+def test_a_repository_for_hugging_face(
+    trained: Path, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
     assert "digits_cnn@2 in packed/digits_cnn" in packed(trained, tmp_path, "huggingface")
     folder = tmp_path / "packed/digits_cnn"
-    card = ModelCard.load(folder / "README.md")
+    card = HubCard.load(folder / "README.md")
     own = json.loads(command("card", "digits_cnn", "--json", "--zoo", str(trained / "zoo"), cwd=tmp_path).stdout)
     (accuracy,) = (result for result in card.data.eval_results or [] if result.metric_type == "accuracy")
     assert accuracy.metric_value == own["metrics"]["accuracy"]
@@ -54,6 +59,23 @@ def test_a_repository_for_hugging_face(trained: Path, tmp_path: Path, images: np
     np.testing.assert_allclose(probabilities.detach(), answers(trained / FILE, images), atol=1e-5)
     assert config["id2label"]["3"] == "3"
     assert config["architectures"] == ["DigitsCNN"]
+    # The README's own way from an image file to pixels.
+    (example,) = (part for part in card.text.split("```python")[1:] if "to_input" in part)
+    Image.fromarray(images[0, 0]).save(tmp_path / "image.png")
+    monkeypatch.chdir(tmp_path)
+    exec(example.split("```")[0], found := {})
+    expected = to_input(Image.fromarray(images[0, 0]), (1, 8, 8), "digits")
+    np.testing.assert_array_equal(found["images"], expected[None])
+    assert config["prepare"] == "digits"
+
+
+def test_figures_of_a_lossy_copy_are_not_those_of_the_original(tmp_path: Path):
+    assert command("pack", "cifar10_cnn", "--as", "huggingface", "--zoo", str(SHIPPED), cwd=tmp_path).returncode == 0
+    card = HubCard.load(tmp_path / "packed/cifar10_cnn/README.md")
+    assert card.data.datasets is None
+    assert {(r.dataset_name, r.dataset_type) for r in card.data.eval_results or []} == {
+        ("CIFAR-10 (JPEG q75)", "cifar-10-jpeg-q75")
+    }
 
 
 @pytest.mark.slow

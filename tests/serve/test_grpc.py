@@ -184,9 +184,14 @@ def test_the_api_key_and_health(trained: Path, images: np.ndarray):
             for name in ("", "inference.GRPCInferenceService"):
                 state = health.Check(health_pb2.HealthCheckRequest(service=name)).status
                 assert state == health_pb2.HealthCheckResponse.SERVING
+            with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+                health.Check(health_pb2.HealthCheckRequest(service="mnist"))
+            unknown = next(health.Watch(health_pb2.HealthCheckRequest(service="mnist")))
+            assert unknown.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-def test_the_health_protocol_follows_the_models(trained: Path, tmp_path: Path):
+def test_the_health_protocol_follows_the_models(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.grpc_server.HEALTH_SECONDS", 0.05)
     zoo, port = tmp_path / "zoo", free_port()
     shutil.copytree(trained / "zoo", zoo)
     with listening(zoo, grpc_port=port, rescan=0.1), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -197,6 +202,52 @@ def test_the_health_protocol_follows_the_models(trained: Path, tmp_path: Path):
         assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
         shutil.copytree(trained / "zoo/digits_cnn", zoo / "digits_cnn")
         assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_stop_ends_the_streams_of_the_health_protocol(trained: Path):
+    port = free_port()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with listening(trained / "zoo", grpc_port=port, timeout=100):
+            wait_for(port)
+            streams = [health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+            assert [next(states).status for states in streams] == 2 * [health_pb2.HealthCheckResponse.SERVING]
+            begin = time.monotonic()
+        assert time.monotonic() - begin < 50
+        for states in streams:
+            assert [state.status for state in states] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def no_message(end: threading.Event) -> Iterator[bytes]:
+    """Yield nothing, and go on until `end` is set."""
+    end.wait(60)
+    yield from ()
+
+
+def test_a_call_whose_message_does_not_arrive_ends(trained: Path, images: np.ndarray):
+    """It ends at once without the key, and after the time limit with it. Health probes are answered meanwhile."""
+    port, key, end = free_port(), [("authorization", f"Bearer {KEY}")], threading.Event()
+    with listening(trained / "zoo", grpc_port=port, api_key=KEY, timeout=2, max_requests=3):
+        wait_for(port)
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+            triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        ):
+            infer = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+            begin = time.monotonic()
+            assert infer.future(no_message(end)).code() == grpc.StatusCode.UNAUTHENTICATED
+            assert time.monotonic() - begin < 1
+            held = [infer.future(no_message(end), metadata=key) for _ in range(3)]
+            time.sleep(0.5)
+            assert client.is_server_live()
+            health = health_pb2_grpc.HealthStub(channel)
+            serving = health_pb2.HealthCheckResponse.SERVING
+            assert health.Check(health_pb2.HealthCheckRequest()).status == serving
+            headers = dict(key)
+            with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.*as many calls as"):
+                client.infer("digits_cnn", [tensor(images)], headers=headers)
+            assert {call.code() for call in held} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+            assert client.infer("digits_cnn", [tensor(images)], headers=headers).as_numpy("logits").shape == (5, 10)
+            end.set()
 
 
 @pytest.mark.parametrize("empty", [b"\x2a\x00", b"\x32\x00", b"\x22\x00"], ids=["inputs", "outputs", "parameters"])
