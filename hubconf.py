@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-dependencies = ["torch", "torchvision", "torchmetrics", "lightning", "onnx", "numpy", "PIL", "scipy", "pydantic"]
+dependencies = ["torch", "torchvision", "torchmetrics", "lightning", "onnx", "numpy", "pydantic", "typing_extensions"]
 
 HERE = Path(__file__).parent
 if "cnnzoo" not in sys.modules:  # this clone, even if another version is installed; the rooms lie at the top

@@ -34,7 +34,9 @@ measure.STRANGERS = measure.CORRUPTED = 60
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # A file is run by one worker, and all files that need a running BentoML by the same.
-    served = {item.path for item in items if "served" in item.fixturenames and "slow" not in item.keywords}
+    served = {
+        item.path for item in items if "served" in getattr(item, "fixturenames", ()) and "slow" not in item.keywords
+    }
     for item in items:
         item.add_marker(pytest.mark.xdist_group("served" if item.path in served else item.nodeid.partition("::")[0]))
     missing = {

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -63,7 +64,8 @@ def test_a_repository_for_hugging_face(
     (example,) = (part for part in card.text.split("```python")[1:] if "to_input" in part)
     Image.fromarray(images[0, 0]).save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
-    exec(example.split("```")[0], found := {})
+    found: dict[str, Any] = {}
+    exec(example.split("```")[0], found)
     expected = to_input(Image.fromarray(images[0, 0]), (1, 8, 8), "digits")
     np.testing.assert_array_equal(found["images"], expected[None])
     assert config["prepare"] == "digits"
