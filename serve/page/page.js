@@ -25,7 +25,8 @@ try {
 function showZoo({ models, refused }) {
   const zoo = [...Map.groupBy(models, (model) => model.name).values()]; // versions, newest first
   const shown = choosePrecision(models);
-  const [drawn, photos] = [true, false].map((is) => shown.filter((model) => HANDWRITING.has(model.input.prepare) === is));
+  const drawn = shown.filter((model) => HANDWRITING.has(model.input.prepare));
+  const photos = shown.filter((model) => !drawn.includes(model));
 
   if (drawn.length) createDrawPanel($("#draw"), drawn, announceLater, announce);
   if (photos.length) createPhotoPanel($("#photo"), photos, announceLater, announce);
