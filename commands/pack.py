@@ -42,7 +42,6 @@ def pack_model(
         content = read_listed(path)
         proto = parse_onnx(content)
         card = card_of(proto)
-        card.recipe("model")  # raises for a config that cannot be packed
     if as_ == "bentoml":
         if output:
             raise UsageError("--output is for huggingface and mlflow: BentoML's store is in BENTOML_HOME")
@@ -52,7 +51,7 @@ def pack_model(
     if folder.exists():
         raise UsageError(f"{folder} exists: remove it, or give another --output")
     library = _needs({"huggingface": "safetensors.numpy", "mlflow": "mlflow.onnx"}[as_], as_)
-    with _whole(folder) as temporary:
+    with naming(path), _whole(folder) as temporary:
         if as_ == "huggingface":
             write_repository(card, content, proto, temporary, library)
         else:

@@ -130,8 +130,8 @@ def _largest(settings: ServeSettings) -> int:
 def _handlers(inference: "Inference") -> grpc.GenericRpcHandler:
     """Return the calls by name.
 
-    Each is begun before its one message has arrived, so that nothing is read for a client without the key, and no call
-    waits longer than the time limit. They get bytes.
+    Each begins before its one message arrives: nothing is read for a client without the key, and the time limit holds
+    for the message, too.
     """
     methods = {
         name: grpc.stream_unary_rpc_method_handler(
@@ -177,7 +177,7 @@ def _method(function: Method) -> Method:
         except ApiError as error:
             status, words = error.status, str(error)
         except TimeoutError:
-            words = f"no whole message and answer within {self._settings.timeout:g} seconds: send fewer images"
+            words = f"not received and answered within {self._settings.timeout:g} seconds: send fewer images"
             status = 504
         except asyncio.CancelledError:  # by the client
             status = 499

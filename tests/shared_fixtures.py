@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Measurements in the cards of files that tests export: fewer images than of a real one.
+# The figures in the cards of files that tests export need few images.
 measure.STRANGERS = measure.CORRUPTED = 60
 
 

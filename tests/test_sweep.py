@@ -365,7 +365,9 @@ def test_a_sweep_that_was_stopped_often_goes_on(tmp_path: Path, monkeypatch: pyt
     class Stopped(InThread):
         def start(self) -> None:
             fail_stale_trials(self.study)
-            self.storage.record_heartbeat(self.study.ask()._trial_id)
+            study_id = self.storage.get_study_id_from_name(self.study.study_name)
+            number = self.study.ask().number
+            self.storage.record_heartbeat(self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
             raise KeyboardInterrupt
 
     monkeypatch.setattr("cnnzoo.commands.sweep.HEARTBEAT", 1)
