@@ -235,7 +235,7 @@ def pages() -> dict[Path, str]:
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## gRPC", GRPC, grpc(rpc["results"])]
-    parts += ["## Ten minutes of full load", "Three networks, by 32 connections each:", soak(soaked)]
+    parts += ["## Ten minutes of full load", "Three of the shipped networks, which are all in memory, by 32 connections each:", soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]
     parts += ["## Scoring many images", SCORING, scoring(scored["rows"])]

@@ -59,7 +59,7 @@ async def predict(request: Request) -> JSONResponse:
     images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
     if not images and isinstance(inputs[0], ApiError):
         raise inputs[0].about(files[0][0])
-    _, probabilities, *familiarity = await compute(model, np.stack(images))
+    _, probabilities, *familiarity = await compute(model, np.array(images))
     classes = top_classes(model.card, probabilities, query["top_k"])
     threshold = query["min_familiarity"]
     judged = [_familiar(value, threshold) for value in familiarity[0]] if familiarity else [{}] * len(images)
@@ -86,10 +86,10 @@ async def predict(request: Request) -> JSONResponse:
 
 def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
     """Return the `top_k` likeliest classes of each row of probabilities [N, classes], likeliest first."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    order = (-probabilities).argsort(axis=1, kind="stable")[:, :top_k]
     return [
-        [{"label": card.classes[c], "class": int(c), "probability": float(row[c])} for c in best]
-        for row, best in zip(probabilities, order, strict=True)
+        [{"label": card.classes[c], "class": c, "probability": row.item(c)} for c in best]
+        for row, best in zip(probabilities, order.tolist(), strict=True)
     ]
 
 

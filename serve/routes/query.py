@@ -28,6 +28,8 @@ def read_query(request: Request, parameters: Mapping[str, Parameter]) -> dict[st
     Raises ApiError 400 for an unknown or a repeated parameter, or a wrong value.
     """
     values = {name: parameter.default for name, parameter in parameters.items()}
+    if not request.scope["query_string"]:
+        return values
     given = request.query_params.multi_items()
     for name, text in given:
         if name not in parameters:
