@@ -5,20 +5,21 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
 import rich
 import torch
 from lightning import Callback
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.text import Text
 from torch.utils.data import DataLoader
 
-from cnnzoo.commands import plots, provenance, repeated, report, runs
+from cnnzoo.commands import figures, plots, provenance, repeated, report, runs
 from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoints
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
@@ -28,6 +29,7 @@ from cnnzoo.commands.provenance import Provenance, cores, usable_precision
 from cnnzoo.commands.run_folder import RunFolder, SaveConfig
 from cnnzoo.commands.sweep import run_sweep
 from cnnzoo.contract.card import Precision
+from cnnzoo.contract.image_files import readable
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import pretrained
 
@@ -61,12 +63,13 @@ def fit(cli: ZooCLI) -> None:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")
     saves = given.enable_checkpointing is not False and not given.fast_dev_run
     callbacks: list[Callback] = [Provenance()]
+    best = Best(**config.checkpoint.as_dict())
     if saves:
         callbacks.append(SaveConfig(cli.config_yaml(skip=["ckpt_path"])))
         if cli.datamodule.validates:  # without validation there is no best checkpoint
-            callbacks.append(Best(**config.checkpoint.as_dict()))
+            callbacks.append(best)
         callbacks += last_checkpoints(config.checkpoint_every)
-    if given.enable_progress_bar is not False:
+    if given.enable_progress_bar is not False and not any(isinstance(one, ProgressBar) for one in cli.callbacks):
         callbacks.append(RichProgressBar(refresh_rate=20))  # a refresh costs as much as a small step
     resumed = cli.run if cli.checkpoint else None
     folder = RunFolder(config.runs, config.name, resumed, cli.checkpoint) if saves else None
@@ -80,7 +83,7 @@ def fit(cli: ZooCLI) -> None:
         cli.train(trainer)
     except KeyboardInterrupt:
         if folder and folder.has_checkpoint:
-            print(f"Stopped. Resume with: cnnzoo fit --config {folder.path} --ckpt_path last")
+            print(f"Stopped. Resume with: cnnzoo fit --config {quote(str(folder.path))} --ckpt_path last")
         elif folder:
             folder.remove_if_unused(interrupted=True)
         raise
@@ -88,8 +91,7 @@ def fit(cli: ZooCLI) -> None:
         if folder:
             folder.remove_if_unused()
     if folder and folder.path and folder.has_checkpoint:
-        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
-        _print_next_steps(folder.path, config.checkpoint.monitor, best)
+        _print_next_steps(folder.path, config.checkpoint.monitor, best.best_model_score)
 
 
 def validate(cli: ZooCLI) -> None:
@@ -142,7 +144,7 @@ def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     classes = cli.datamodule.classes
     table = top_columns(min(top_k, len(classes)))
     for file, row in zip(files, torch.cat(answers).numpy(), strict=True):
-        table.add_row(*map(Text, [str(file), *top_cells(row, classes, top_k)]))
+        table.add_row(*map(Text, [readable(file), *top_cells(row, classes, top_k)]))
     rich.print(table)
 
 
@@ -252,7 +254,7 @@ def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
     """
     if count < 1:
         raise ValueError(f"--count is {count}: give at least 1")
-    path = output or Path("previews") / f"{cli.config.name}.png"
+    path = figures.check_png(output) or Path("previews") / f"{cli.config.name}.png"
     data = cli.datamodule
     data.prepare_data()
     data.setup("fit")
@@ -270,8 +272,8 @@ COMMANDS = {function.__name__: function for function in (fit, validate, test, pr
 def _print_next_steps(folder: Path, monitor: str, best: torch.Tensor | None) -> None:
     option = " --ckpt_path last" if best is None else ""
     print("Nothing was validated" if best is None else f"Best {_in_words(monitor)} {_figure(monitor, best)}")
-    print(f"Run folder  {folder}\nNext        cnnzoo test --config {folder}{option}")
-    print(f"            cnnzoo export --config {folder}{option}")
+    given = f"--config {quote(str(folder))}{option}"
+    print(f"Run folder  {folder}\nNext        cnnzoo test {given}\n            cnnzoo export {given}")
 
 
 def _in_words(metric: str) -> str:

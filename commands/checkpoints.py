@@ -12,6 +12,14 @@ from torch import Tensor
 
 from ..contract.files import atomic_write
 
+BEST: dict[str, Any] = {
+    "filename": "best",
+    "monitor": "val_accuracy",
+    "mode": "max",
+    "save_top_k": 1,
+    "enable_version_counter": False,
+}
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoint writer that survives a kill: the previous checkpoint stays until the new one is complete.
@@ -26,8 +34,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(file.fileno())
 
 
-class Best(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, but of equally good checkpoints it keeps the last.
+class _Movable(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, but it finds its checkpoint again in a run folder that was moved.
+
+    Lightning's forgets the best checkpoint there, and replaces it by a worse one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(self.dirpath or "")
+        if (here / f"{self.filename}.ckpt").is_file():
+            paths = {key: _moved(state_dict[key], here) for key in ("best_model_path", "kth_best_model_path")}
+            scores = {_moved(path, here): score for path, score in state_dict["best_k_models"].items()}
+            state_dict = {**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath}
+        super().load_state_dict(state_dict)
+
+
+def _moved(path: str, folder: Path) -> str:
+    return str(folder / Path(path).name) if path else path
+
+
+class Best(_Movable):
+    """Checkpoint of the best epoch. Of equally good ones the last is kept.
 
     With few validation images a network soon classifies all of them correctly, and still improves.
     """
@@ -38,7 +65,20 @@ class Best(ModelCheckpoint):
         return current is not None and bool(current == self.best_k_models[self.kth_best_model_path])
 
 
-class WithinEpoch(ModelCheckpoint):
+def check_best(options: dict[str, Any]) -> None:
+    """Raise ValueError for options of `Best` with which best.ckpt would not be the best checkpoint."""
+    for name in ("dirpath", "filename", "save_top_k"):
+        if options[name] != BEST.get(name):
+            raise ValueError(f"checkpoint.{name} is {options[name]}: fit keeps one best checkpoint, as best.ckpt")
+    if str(options["monitor"]).endswith("loss") and options["mode"] == "max":
+        raise ValueError(f"the best {options['monitor']} is the lowest: give --checkpoint.mode min, too")
+
+
+class Last(_Movable):
+    """Checkpoint at the end of every epoch. Lightning tells its state from that of a user's callback by its class."""
+
+
+class WithinEpoch(_Movable):
     """Checkpoint every so many steps, except at the last step of an epoch.
 
     There the end of the epoch saves one. If Lightning resumed from a checkpoint between the two, it would skip the
@@ -54,5 +94,5 @@ def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
     """Return callbacks that save last.ckpt at the end of every epoch and, if given, `every` so many steps."""
     # ModelCheckpoint(save_last=True) would save it only together with a new best checkpoint.
     common: dict[str, Any] = {"filename": "last", "enable_version_counter": False}
-    at_epoch_end = ModelCheckpoint(**common, save_on_train_epoch_end=True)
+    at_epoch_end = Last(**common, save_on_train_epoch_end=True)
     return [at_epoch_end, WithinEpoch(**common, every_n_train_steps=every)] if every else [at_epoch_end]

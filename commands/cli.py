@@ -16,6 +16,7 @@ from jsonargparse import ActionConfigFile, ArgumentError
 from jsonargparse.typing import PositiveInt
 from lightning import Callback
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -25,7 +26,7 @@ from ..models import ImageClassifier
 from ..models.compatibility import check_checkpoint
 from . import RECIPES, runs
 from .build import fill_from_data, make_data
-from .checkpoints import Best
+from .checkpoints import BEST, Best, check_best
 from .provenance import cores
 from .usage import FitHelp, ShortHelp, explain
 
@@ -36,7 +37,6 @@ CHECKPOINT = (
     "a .ckpt file, best or last. Best and last are of the run folder that --config names, else of the newest run with "
     "these settings"
 )
-BEST = {"filename": "best", "monitor": "val_accuracy", "mode": "max", "enable_version_counter": False}
 
 
 def find_config(value: str) -> Path:
@@ -75,7 +75,7 @@ class ZooCLI(LightningCLI):
         command: the function of the command. Its parameters after the first are options of the command.
         arguments: what follows the command's name.
 
-    Raises ValueError for a wrong argument, FileNotFoundError for a missing config, checkpoint or image.
+    Raises ValueError for a wrong argument, FileNotFoundError for a missing config or checkpoint.
     """
 
     run: Path | None = None  # the run folder of the checkpoint, if it is in one
@@ -163,6 +163,9 @@ class ZooCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the run and the checkpoint, and check that they belong to the settings."""
         check_name(self.config.name)
+        self.config.runs = self.config.runs.expanduser()
+        if self.command.__name__ == "fit":
+            check_best(self.config.checkpoint.as_dict())
         with _errors_of_classes():
             fill_from_data(self.config.model, make_data(self.settings["data"]))
         files = [Path(str(file)) for file in self.config.get("config") or []]
@@ -174,7 +177,7 @@ class ZooCLI(LightningCLI):
             return
         try:
             found = runs.find_checkpoint(wanted, self.run, self.config.runs, self.config.name, self.settings)
-        except FileNotFoundError:
+        except runs.NoCheckpoint:
             if resumes and wanted == "last":  # stopped before its first checkpoint, or never started
                 return
             raise
@@ -192,6 +195,8 @@ class ZooCLI(LightningCLI):
         with _errors_of_classes():
             self.config_init = self.parser.instantiate(self.config)
         self.model, self.datamodule = self.config_init.model, self.config_init.data
+        given = self.config_init.trainer.callbacks or []
+        self.callbacks: list[Callback] = given if isinstance(given, list) else [given]  # the user's own
         if self.checkpoint:
             runs.check_classes(self.checkpoint, self.datamodule.classes)
             if self.run and not self.run_is_given:
@@ -201,12 +206,11 @@ class ZooCLI(LightningCLI):
     def new_trainer(self, callbacks: list[Callback], **options: Any) -> lightning.Trainer:
         """Return a Trainer of the configuration, with further callbacks and with `options` in place of its own."""
         _check_devices(self.config_init.trainer)
-        given = self.config_init.trainer.callbacks or []
-        given = given if isinstance(given, list) else [given]
-        return self.instantiate_trainer(callbacks=[*given, *callbacks], **options)
+        return self.instantiate_trainer(callbacks=[*self.callbacks, *callbacks], **options)
 
     def new_evaluator(self, *callbacks: Callback, **options: Any) -> lightning.Trainer:
         """Return a Trainer in full precision, in which networks are exported and served."""
+        self.callbacks = [one for one in self.callbacks if not isinstance(one, Checkpoint)]
         options |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
         return self.new_trainer([*callbacks], **options)
 

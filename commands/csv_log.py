@@ -33,9 +33,8 @@ class ResumableCSVLogger(Logger):
         return self.file.parent.parent.name
 
     @property
-    def version(self) -> int | str:
-        number = self.file.parent.name.removeprefix("version_")
-        return int(number) if number.isdecimal() else self.file.parent.name
+    def version(self) -> str:
+        return self.file.parent.name
 
     @property
     def save_dir(self) -> str:

@@ -64,6 +64,7 @@ def export_model(
     Nothing is written then.
     """
     zoo.check_writable()
+    zoo.checksums()
     full_name = check_name(name if precision == "fp32" else f"{name}_{precision}")
     data.prepare_data()
     fit_outputs(model, data)

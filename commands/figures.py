@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 
 from ..contract.files import atomic_write
+from . import UsageError
 
 DPI = 150
 
@@ -24,6 +25,13 @@ def rows_of(count: int, most: int) -> tuple[int, int]:
     """Return rows and columns for `count` panels, at most `most` in a row."""
     columns = min(most, count)
     return -(-count // columns), columns
+
+
+def check_png(output: Path | None) -> Path | None:
+    """Return the given path of a picture. Raises UsageError if it is not that of a PNG file."""
+    if output is not None and (output.suffix.lower() != ".png" or output.is_dir()):
+        raise UsageError(f"--output is {output}: give the name of a file that ends in .png")
+    return output
 
 
 def save(figure: Figure, path: Path) -> None:

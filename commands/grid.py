@@ -66,6 +66,9 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     """Raise ValueError for a grid that cannot be run."""
     if not grid:
         raise ValueError("sweep needs --seeds, such as 0,1,2, or a grid: see configs/digits_sweep.yaml")
+    for name in ("callbacks", "plugins", "fast_dev_run"):
+        if settings.get("trainer", {}).get(name):
+            raise ValueError(f"a sweep trains whole points without trainer.{name}: take it out of the recipe")
     keys = [_find(settings, axis.argument)[1] for axis in grid]
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
@@ -78,6 +81,8 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     for axis in grid:
         if names.count(axis.name) > 1:
             raise ValueError(f"two axes of the grid are called {axis.name}: give them labels")
+        if axis.name == SEED and axis.argument != "seed_everything":
+            raise ValueError(f"the axis {axis.argument} of the grid is called {SEED}: give it a label, or use --seeds")
         if len(axis.choices) < len(axis.values):
             raise ValueError(f"a value occurs twice on the axis {axis.name}: {axis.values}")
 
@@ -136,8 +141,8 @@ def _level(settings: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def make_trainer(options: dict[str, Any]) -> lightning.Trainer:
-    """Return the trainer of a point: with the options of a recipe, without logs, checkpoints and progress bar."""
-    kept = {k: v for k, v in options.items() if v is not None and k not in ("callbacks", "plugins")}
+    """Return the trainer of a point: with the options of a recipe, but without output, validation and more devices."""
+    kept = {k: v for k, v in options.items() if v is not None}
     kept["precision"] = usable_precision(kept.get("precision"), kept.get("accelerator"))
     own = {
         "logger": False,
@@ -145,5 +150,8 @@ def make_trainer(options: dict[str, Any]) -> lightning.Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "limit_val_batches": 0,  # the point is measured once, at the end
+        "devices": 1,  # for more, Lightning would start the whole command again
+        "num_nodes": 1,
+        "strategy": "auto",
     }
     return lightning.Trainer(**kept | own)

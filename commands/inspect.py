@@ -11,6 +11,7 @@ from ..contract.zoo_folder import find_file, read_listed
 from ..serve.inspector import Inspector
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
+from .figures import check_png
 from .scoring import BATCH, Scorer
 
 
@@ -49,7 +50,7 @@ def inspect_model(
     inspector = _open(model, zoo)
     card = inspector.card
     image = _read(image_file, card.input_shape, card.prepare)
-    path = _png(output) or Path(f"{card.name}-inside.png")
+    path = check_png(output) or Path(f"{card.name}-inside.png")
     try:
         if filters:
             first = next((name for name, one in inspector.layers.items() if one.operator == "Conv"), None)
@@ -91,7 +92,7 @@ def explain_answer(
         wanted = None if label is None else class_number(card.classes, label)
     except ValueError as error:
         raise UsageError(f"--label: {error}") from None
-    output = _png(output) or Path(f"{card.name}-why.png")
+    output = check_png(output) or Path(f"{card.name}-why.png")
     image = _read(image_file, card.input_shape, card.prepare)
     cover = Cover.of(max(image.shape[1:]))
     images = covered(image, cover, fill_of(image, card.prepare))
@@ -102,13 +103,6 @@ def explain_answer(
     found = drops(image, cover, probabilities[1:, chosen], base)
     posters.explanation(image, found, cover, f"{card.name}: {card.classes[chosen]}, {base:.1%}", output)
     say(f"Wrote {output}")
-
-
-def _png(output: Path | None) -> Path | None:
-    """Return the given path. Raises UsageError if it is not that of a PNG file."""
-    if output is not None and (output.suffix.lower() != ".png" or output.is_dir()):
-        raise UsageError(f"--output is {output}: give the name of a file that ends in .png")
-    return output
 
 
 def _open(model: str, zoo: Path | None) -> Inspector:

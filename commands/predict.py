@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..contract.facts import counted
+from ..contract.image_files import readable
 from ..contract.names import UNFAMILIAR
 from . import UsageError, console, say
 from .scores_file import walk, write_scores
@@ -78,7 +79,7 @@ def _table(files: Sequence[Path], answers: Sequence[Answer], scorer: Scorer) -> 
         table.add_column("familiarity")
     for file, answer in zip(files, answers, strict=True):
         if isinstance(answer, str):
-            table.add_row(Text(str(file)), Text(answer, "red"))
+            table.add_row(Text(readable(file)), Text(answer, "red"))
             continue
         probabilities, familiarity = answer
         cells = top_cells(probabilities, scorer.card.classes, scorer.top_k)
@@ -86,7 +87,7 @@ def _table(files: Sequence[Path], answers: Sequence[Answer], scorer: Scorer) -> 
         if familiarity is not None:
             cells.append(f"{familiarity:.3f}" + ("  unfamiliar" if unfamiliar else ""))
         # Text, since a name may hold brackets, which are markup
-        table.add_row(*map(Text, [str(file), *cells]), style="dim" if unfamiliar else None)
+        table.add_row(*map(Text, [readable(file), *cells]), style="dim" if unfamiliar else None)
     return table
 
 

@@ -20,7 +20,6 @@ def run_loggers(run: Path, step: int | None = None) -> list[Logger]:
         run: the run folder.
         step: the step of the checkpoint to resume from. What was logged after it is dropped.
     """
-    run = run.absolute()  # ModelCheckpoint forgets the best checkpoint if a resumed run's path is written differently
     table = ResumableCSVLogger(run, step)
     board = TensorBoardLogger(table.save_dir, table.name, table.version, default_hp_metric=False, purge_step=step)
     return [board, table]  # the first one's log_dir is the Trainer's
@@ -37,9 +36,9 @@ class SaveConfig(Callback):
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         folder = trainer.log_dir  # a collective call: every process makes it
-        if folder and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        if folder and trainer.is_global_zero:
             with atomic_write(Path(folder, runs.CONFIG)) as temporary:
-                temporary.write_text(self.content)
+                temporary.write_text(self.content, "utf-8")
 
 
 class RunFolder:
@@ -64,7 +63,7 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        return self.path is not None and (self.path / runs.CHECKPOINTS).is_dir()
+        return self.path is not None and (self.path / runs.CHECKPOINTS / "last.ckpt").is_file()
 
     def remove_if_unused(self, interrupted: bool = False) -> None:
         """Remove a new folder if training has not started, or was interrupted before the first checkpoint."""

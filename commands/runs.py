@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -23,6 +24,11 @@ RESUMABLE = ("compile", "views", "data_dir", "eval_batch_size")
 # Settings of the trainer that say how long a run trains.
 LENGTH = ("max_epochs", "max_steps", "max_time", "limit_train_batches")
 SHOWN = 4  # differing settings, and runs, that a message lists
+
+
+class NoCheckpoint(FileNotFoundError):
+    """Error for runs that have no checkpoint yet."""
+
 
 Settings = dict[str, Any]
 """A resolved configuration, as read from YAML."""
@@ -71,7 +77,8 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
         name: the model's name.
         settings: the settings that the run must have. Runs of the same length are preferred.
 
-    Raises FileNotFoundError if there is no such checkpoint, ValueError if all runs have other settings.
+    Raises NoCheckpoint if no run has one, FileNotFoundError for a missing file, and ValueError if all runs have other
+    settings.
     """
     if wanted not in ("best", "last"):
         path = Path(wanted)
@@ -83,7 +90,7 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
     newest_first = sorted(_all_runs(runs, name), key=_version, reverse=True)
     found = [one for one in ([run] if run else newest_first) if (one / relative).is_file()]
     if not found:
-        raise FileNotFoundError(
+        raise NoCheckpoint(
             f"no {wanted}.ckpt in {run or (runs / name).absolute()}: train first (cnnzoo fit, same --config), "
             "or give --config a run folder, or --ckpt_path a file (last, if nothing was validated)"
         )
@@ -124,7 +131,7 @@ def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
     """
     if differing := differences(run, settings):
         raise ValueError(
-            f"{run} was started with {describe(differing)}: resume with --config {run}, "
+            f"{run} was started with {describe(differing)}: resume with --config {quote(str(run))}, "
             "or leave out --ckpt_path to start a new run"
         )
     epochs, wanted = read_checkpoint(checkpoint)["epoch"] + 1, settings["trainer"].get("max_epochs")
@@ -138,7 +145,9 @@ def check_same_settings(run: Path, settings: Settings) -> None:
     """Raise ValueError if a run was trained with other settings: its checkpoint is of another recipe."""
     if differing := differences(run, settings):
         relative = os.path.relpath(run)
-        raise ValueError(f"{relative} was trained with {describe(differing)}. Give --config {relative} to use its own")
+        raise ValueError(
+            f"{relative} was trained with {describe(differing)}. Give --config {quote(relative)} to use its own"
+        )
 
 
 def check_same_split(run: Path, settings: Settings) -> None:
@@ -150,7 +159,8 @@ def check_same_split(run: Path, settings: Settings) -> None:
     if split:
         relative = os.path.relpath(run)
         raise ValueError(
-            f"{relative} was trained with {describe(split)}: other images would be held out. Give --config {relative}"
+            f"{relative} was trained with {describe(split)}: other images would be held out. "
+            f"Give --config {quote(relative)}"
         )
 
 
@@ -179,7 +189,7 @@ def read_config(run: Path) -> Settings:
     if not path.is_file():
         raise FileNotFoundError(f"{run} has no {CONFIG} with its settings: restore it, or remove the run")
     with contextlib.suppress(yaml.YAMLError):
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text("utf-8"))
         if isinstance(settings, dict) and {"model", "data"} <= settings.keys():
             return settings
     raise ValueError(f"{path} is damaged: expected settings of a model and its data. Restore it, or remove the run")

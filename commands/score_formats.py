@@ -1,12 +1,12 @@
 """Write rows of answers as CSV or Parquet: a part at a time, and the parts as one file."""
 
 import csv
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..contract.image_files import readable
 from . import UsageError
 from .scoring import Row
 
@@ -43,8 +43,7 @@ def to_table(rows: Sequence[Row], columns: Columns) -> Any:
 
     kinds = {str: pyarrow.string(), float: pyarrow.float32(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    readable = [row | {"path": os.fsencode(row["path"]).decode(errors="replace")} for row in rows]
-    return pyarrow.Table.from_pylist(readable, schema)
+    return pyarrow.Table.from_pylist([row | {"path": readable(row["path"])} for row in rows], schema)
 
 
 def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> None:

@@ -62,7 +62,7 @@ def _write(scorer: Scorer, paths: Sequence[Path], output: Path, parts: Path, fil
     unreadable = sum(map(file_format.count_errors, files))
     with atomic_write(output) as temporary:
         file_format.join(temporary, scorer.columns, files)
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)  # NFS and Windows keep the lock, which is open
     return count, unreadable
 
 

@@ -44,23 +44,29 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         storage: an SQLAlchemy URL that several machines share; by default a file in `folder`.
         workers: the number of processes on this machine.
 
-    Raises ValueError for a grid that cannot be run, or if the storage holds a sweep of another recipe or grid.
+    Raises ValueError for a grid that cannot be run, and for a storage that cannot be used or holds a sweep of another
+    recipe or grid.
     """
     check_grid(config, grid)
     if workers < 1:
         raise ValueError(f"--workers is {workers}: give at least 1")
     folder.mkdir(parents=True, exist_ok=True)
-    storage = storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
+    given, storage = storage, storage or f"sqlite:///{(folder / 'sweep.db').absolute()}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
-    study = optuna.create_study(
-        storage=_storage(storage), study_name=folder.name, direction="maximize", load_if_exists=True
-    )
+    try:
+        backend = _storage(storage)
+        names = [] if given else optuna.get_all_study_names(backend)  # the folder may have been renamed
+        name = names[0] if names else folder.name
+        study = optuna.create_study(storage=backend, study_name=name, direction="maximize", load_if_exists=True)
+    except Exception as error:  # SQLAlchemy's, or a driver's
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{'--storage' if given else folder / 'sweep.db'} cannot be used: {reason}") from None
     axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
     recipe = {"config": config, "grid": axes}
     if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
         raise ValueError(
-            f"the storage holds a sweep {folder.name} of another recipe or grid: give another --output, or remove it"
+            f"the storage holds a sweep {name} of another recipe or grid: give another --output, or remove it"
         )
     study.set_user_attr("recipe", recipe)
     points, begin = all_points(grid), datetime.now()
@@ -78,7 +84,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
                 _requeue_lost(study)
                 _enqueue(study, points, begin)
                 waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # others may run elsewhere
-                arguments = (config, list(grid), storage, folder.name)
+                arguments = (config, list(grid), storage, name)
                 processes = [
                     context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers if waiting else 0)
                 ]

@@ -13,8 +13,9 @@ from ..datamodules import DATASETS
 from ..models import CLASSES
 
 # The flags of the Trainer that --help shows. Recipes use them; all others work too.
-FLAGS = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-FIT_FLAGS = ("max_epochs", "max_time", "limit_train_batches", "limit_val_batches", "gradient_clip_val", *FLAGS)
+FLAGS = ("accelerator", "devices", "num_nodes", "strategy")
+LIMITS = ("max_epochs", "max_time", "limit_train_batches", "limit_val_batches")
+FIT_FLAGS = (*FLAGS, *LIMITS, "precision", "gradient_clip_val")
 
 
 class ShortHelp(DefaultHelpFormatter):

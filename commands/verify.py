@@ -39,7 +39,7 @@ def verify_models(
         metrics: measure the metrics again and compare them with the card
         parity: compare the file with the network in torch on the test set
         data_dir: folder of the datasets (default: CNNZOO_DATA, else data/)
-        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/ and then the models that come with cnnzoo)
+        zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/; named models are looked for in the shipped ones, too)
     """
     folder = None if models else open_zoo(zoo)
     paths = folder.files() if folder else [find_file(model, zoo).absolute() for model in models]

@@ -23,7 +23,7 @@ MOST = 10**18  # larger numbers overflow where a card is shown
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Refuse characters that move a terminal's cursor or reverse its text."""
     if _CONTROLS.search(text):
         raise ValueError("expected text without control characters")
@@ -37,7 +37,7 @@ def _grey_or_rgb(channels: int) -> int:
 
 
 Channels = Annotated[int, AfterValidator(_grey_or_rgb)]
-Text = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, AfterValidator(printable)]
 Number = Annotated[int, Field(ge=-MOST, le=MOST)] | Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
@@ -96,8 +96,9 @@ class ModelCard:
         intended_use: what the model is for.
         limitations: what it is not for.
         dataset: name, variant, source and license of the data.
-        metrics: on the test set: accuracy, accuracy_low and accuracy_high (95% Wilson interval), n, loss (nats),
-            calibration_error, calibration_error_before (before temperature scaling).
+        metrics: on the test set: accuracy, accuracy_low and accuracy_high (95% Wilson interval), balanced_accuracy (the
+            mean over the classes), n, loss (nats), calibration_error, calibration_error_before (before temperature
+            scaling).
         temperature: divisor of the logits before the softmax.
         confusion_matrix: on the test set; rows are true classes, columns predicted ones.
         reliability: (mean confidence, accuracy, images) of each confidence bin.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .images import SUFFIXES
 
-OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff", ".webp")
+OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jxl", ".tif", ".tiff", ".webp")
 
 Identity = tuple[int, int]
 """Device and inode of a folder: the same for all links to it."""
@@ -47,6 +47,11 @@ def image_files(
             yield entry
         elif others is not None and suffix in OTHER_IMAGES:
             others[suffix] += 1
+
+
+def readable(path: str | os.PathLike[str]) -> str:
+    """Return a path as text. Bytes that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from . import handwriting
 from .card import Preparation
 
-SUFFIXES = (".png", ".jpg", ".jpeg")  # of files that `decode` reads
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif")  # of files that `decode` reads
 MAX_PIXELS = 25_000_000  # of an image: 75 MB as RGB
 PILLOW_MAX_PIXELS = 178_956_970  # Image.open raises above it: twice Image.MAX_IMAGE_PIXELS
 MAX_SIDE = 65_535  # pixels of width or height, as in a JPEG: an image with 25 million rows takes seconds to decode

@@ -62,6 +62,7 @@ def arithmetic(layer: Layer, source: Layer) -> str:
     _, left, _, right = layer.padding
     padding = f"2·{left}" if left == right else f"{left} + {right}"
     quotient = f"({width} − {filter_size} + {padding})/{stride}"
-    if (width - filter_size + left + right) % stride:
-        quotient = f"⌊{quotient}⌋"
+    whole, rest = divmod(width - filter_size + left + right, stride)
+    if rest:
+        quotient = f"⌊{quotient}⌋" if layer.volume[2] == whole + 1 else f"⌈{quotient}⌉"
     return f"{quotient} + 1 = {layer.volume[2]}"

@@ -85,7 +85,7 @@ class ImageDataModule(LightningDataModule):
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return all training or all test images, uint8 [N, C, H, W], and their labels, int64 [N].
 
-        Raises FileNotFoundError, which says what was expected where, if they are missing.
+        Raises FileNotFoundError or RuntimeError if they are missing.
         """
         raise NotImplementedError
 
@@ -94,7 +94,7 @@ class ImageDataModule(LightningDataModule):
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        if self.batch_size % self._world_size:
+        if stage in (None, "fit") and self.batch_size % self._world_size:
             raise ValueError(
                 f"data.batch_size {self.batch_size} is over all devices and does not divide evenly by "
                 f"{self._world_size}: choose a multiple, or fewer --trainer.devices"
@@ -152,7 +152,8 @@ class ImageDataModule(LightningDataModule):
             raise ValueError(f"the {split} split has {len(dataset)} images for {self._world_size} devices: use fewer")
         rank = self.trainer.global_rank if self.trainer else 0
         batches = Batches(dataset, batch_size, split == "train", self.seed, rank, self._world_size)
-        return BatchLoader(dataset, batches, pin_memory=torch.cuda.is_available())
+        pins = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return BatchLoader(dataset, batches, pin_memory=pins)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         trainer = self.trainer

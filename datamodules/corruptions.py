@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .pixels import to_uint8
 from .warp import Fill, warp
 
 _GOLDEN = 0.618034  # its multiples, without their whole part, are spread evenly over 0-1
@@ -28,7 +29,7 @@ _DIRECTIONS = np.array([[0, 0, 1, -1], [1, -1, 0, 0]])  # down and to the right
 def noise(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
     """Add Gaussian noise; `sigma` is a share of white."""
     drawn = [_rng(first + i).normal(0, 255 * sigma, image.shape) for i, image in enumerate(images)]
-    return _pixels(images + torch.from_numpy(np.stack(drawn)))
+    return to_uint8(images + torch.from_numpy(np.stack(drawn)))
 
 
 def blur(images: Tensor, sigma: float, fill: Fill, first: int) -> Tensor:
@@ -54,13 +55,13 @@ def jpeg(images: Tensor, quality: float, fill: Fill, first: int) -> Tensor:
 
 def brightness(images: Tensor, more: float, fill: Fill, first: int) -> Tensor:
     """Make every pixel brighter by `more`, a share of white."""
-    return _pixels(images + 255 * more)
+    return to_uint8(images + 255 * more)
 
 
 def contrast(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     """Keep a share of each pixel's distance to its channel's mean in the image."""
     mean = images.float().mean((2, 3), keepdim=True)
-    return _pixels(mean + share * (images - mean))
+    return to_uint8(mean + share * (images - mean))
 
 
 def fog(images: Tensor, density: float, fill: Fill, first: int) -> Tensor:
@@ -68,14 +69,14 @@ def fog(images: Tensor, density: float, fill: Fill, first: int) -> Tensor:
     brightest = images.float().amax((1, 2, 3), keepdim=True) / 255
     banks = torch.stack([_clouds(first + i, image.shape[1:]) for i, image in enumerate(images)])
     scale = brightest / (brightest + density)
-    return _pixels((images + 255 * density * banks[:, None]) * scale)
+    return to_uint8((images + 255 * density * banks[:, None]) * scale)
 
 
 def pixelate(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     """Shrink to a share of the size by averaging areas, and enlarge without interpolation."""
     size = [max(1, round(share * side)) for side in images.shape[2:]]
     small = interpolate(images.float(), size, mode="area")
-    return _pixels(interpolate(small, images.shape[2:], mode="nearest"))
+    return to_uint8(interpolate(small, images.shape[2:], mode="nearest"))
 
 
 def salt_and_pepper(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
@@ -91,7 +92,10 @@ def motion_blur(images: Tensor, share: float, fill: Fill, first: int) -> Tensor:
     direction = np.stack([np.sin(angle), np.cos(angle)])
     steps = np.linspace(-length / 2, length / 2, 2 * math.ceil(length) + 1)
     still = np.zeros(n, bool), np.zeros(n), np.ones((2, n))
-    return _pixels(torch.stack([warp(images, step * direction, *still, fill).float() for step in steps]).mean(0))
+    total = torch.zeros(images.shape)
+    for step in steps:
+        total += warp(images, step * direction, *still, fill)
+    return to_uint8(total / len(steps))
 
 
 def rotation(images: Tensor, degrees: float, fill: Fill, first: int) -> Tensor:
@@ -147,7 +151,3 @@ def _clouds(index: int, size: Sequence[int]) -> Tensor:
 
 def _numbers(images: Tensor, first: int) -> np.ndarray:
     return np.arange(first, first + len(images))
-
-
-def _pixels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.card import printable
 from ..contract.image_files import Identity, identity, image_files, is_folder
 from .decoded import Stamp, decoded
 
@@ -61,7 +62,8 @@ def find_splits(folder: Path) -> dict[str, Path]:
 def class_names(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of the class folders in `folder`.
 
-    Raises FileNotFoundError if there are none, and ValueError for a name with line breaks or bytes that are no UTF-8.
+    Raises FileNotFoundError for none, and ValueError for a single one, or for a name with control characters or
+    bytes that are no UTF-8.
     """
     names = folder_names(folder)
     if not names:
@@ -69,9 +71,16 @@ def class_names(folder: Path) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"{what} {folder.absolute()}: expected one folder of PNG or JPEG images for each class, named after it"
         )
+    if len(names) == 1:
+        raise ValueError(
+            f"{folder.absolute()} has one class folder, {names[0]!r}: give the folder that holds one for each of at "
+            "least two classes"
+        )
     for name in names:
-        if not name.isprintable():
-            raise ValueError(f"the folder {str(folder.absolute() / name)!r} cannot name a class: rename it")
+        try:
+            printable(name).encode()
+        except ValueError:
+            raise ValueError(f"the folder {str(folder.absolute() / name)!r} cannot name a class: rename it") from None
     return tuple(names)
 
 
@@ -134,7 +143,8 @@ def _images(folder: Path, name: str, others: Counter[str], visited: set[Identity
     if not found:
         left_out = f" (it has {_counts(own)})" if own else ""
         raise FileNotFoundError(
-            f"no PNG or JPEG images in {(folder / name).absolute()}{left_out}: add some, or remove the folder"
+            f"no PNG or JPEG images in {(folder / name).absolute()}{left_out}: add some, or remove this class from "
+            "all splits"
         )
     return sorted(found)
 

@@ -14,6 +14,7 @@ from .base import ImageDataModule
 from .batches import evenly_spaced
 from .cifar10 import CIFAR10DataModule
 from .mnist import MNISTDataModule
+from .pixels import to_uint8
 
 GRID = 4  # patches along each side of an image that are shuffled
 COARSE = 6  # pixels between two values of smooth noise
@@ -58,7 +59,7 @@ def _other_dataset(data: ImageDataModule) -> tuple[str, Tensor] | None:
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
     n, channels, height, width = shape
     coarse = rng.random((n, channels, max(2, height // COARSE), max(2, width // COARSE)), np.float32)
-    return _pixels(255 * interpolate(torch.from_numpy(coarse), (height, width), mode="bicubic"))
+    return to_uint8(255 * interpolate(torch.from_numpy(coarse), (height, width), mode="bicubic"))
 
 
 def _shuffled(rng: np.random.Generator, images: Tensor) -> Tensor:
@@ -92,8 +93,4 @@ def _fitted(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     values = images.float()
     if values.shape[1] > channels:
         values = values.mean(1, keepdim=True)
-    return _pixels(interpolate(values.expand(-1, channels, -1, -1), (height, width), mode="bilinear", antialias=True))
-
-
-def _pixels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)
+    return to_uint8(interpolate(values.expand(-1, channels, -1, -1), (height, width), mode="bilinear", antialias=True))

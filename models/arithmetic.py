@@ -78,11 +78,11 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
     Raises TypeError for an unknown kind of module.
     """
     match module:
-        case nn.Conv2d():
+        case nn.Conv2d(groups=1, dilation=(1, 1)):
             padding = _same_padding(module) if module.padding == "same" else _pair(module.padding)
             extents = _pair(module.kernel_size), _pair(module.stride), padding
             return conv(volume, module.out_channels, *extents, bias=module.bias is not None)
-        case nn.MaxPool2d():
+        case nn.MaxPool2d(dilation=1, ceil_mode=False):
             size, stride = _pair(module.kernel_size), _pair(module.stride)
             pooled = conv(volume, volume.depth, size, stride, _pair(module.padding)).output
             return Layer("max pool", pooled)

@@ -94,6 +94,7 @@ class ImageClassifier(LightningModule):
         self.teacher_name = teacher
         self.teacher: Teacher | None = None  # loaded when training starts
         self.compile_network = compile
+        self.fused = True  # the optimizer's step is one kernel
         # Loss, correct answers and images of this epoch on this device. A checkpoint holds the sums, unlike a metric
         # object, so that a resumed epoch continues them.
         self._train_sums = torch.zeros(3)
@@ -158,10 +159,11 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self.logits_in_training(images)
-        # The mean over the images. reduction="mean" would divide by the weights of this batch's classes.
-        losses = F.cross_entropy(
-            logits, labels, self.weight_of_class, label_smoothing=self.label_smoothing, reduction="none"
-        )
+        # The mean over the images. cross_entropy's own weights would divide it by those of this batch's classes, and
+        # weight the smoothing by the other classes.
+        losses = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
+        if self.weight_of_class is not None:
+            losses = losses * self.weight_of_class[labels]
         loss = losses.mean()
         if self.teacher:
             loss = (1 - TAUGHT) * loss + TAUGHT * self.teacher.loss(images, logits)
@@ -243,10 +245,11 @@ class ImageClassifier(LightningModule):
     def make_optimizer(self) -> Optimizer:
         """Return the optimizer of all parameters."""
         return make_optimizer(
-            self.optimizer_name, self.parameters(), self.learning_rate, self.momentum, self.weight_decay
+            self.optimizer_name, self.parameters(), self.learning_rate, self.momentum, self.weight_decay, self.fused
         )
 
     def configure_optimizers(self) -> Any:
+        self.fused = not self.trainer.gradient_clip_val  # with mixed precision Lightning clips no fused optimizer
         optimizer = self.make_optimizer()
         if self.schedule == "constant" and not self.warmup:
             return optimizer
@@ -262,7 +265,11 @@ class ImageClassifier(LightningModule):
         return learning_rate_factor(progress, self.schedule, self.warmup)
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.train()  # an answer before, or pretrained=True, leaves it in eval mode
         check_data(self, getattr(self.trainer, "datamodule", None))
+        if str(self.trainer.precision).endswith("-true") and self.trainer.precision != "32-true":
+            raise ValueError(f"--trainer.precision is {self.trainer.precision}: use bf16-mixed or 16-mixed")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network"] = type(self).__name__

@@ -1,6 +1,7 @@
 """Export of a trained network to a self-describing ONNX file, with a parity check against torch."""
 
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .familiarity import Reading
 OPSET = 18  # its IR version 10 is readable from ONNX Runtime 1.18 on
 TOLERANCE = 1e-5  # of a probability, between torch and ONNX Runtime
 FAMILIARITY_TOLERANCE = 1e-4
+AT_ONCE = 500 * 64 * 64  # pixels of the images that torch answers at once
 
 Answers = tuple[Tensor, ...]
 """Logits and probabilities, float32 [N, classes] each, and familiarity, float32 [N], if the network has it."""
@@ -86,10 +88,11 @@ def _name_as_in_checkpoints(graph: onnx.GraphProto) -> None:
 
 
 @torch.inference_mode()
-def torch_answers(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Answers:
+def torch_answers(model: ImageClassifier, images: Tensor) -> Answers:
     """Return torch's answers, on the CPU, for uint8 images [N, C, H, W], in eval mode."""
     model = model.eval()
-    batches = [model.answers(batch.to(model.device)) for batch in images.split(batch_size)]
+    at_once = min(500, max(1, AT_ONCE // math.prod(images.shape[2:])))
+    batches = [model.answers(batch.to(model.device)) for batch in images.split(at_once)]
     return tuple(torch.cat(output).cpu() for output in zip(*batches, strict=True))
 
 

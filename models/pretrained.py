@@ -27,7 +27,7 @@ def load(
 
     Args:
         kwargs: arguments of the network that replace those in the card.
-        others: names whose files are refused, unless `name` is one.
+        others: names of other models: a file of one of them is refused.
 
     Raises FileNotFoundError, ContractError for a file without a card, and ValueError for weights that do not fit.
     """

@@ -17,6 +17,8 @@ from .optimization import Schedule
 from .residual import Residual
 from .views import COUNT, UNSURE, Views, average_over_views, confidence
 
+PATCHES = 5000 * 32 * 32  # of the training images, at most, from which the whitening is computed
+
 
 class SpeedNet(ImageClassifier):
     """A whitening convolution and three groups of two convolutions: 1,972,792 parameters.
@@ -128,7 +130,8 @@ class SpeedNet(ImageClassifier):
                     "SpeedNet whitens patches of training images and got none: fit it with an ImageDataModule"
                 )
             train = data.splits["train"]
-            self.whiten(train[torch.arange(0, len(train), max(1, len(train) // 5000))][0])
+            count = min(5000, max(1, PATCHES // math.prod(self.input_shape[1:])))
+            self.whiten(train[torch.arange(0, len(train), max(1, len(train) // count))][0])
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:

@@ -10,6 +10,7 @@ from urllib.error import URLError
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torchvision.models import WeightsEnum
 
@@ -100,7 +101,7 @@ class TorchvisionClassifier(ImageClassifier):
         parts = [[p for p in self.parameters() if (id(p) in head) is in_head] for in_head in (True, False)]
         rates = (self.learning_rate, self.learning_rate * self.backbone_rate)
         of_head, of_rest = (
-            make_optimizer(self.optimizer_name, part, rate, self.momentum, self.weight_decay)
+            make_optimizer(self.optimizer_name, part, rate, self.momentum, self.weight_decay, self.fused)
             for part, rate in zip(parts, rates, strict=True)
         )
         for group in of_rest.param_groups:
@@ -109,6 +110,12 @@ class TorchvisionClassifier(ImageClassifier):
 
     def on_train_start(self) -> None:
         super().on_train_start()
+        wrapper = self.trainer.model
+        if self.frozen_epochs and isinstance(wrapper, DistributedDataParallel) and not wrapper.find_unused_parameters:
+            raise ValueError(
+                "model.freeze on several devices needs --trainer.strategy ddp_find_unused_parameters_true, "
+                "or give --trainer.devices 1"
+            )
         self.freeze_layers()  # a training that goes on within an epoch does not start it
 
     def on_train_epoch_start(self) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from helpers import Cli, Here
+from helpers import CLI, Cli, Here
 
 pytestmark = pytest.mark.slow  # each process loads torch
 RUN = Path("runs/digits_cnn/version_0")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,19 @@ def test_every_test_image_is_counted_once(runs: dict[int, Path]):
     assert one["accuracy"] == two["accuracy"]
     assert one["accuracy_per_class"] == two["accuracy_per_class"]
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+
+
+def test_freezing_on_several_devices_says_what_it_needs(here: Here, tmp_path: Path):
+    """DDP expects a gradient of every parameter; Lightning's error would not say why."""
+    fit = [
+        "fit", "--model", "TorchvisionClassifier", "--model.architecture", "resnet18", "--model.weights", "null",
+        "--model.input_shape", "[1,8,8]", "--model.freeze", "1", "--data", "DigitsDataModule",
+        "--trainer.max_steps", "2", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
+    ]  # fmt: skip
+    done = subprocess.run([*CLI, *fit], cwd=tmp_path, capture_output=True, text=True, env=os.environ | ONE_THREAD)
+    assert done.returncode == 1
+    assert "model.freeze on several devices needs --trainer.strategy ddp_find_unused_parameters_true" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 FIT = [

@@ -25,12 +25,12 @@ from optuna.trial import TrialState
 from test_train import is_picture
 
 from cnnzoo.commands import provenance
-from cnnzoo.commands.grid import Axis, run_point
+from cnnzoo.commands.grid import Axis, make_trainer, run_point
 from cnnzoo.commands.repeated import seed_axis
 from cnnzoo.commands.sweep import _storage, run_sweep, run_waiting
 
 OUTPUT = Path("sweeps/digits_cnn")
-RATE = {"argument": "model.init_args.learning_rate", "values": [0.1]}
+RATE: dict[str, Any] = {"argument": "model.init_args.learning_rate", "values": [0.1]}
 
 
 def write_config(folder: Path, epochs: int, *axes: dict) -> str:
@@ -228,6 +228,12 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"grid": [{"argument": "data.init_args.val_fraction", "values": [0.1, 0]}]}, "data.val_fraction is 0"),
         ({"grid": []}, "sweep needs --seeds, such as 0,1,2, or a grid"),
         ({"grid": [{"argument": "model.num_classes", "values": [9, 10]}]}, "the data decides num_classes"),
+        ({"grid": [{"argument": "data.seed", "values": [0, 1]}]}, "the axis data.seed of the grid is called seed"),
+        ({"trainer": {"fast_dev_run": 3}}, "a sweep trains whole points without trainer.fast_dev_run"),
+        (
+            {"trainer": {"callbacks": {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss"}}}},
+            "a sweep trains whole points without trainer.callbacks",
+        ),
     ],
 )
 def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, words: str):
@@ -238,6 +244,41 @@ def test_a_grid_that_cannot_be_run(here: Here, tmp_path: Path, change: dict, wor
     assert done.returncode == 1
     assert words in done.stderr
     assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_point_trains_on_one_device():
+    """Lightning would start a process for each further one, which would run the whole sweep again."""
+    trainer = make_trainer({"accelerator": "cpu", "devices": 2, "num_nodes": 2, "strategy": "ddp"})
+    assert (trainer.world_size, trainer.num_nodes) == (1, 1)
+
+
+@pytest.mark.parametrize("storage", ["sweep.db", "nothing://host/name", "sqlite:////nowhere/sweep.db"])
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_storage_that_cannot_be_used(here: Here, tmp_path: Path, storage: str):
+    done = here("sweep", "--config", write_config(tmp_path, 1, RATE), "--storage", storage, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--storage cannot be used: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_damaged_sweep_is_named(here: Here, tmp_path: Path):
+    (tmp_path / OUTPUT).mkdir(parents=True)
+    (tmp_path / OUTPUT / "sweep.db").write_bytes(b"no database" * 999)
+    done = here("sweep", "--config", write_config(tmp_path, 1, RATE), cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"{OUTPUT}/sweep.db cannot be used: " in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.timeout(60)
+def test_a_renamed_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained = work_with(monkeypatch, InThread)
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    run_sweep(config, [Axis(**RATE)], tmp_path / "before", None, workers=1)
+    (tmp_path / "before").rename(tmp_path / "after")
+    run_sweep(config, [Axis(**RATE)], tmp_path / "after", None, workers=1)
+    assert len(trained) == 1
 
 
 def test_the_network_follows_the_size_of_the_images(tmp_path: Path):

@@ -14,11 +14,12 @@ import onnx
 import pytest
 import torch
 import yaml
-from helpers import CLI, Cli, Finished, Here, done, in_process, png, refused, serve
+from helpers import CLI, Cli, Finished, Here, done, in_process, png, quiet, refused, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
 from cnnzoo.commands.build import build
+from cnnzoo.commands.checkpoints import BEST, Best
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
 
@@ -345,6 +346,90 @@ def test_a_run_folder_without_a_whole_config(
     config = tmp_path / RUN / "config.yaml"
     config.unlink() if content is None else config.write_text(content)
     assert words in mistake(here("test", "--config", "digits", cwd=tmp_path))
+
+
+def test_a_run_without_a_config_is_not_trained_anew(trained: Path, here: Here, tmp_path: Path):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    (tmp_path / RUN / "config.yaml").unlink()
+    words = mistake(here("fit", "--config", "digits", "--trainer.max_epochs", "8", "--ckpt_path", "last", cwd=tmp_path))
+    assert "version_0 has no config.yaml" in words
+    assert [run.name for run in (tmp_path / RUN).parent.iterdir()] == ["version_0"]
+
+
+def test_a_run_that_was_moved_and_renamed_goes_on(trained: Path, tmp_path: Path):
+    """In its folder, and with its best checkpoint, which Lightning forgets."""
+    run = tmp_path / "mine/runs/digits_cnn/2024"
+    shutil.copytree(trained / RUN, run)
+    options = ["--trainer.max_epochs", "9", "--checkpoint_every", "1"]
+    done("fit", "--config", str(run), "--ckpt_path", "last", *options, cwd=tmp_path)
+    assert [folder.name for folder in run.parent.iterdir()] == ["2024"]
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == 9
+    with (run / "metrics.csv").open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file) if row["val_accuracy"]]
+    assert len(accuracies) == 9
+    callbacks = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
+    (best,) = (state for name, state in callbacks.items() if name.startswith("Best"))
+    assert best["best_model_score"].item() == max(accuracies)
+    assert best["best_model_path"] == str(run / "checkpoints/best.ckpt")
+
+
+def test_a_best_checkpoint_is_not_forgotten_in_another_folder(tmp_path: Path):
+    old, new = (Best(dirpath=tmp_path / name, **BEST) for name in ("old", "new"))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/best.ckpt").touch()
+    old.best_model_path = old.kth_best_model_path = str(tmp_path / "old/best.ckpt")
+    old.best_model_score, old.best_k_models = torch.tensor(0.9), {old.best_model_path: torch.tensor(0.9)}
+    new.load_state_dict(old.state_dict())
+    assert new.best_model_path == new.kth_best_model_path == str(tmp_path / "new/best.ckpt")
+    assert not new.check_monitor_top_k(quiet(), torch.tensor(0.8))
+    assert new.check_monitor_top_k(quiet(), torch.tensor(0.95))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checkpoint.monitor", "val_loss"], "the best val_loss is the lowest: give --checkpoint.mode min, too"),
+        (["--checkpoint.save_top_k", "3"], "checkpoint.save_top_k is 3: fit keeps one best checkpoint"),
+        (["--checkpoint.filename", "mine"], "checkpoint.filename is mine: fit keeps one best checkpoint"),
+        (["--checkpoint.dirpath", "mine"], "checkpoint.dirpath is mine: fit keeps one best checkpoint"),
+    ],
+)
+def test_a_best_checkpoint_that_would_not_be_the_best(here: Here, tmp_path: Path, options: list[str], words: str):
+    assert words in mistake(here("fit", "--config", "digits", *options, cwd=tmp_path))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_callbacks_of_ones_own_stand_beside_the_projects(here: Here, tmp_path: Path):
+    """Lightning takes one progress bar, and no checkpoint callback where nothing is saved."""
+    own = {"class_path": "ModelCheckpoint", "init_args": {"filename": "{epoch}", "save_top_k": -1}}
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump({"trainer": {"callbacks": [own, {"class_path": "TQDMProgressBar"}], "max_epochs": 1}})
+    )
+    fit = here("fit", "--config", "digits", "--config", "own.yaml", "--runs", "my runs", cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    assert re.search(r"Best validation accuracy \d", fit.stdout)
+    assert "cnnzoo test --config 'my runs/digits_cnn/version_0'\n" in fit.stdout  # quoted for the shell
+    assert (tmp_path / "my runs/digits_cnn/version_0/checkpoints/epoch=0.ckpt").is_file()
+    done("validate", "--config", "my runs/digits_cnn/version_0", cwd=tmp_path)
+
+
+def test_a_sheet_is_a_png(here: Here, tmp_path: Path):
+    words = mistake(here("preview", "--config", "digits", "--output", "sheet.jpg", cwd=tmp_path))
+    assert "give the name of a file that ends in .png" in words
+
+
+def test_runs_in_the_home_folder(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "own.yaml").write_text("runs: ~/runs\ntrainer: {max_epochs: 1}\n")
+    done("fit", "--config", "digits", "--config", "own.yaml", cwd=tmp_path)
+    assert (tmp_path / "home/runs/digits_cnn/version_0/config.yaml").is_file()
+
+
+def test_an_export_into_a_damaged_zoo_fails_at_once(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo/SHA256SUMS").write_text("nothing\n")
+    monkeypatch.setattr("cnnzoo.commands.export.fit_outputs", lambda *_: pytest.fail("it measured first"))
+    refused("export", "--config", str(trained / RUN), "--zoo", "zoo", cwd=tmp_path)
 
 
 def test_a_zoo_that_is_a_file(trained: Path, here: Here, tmp_path: Path):

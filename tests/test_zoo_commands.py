@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from helpers import change_one_byte, command, done, in_process, png, refused
+from helpers import Cli, change_one_byte, command, done, in_process, png, refused
 from PIL import Image
 
 from cnnzoo.__main__ import COMMANDS
@@ -94,6 +95,13 @@ def test_a_damaged_file_is_not_used(copied: Path, digits, words: tuple[str, ...]
     text = refused(*words, cwd=copied)
     assert "SHA256SUMS says" in text
     assert "it is damaged or was changed" in text
+
+
+@pytest.mark.slow
+def test_predict_shows_a_file_name_that_is_no_text(trained: Path, cli: Cli, tmp_path: Path):
+    (tmp_path / os.fsdecode(b"f\xfcr.png")).write_bytes(png(np.zeros((8, 8), np.uint8)))
+    for model in (["digits_cnn"], ["--config", str(trained / "runs/digits_cnn/version_0")]):
+        assert "f\ufffdr.png" in cli("predict", *model, ".", cwd=tmp_path, PYTHONIOENCODING="utf-8").stdout
 
 
 def test_predict_needs_no_torch(trained: Path, tmp_path: Path, digits):

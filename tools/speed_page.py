@@ -55,6 +55,7 @@ python benchmarks/serving_growth.py                # growing input, and ten minu
 python benchmarks/variants.py                      # by precision
 ```
 """
+SOAK = "Three of the shipped networks, which are all in memory, by 32 connections each:"
 INSIDE = """
 Times and sizes of the inspection routes' responses (`python benchmarks/looking_inside.py`). The server has one core.
 The first `layers` opens the file a second time. `inspect` answers with the values of all layers, as the page asks for
@@ -235,7 +236,7 @@ def pages() -> dict[Path, str]:
     parts += ["## One connection", one_client(results), "## Start and memory", footprint(serving["servers"])]
     parts += ["Memory is measured after all the load above.", "## Growing input", growth(growing)]
     parts += ["## gRPC", GRPC, grpc(rpc["results"])]
-    parts += ["## Ten minutes of full load", "Three of the shipped networks, which are all in memory, by 32 connections each:", soak(soaked)]
+    parts += ["## Ten minutes of full load", SOAK, soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]
     parts += ["## Scoring many images", SCORING, scoring(scored["rows"])]

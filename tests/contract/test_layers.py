@@ -11,7 +11,7 @@ from helpers import module_outputs
 from onnx import numpy_helper
 
 from cnnzoo.contract.layer_reader import read_layers
-from cnnzoo.contract.layers import Layer
+from cnnzoo.contract.layers import Layer, arithmetic
 from cnnzoo.contract.names import ContractError
 from cnnzoo.models import ImageClassifier, ResNet, SpeedNet, create_model
 from cnnzoo.models.export import readings, to_onnx
@@ -49,6 +49,13 @@ def network(request: pytest.FixtureRequest) -> tuple[ImageClassifier, onnx.Model
     model.fit_views(reading[1])
     model.familiarity = Familiarity.fit(reading, reading)
     return model, to_onnx(model)
+
+
+@pytest.mark.parametrize(("width", "quotient"), [(4, "⌊(9 − 2 + 2·0)/2⌋"), (5, "⌈(9 − 2 + 2·0)/2⌉")])
+def test_a_width_is_rounded_as_the_layer_rounds_it(width: int, quotient: str):
+    image = Layer("pixels", "", "x", (), (1, 9, 9))
+    pooling = Layer("pool1", "MaxPool", "y", ("x",), (1, width, width), (2, 2), (2, 2), (0, 0, 0, 0))
+    assert arithmetic(pooling, image) == f"{quotient} + 1 = {width}"
 
 
 def values(proto: onnx.ModelProto, layers: list[Layer], x: torch.Tensor) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers import quiet
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -17,6 +18,7 @@ from cnnzoo.contract.card import PREPARATIONS
 from cnnzoo.contract.images import decode
 from cnnzoo.datamodules import DATASETS, CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
 from cnnzoo.datamodules.cifar10 import CLASSES, encoding
+from cnnzoo.datamodules.files import class_names
 from cnnzoo.datamodules.strangers import strangers
 
 
@@ -273,9 +275,42 @@ def test_a_broken_picture_is_named(tmp_path: Path):
 def test_empty_folders_are_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=f"no class folders in {tmp_path}"):
         ImageFolderDataModule(tmp_path).load(train=True)
-    (tmp_path / "train" / "a").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="no PNG or JPEG images in"):
+    for name in "ab":
+        (tmp_path / "train" / name).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"no PNG or JPEG images in .*: add some, or remove this class"):
         ImageFolderDataModule(tmp_path).load(train=True)
+
+
+def test_one_class_is_named(tmp_path: Path):
+    """As of an archive whose folder was given in place of the folder in it."""
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="has one class folder, 'photos': give the folder that holds one for each"):
+        ImageFolderDataModule(tmp_path).load(train=True)
+
+
+@pytest.mark.parametrize("name", ["گربه\u200cها", "猫\u3000犬"])
+def test_names_of_every_language_name_a_class(tmp_path: Path, name: str):
+    for folder in (name, "other"):
+        (tmp_path / folder).mkdir()
+    assert class_names(tmp_path) == tuple(sorted((name, "other")))
+
+
+def test_only_training_divides_batches_over_devices():
+    data = DigitsDataModule(batch_size=100)
+    data.trainer = SimpleNamespace(world_size=8, global_rank=0)
+    data.setup("test")
+    with pytest.raises(ValueError, match="does not divide evenly by 8"):
+        data.setup("fit")
+
+
+def test_on_the_cpu_no_memory_is_pinned(monkeypatch: pytest.MonkeyPatch):
+    """It would open a context on the GPU."""
+    data = DigitsDataModule()
+    data.trainer = quiet()
+    data.setup("fit")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not data.train_dataloader().pin_memory
 
 
 @pytest.mark.data

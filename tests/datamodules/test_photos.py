@@ -266,7 +266,7 @@ def test_links_to_themselves_and_to_other_classes(photos: Path):
         load_folder(photos, CLASSES, SHAPE)
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "no UTF-8: \udcff"])
+@pytest.mark.parametrize("name", ["two\nlines", "reversed \u202e", "no UTF-8: \udcff"])
 def test_a_folder_that_cannot_name_a_class_is_an_error(photos: Path, name: str):
     (photos / "cat").rename(photos / name)
     with pytest.raises(ValueError, match="cannot name a class: rename it"):
@@ -285,6 +285,13 @@ def test_a_part_that_is_missing_and_folders_that_are_left_out_are_named(
         data.setup("test")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         ImageFolderDataModule(tmp_path / "nowhere").setup("fit")
+
+
+def test_jpegs_as_a_browser_on_windows_names_them(photos: Path):
+    whole = expected(photos)
+    for path in [*photos.rglob("*.png")][:5]:
+        path.rename(path.with_suffix(".jfif"))
+    assert (load_folder(photos, CLASSES, SHAPE)[0].numpy() == whole).all()
 
 
 def test_a_class_of_other_formats_says_so(photos: Path):

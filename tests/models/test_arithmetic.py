@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cnnzoo.models import create_model, list_models
+from cnnzoo.models import ImageClassifier, create_model, list_models
 from cnnzoo.models.arithmetic import Volume, conv, dense, layer, layers, output_extent
 from cnnzoo.models.summary import multiply_adds, summarize
 
@@ -51,6 +51,23 @@ def test_volumes_are_torchs(extent: int, size: int, stride: int, padding: int, p
         return
     out = layer(module, volume).output
     assert module(torch.zeros(1, 2, extent + 3, extent)).shape[1:] == (out.depth, out.height, out.width)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(4, 8, 3, groups=4),
+        nn.Conv2d(4, 8, 3, dilation=2),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, dilation=2),
+    ],
+)
+def test_what_the_arithmetic_does_not_cover_is_measured(module: nn.Module):
+    depth, height, width = module(torch.zeros(4, 9, 9)).shape
+    network = nn.Sequential(module, nn.Flatten(), nn.Linear(depth * height * width, 2))
+    row = summarize(ImageClassifier(network, (4, 9, 9), 2))[0]
+    assert (row.output.height, row.output.width) == (height, width)
+    assert row.parameters == sum(p.numel() for p in module.parameters())
 
 
 def test_multiply_adds_are_counted_as_the_sums_are_formed():

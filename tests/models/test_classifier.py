@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import DigitsCNN, create_model
+from cnnzoo.models import DigitsCNN, ImageClassifier, create_model
 from cnnzoo.models.compatibility import check_checkpoint
 from cnnzoo.models.optimization import SCHEDULES, OptimizerName, Schedule, learning_rate_factor, make_optimizer
 
@@ -71,10 +71,11 @@ class FewOfOne(DigitsDataModule):
         return images[kept], labels[kept]
 
 
-def test_balanced_class_weights_are_those_of_scikit_learn():
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_balanced_class_weights_are_those_of_scikit_learn(smoothing):
     data = FewOfOne(batch_size=50)
     data.setup("fit")
-    model = DigitsCNN(class_weights="balanced", optimizer="sgd", learning_rate=0.1)
+    model = DigitsCNN(class_weights="balanced", optimizer="sgd", learning_rate=0.1, label_smoothing=smoothing)
     reference = {k: v.clone().requires_grad_() for k, v in model.state_dict().items()}
     seen = []
     model.training_step = lambda batch, i, step=model.training_step: (seen.append(batch), step(batch, i))[1]
@@ -83,10 +84,51 @@ def test_balanced_class_weights_are_those_of_scikit_learn():
     weights = torch.tensor(compute_class_weight("balanced", classes=np.arange(10), y=labels.numpy())).float()
     assert weights[1] > 5 * weights[0]
     logits = torch.func.functional_call(model, reference, (seen[0][0],))
-    losses = torch.nn.functional.cross_entropy(logits, seen[0][1], reduction="none")
+    losses = torch.nn.functional.cross_entropy(logits, seen[0][1], label_smoothing=smoothing, reduction="none")
     (weights[seen[0][1]] * losses).mean().backward()  # not divided by this batch's weights: rare classes are in few
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, reference[key].detach() - 0.1 * reference[key].grad)
+
+
+def test_few_images_of_a_class_do_not_pull_the_others_to_it():
+    """Smoothing that is weighted by the other classes would: then the best answer to most images is the rare class."""
+    labels = torch.tensor([0] * 97 + [1] * 3)
+    model = ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)), (1, 1, 1), 2, label_smoothing=0.1)
+    model.weight_of_class = len(labels) / (2 * labels.bincount())
+    images = (255 * labels).to(torch.uint8).view(-1, 1, 1, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = model.training_step((images, labels), 0)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    likeliest, sure = model(images).softmax(1).max(1)[::-1]
+    assert likeliest.tolist() == labels.tolist()
+    torch.testing.assert_close(sure, torch.full_like(sure, 0.95), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_gradients_are_clipped_in_mixed_precision(optimizer: str):
+    trainer = quiet(max_steps=1, precision="bf16-mixed", gradient_clip_val=1.0, limit_val_batches=0)
+    trainer.fit(DigitsCNN(optimizer=optimizer), DigitsDataModule())
+    assert trainer.global_step == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_weights_of_another_precision_are_refused(precision: str):
+    with pytest.raises(ValueError, match=f"--trainer.precision is {precision}: use bf16-mixed"):
+        quiet(max_steps=1, precision=precision).fit(DigitsCNN(), DigitsDataModule())
+
+
+def test_a_network_that_has_answered_trains_as_a_new_one():
+    """Its dropout is on again."""
+    model, seen = DigitsCNN().eval(), []
+    model.training_step = lambda batch, i, step=model.training_step: (seen.append(model.training), step(batch, i))[1]
+    quiet(max_steps=1, limit_val_batches=0).fit(model, DigitsDataModule())
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(("warmup", "expected"), [(0.0, [1.0, 0.5, 0.0]), (0.5, [0.0, 1.0, 0.0])])

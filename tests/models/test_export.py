@@ -46,6 +46,23 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+def test_torch_answers_large_images_a_few_at_a_time(
+    digits_model: ImageClassifier, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    whole = torch_answers(digits_model, images)
+    sizes: list[int] = []
+    monkeypatch.setattr("cnnzoo.models.export.AT_ONCE", 10 * 8 * 8)
+    answers = digits_model.answers
+
+    def counted(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sizes.append(len(batch))
+        return answers(batch)
+
+    monkeypatch.setattr(digits_model, "answers", counted)
+    torch.testing.assert_close(torch_answers(digits_model, images), whole)
+    assert sizes == [10] * 6 + [4]
+
+
 @pytest.mark.parametrize(
     "name", ["digits_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mnist_cnn", "cifar10_cnn"))]
 )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import quiet
 from lightning import Trainer
 from torch import nn
 
@@ -154,6 +155,16 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: st
     assert torch.equal(torch_answers(again, x)[0], expected)
     with pytest.raises(ValueError, match="holds cifar10_speednet, not mnist_speednet"):
         create_model("mnist_speednet", pretrained=tmp_path / "cifar10_speednet/1/model.onnx")
+
+
+def test_of_large_images_fewer_are_whitened(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr("cnnzoo.models.speednet.PATCHES", 100 * 8 * 8)
+    monkeypatch.setattr(SpeedNet, "whiten", lambda self, images: seen.append(len(images)))
+    data = DigitsDataModule()
+    data.setup("fit")
+    quiet(max_steps=0).fit(SpeedNet(input_shape=(1, 8, 8), widths=[16], whitening_kernel=3), data)
+    assert 100 <= seen[0] < 120
 
 
 def test_training_leaves_the_whitening_and_the_norms_scales_alone():
