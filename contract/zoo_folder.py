@@ -131,13 +131,15 @@ class ZooFolder:
         self.checksums()  # fail before the file is in place
         sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
         target.parent.parent.mkdir(parents=True, exist_ok=True)
+        if not any(target.parent.parent.iterdir()):
+            target.parent.parent.chmod(0o755)  # whatever the umask: the service may run as another user
         staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.path))
         try:
             if isinstance(content, bytes):
                 (staging / FILE_NAME).write_bytes(content)
             else:
                 content.replace(staging / FILE_NAME)
-            staging.chmod(0o755)  # mkdtemp's 0o700 would hide it from a service that runs as another user
+            staging.chmod(0o755)
             staging.rename(target.parent)
         except OSError:
             if target.parent.exists():  # another process was faster

@@ -72,7 +72,7 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.state.metrics = metrics
     app.state.inspectors = Inspectors()
     app.state.explanations = CapacityLimiter(1)
-    app.state.outgoing = Outgoing(settings.max_held)
+    app.state.outgoing = Outgoing(settings.max_held, settings.timeout)
     app.state.zoo = Zoo(
         settings.zoo,
         Sessions(

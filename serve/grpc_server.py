@@ -38,6 +38,7 @@ SERVICE = "inference.GRPCInferenceService"
 SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
+MAX_WATCHERS = 64  # streams of the health protocol, which have no key
 HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
@@ -94,6 +95,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # published
     def __init__(self, zoo: Zoo) -> None:
         self.zoo = zoo
         self.stopping = asyncio.Event()
+        self.watchers = 0
 
     async def Check(self, request: Any, context: Context) -> Any:
         """Answer with the status now."""
@@ -103,16 +105,22 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # published
 
     async def Watch(self, request: Any, context: Context) -> AsyncIterator[Any]:
         """Answer with the status now and after each change."""
-        told = None
-        while True:
-            answer = self._answer(request.service)
-            if answer != told:
-                yield answer
-                told = answer
-            if self.stopping.is_set():
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
+        if self.watchers >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"there are {MAX_WATCHERS} streams already")
+        self.watchers += 1
+        try:
+            told = None
+            while True:
+                answer = self._answer(request.service)
+                if answer != told:
+                    yield answer
+                    told = answer
+                if self.stopping.is_set():
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
+        finally:
+            self.watchers -= 1
 
     def _answer(self, service: str) -> Any:
         response = health_pb2.HealthCheckResponse

@@ -1,11 +1,15 @@
 """Large answers: sent in pieces, and counted until they are out."""
 
+import asyncio
+import logging
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .errors import ApiError
+
+logger = logging.getLogger("cnnzoo.serve")
 
 PIECE = 2**16  # bytes, after which the server waits until the client has read enough
 
@@ -15,10 +19,12 @@ class Outgoing:
 
     Args:
         limit: bytes, at most.
+        seconds: for a client to read a piece; then the connection is closed.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
+        self.seconds = seconds
         self.bytes = 0
 
 
@@ -41,6 +47,9 @@ class LargeResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for start in range(0, max(size, 1), PIECE):
                 piece = self.body[start : start + PIECE]
-                await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE < size})
+                async with asyncio.timeout(self.outgoing.seconds):
+                    await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE < size})
+        except TimeoutError:
+            logger.info("A client did not read its answer: the connection is closed.")  # as uvicorn does at this return
         finally:
             self.outgoing.bytes -= size

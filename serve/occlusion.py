@@ -66,6 +66,5 @@ def drops(image: np.ndarray, cover: Cover, probabilities: np.ndarray, base: floa
         probabilities: of the class, one for each picture of `covered`.
         base: of the class, for the picture itself.
     """
-    _, height, width = image.shape
-    rows, columns = positions(height, cover.stride), positions(width, cover.stride)
-    return (base - probabilities).reshape(len(rows), len(columns)).astype(np.float32)
+    rows = positions(image.shape[1], cover.stride)
+    return (base - probabilities).reshape(len(rows), -1).astype(np.float32)

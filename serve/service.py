@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 from pydantic import Field
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .settings import ServeSettings, read_settings
 
@@ -87,13 +87,24 @@ class Adapter:
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close"})
+        kept: list[Message] = []
+
+        async def keep_last(message: Message) -> None:
+            """Pass BentoML's messages on, but not its last one: at that uvicorn ends the process."""
+            if message["type"] == "lifespan.shutdown.complete":
+                kept.append(message)
+            else:
+                await send(message)
+
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self.app.router.lifespan_context(self.app))
             except Exception as error:  # without this message uvicorn would serve all the same
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
-            await self.bento(scope, receive, send)
+            await self.bento(scope, receive, keep_last)
+        for message in kept:
+            await send(message)
 
 
 @bentoml.service(

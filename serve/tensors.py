@@ -17,7 +17,9 @@ from ..contract.card import ModelCard
 from ..contract.names import FAMILIARITY, HEADER_LENGTH, INPUT
 from .errors import ApiError
 from .image_arrays import check_shape, to_uint8
+from .limits import MAX_IMAGES
 
+PLAIN = 1024  # lists, objects and quotes of a request whose pixels are one flat list, at most
 REPEATED = 4096  # bytes of JSON before a binary tensor that are parsed once: clients send the same before each
 
 
@@ -133,6 +135,10 @@ class _Asked(NamedTuple):
 
 
 def _parse(text: bytes, image: tuple[int, int, int], outputs: tuple[str, ...]) -> _Asked:
+    channels, height, _ = image
+    most = PLAIN + MAX_IMAGES * (1 + channels * (1 + height))  # with the lists of nested pixels
+    if sum(text.count(character) for character in b'[{"') > most:
+        raise ApiError(400, "json", "the body has more lists and texts than an inference request object needs")
     return _check(_json(text), image, outputs)
 
 

@@ -20,8 +20,7 @@ export function listModels() {
 /** Classifies an image (a Blob). Returns the classes, the network's input, whether it is unfamiliar, and the
  * times in milliseconds. */
 export function predict(model, image, signal) {
-  const start = performance.now();
-  const read = async (response) => {
+  const read = async (response, start) => {
     const answer = await response.json();
     const { classes, input, unfamiliar } = answer.predictions[0];
     return { classes, input, unfamiliar, roundTrip: performance.now() - start, server: answer.milliseconds };
@@ -95,10 +94,11 @@ export async function call(path, read, options = {}) {
 async function send(path, read, { signal, timeout = TIMEOUT, ...options }) {
   const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
   const late = AbortSignal.timeout(1000 * timeout);
+  const start = performance.now();
   let response = null;
   try {
     response = await fetch(path, { ...options, headers, signal: AbortSignal.any([late, signal].filter(Boolean)) });
-    return { response, content: response.ok ? await read(response) : null };
+    return { response, content: response.ok ? await read(response, start) : null };
   } catch {
     signal?.throwIfAborted();
     if (late.aborted) throw new Error(`The service did not answer within ${timeout} seconds. Try again.`);

@@ -81,7 +81,8 @@ export function createPad(canvas, changed, announce) {
     for (let done = 0; done < count; ) {
       const now = await new Promise(requestAnimationFrame);
       if (mine !== replays) return;
-      done = reducedMotion.matches ? count : Math.min(count, Math.ceil((count * (now - start + 16)) / REPLAY));
+      const reached = Math.ceil((count * (now - start + 16)) / REPLAY); // 0 or less in a frame that began before
+      done = reducedMotion.matches ? count : Math.min(count, Math.max(1, reached));
       strokes = firstPoints(whole, done);
       update();
     }

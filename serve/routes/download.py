@@ -24,7 +24,7 @@ async def download(request: Request) -> Response:
     """
     model = model_of(request.scope)
     if not model.unchanged():
-        raise _changed_on_disk(model.card, request.app.state.zoo)
+        raise _changed_on_disk(model.card, request.app.state.zoo, request.app.state.settings.rescan)
     etag = f'"{model.sha256}"'
     headers = {
         "ETag": etag,
@@ -39,9 +39,12 @@ async def download(request: Request) -> Response:
     return FileResponse(model.path, headers=headers, media_type="application/octet-stream", filename=file_name)
 
 
-def _changed_on_disk(card: ModelCard, zoo: Zoo) -> ApiError:
+def _changed_on_disk(card: ModelCard, zoo: Zoo, rescan: float) -> ApiError:
     """Return the error for a file that is not the one in memory: a scan has refused it, or has not seen it yet."""
     refused = zoo.refused.get(ModelId(card.name, card.version).path)
+    if not rescan:
+        message = f"{card.name} {card.version} has changed on disk, and CNNZOO_RESCAN is 0: restart the service"
+        return ApiError(503, "changed_on_disk", message, {"Retry-After": "60"})
     if refused is None:
         return ApiError(503, "changed_on_disk", f"{card.name} has just changed on disk: try again in a second")
     message = f"{card.name} {card.version} cannot be downloaded, its file on the server was refused: {refused}"

@@ -28,11 +28,11 @@ async def explain(request: Request) -> JSONResponse:
     wanted = None if query["class"] is None else _class(model, query["class"])
     image = await one_image(request, model, query["prepare"])
     cover = Cover.of(max(image.shape[1:]))
-    images = await in_thread(lambda: covered(image, cover, fill_of(image, model.card.prepare)))
     one_at_a_time: CapacityLimiter = request.app.state.explanations
     if one_at_a_time.statistics().tasks_waiting >= MAX_WAITING:
         raise ApiError(429, "busy", "too many explanations wait already: try again in a few seconds")
     async with one_at_a_time:
+        images = await in_thread(lambda: covered(image, cover, fill_of(image, model.card.prepare)))
         probabilities = await _probabilities(request, model, np.concatenate([image[None], images]))
     chosen = int(probabilities[0].argmax()) if wanted is None else wanted
     base = float(probabilities[0, chosen])

@@ -14,6 +14,7 @@ from .compute import compute
 from .lookup import model_of
 
 HEADER = HEADER_LENGTH.lower().encode()
+FEW = 2**12  # logits of an answer that is written on the event loop
 SMALL = 2**16  # bytes of a body that is parsed on the event loop: a thread would take longer
 
 
@@ -34,7 +35,10 @@ class Infer:
             call = await in_thread(read, body, header_length, model.card)
         timing.add("decode", received, time.perf_counter())
         outputs = await compute(model, call.images)
-        content, length = write(call, model.card, outputs)
+        if outputs[0].size <= FEW:
+            content, length = write(call, model.card, outputs)
+        else:
+            content, length = await in_thread(write, call, model.card, outputs)
         headers = [(b"content-length", b"%d" % len(content))]
         if length is None:
             headers.append((b"content-type", b"application/json"))

@@ -19,7 +19,6 @@ from ..inspector import Inspector, Window
 from ..inspectors import Inspectors
 from ..large_response import LargeResponse
 from ..model import FileGone, Model
-from ..threads import in_thread
 from .compute import not_loaded
 from .lookup import model_of
 from .one_image import PREPARE, one_image
@@ -49,9 +48,10 @@ async def inspect(request: Request) -> Response:
             raise ApiError(400, "format", "the arithmetic of a pixel is always JSON: leave out format")
         window = await _ask(request, model, lambda inspector: inspector.window(image, names[0], query["pixel"]))
         return JSONResponse({"model": model.card.name, "version": model.card.version, **_arithmetic(names[0], window)})
-    values = await _ask(request, model, lambda inspector: inspector.values(image, names or list(inspector.layers)))
     write = _binary if query["format"] == "binary" else _pictures
-    content, headers = await in_thread(lambda: write(model, values))
+    content, headers = await _ask(
+        request, model, lambda inspector: write(model, inspector.values(image, names or list(inspector.layers)))
+    )
     return LargeResponse(content, request.app.state.outgoing, headers=headers)
 
 

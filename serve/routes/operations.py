@@ -1,12 +1,13 @@
 """Health probes, and GET /metrics for Prometheus."""
 
+import asyncio
+
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import ApiError
-from ..threads import in_thread
 
 
 async def live(request: Request) -> Response:
@@ -28,7 +29,7 @@ def check_models(request: Request) -> None:
 
 async def metrics(request: Request) -> Response:
     """Answer with all metrics in Prometheus's text format."""
-    content = await in_thread(request.app.state.metrics.exposition)
+    content = await asyncio.to_thread(request.app.state.metrics.exposition)  # not behind images that are decoded
     return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

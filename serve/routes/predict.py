@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ...contract.card import ModelCard, Preparation
@@ -15,6 +15,7 @@ from ...contract.names import UNFAMILIAR
 from .. import timing
 from ..drawing import data_url, to_image
 from ..errors import ApiError, AsciiJSONResponse
+from ..large_response import LargeResponse
 from ..limits import MAX_FILES
 from ..threads import in_thread
 from .compute import compute
@@ -24,6 +25,7 @@ from .query import Parameter, one_of, read_query, share, whole_number
 
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 SMALL_FILE, SMALL_IMAGE = 2**14, 2**14  # bytes and pixels of a PNG that is decoded on the event loop
+COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG that may be a thousand times as large when they are read
 AT_ONCE = 16  # images to decode between two checks for cancellation
 PARAMETERS = {
     "top_k": Parameter(whole_number, 3),
@@ -33,7 +35,7 @@ PARAMETERS = {
 }
 
 
-async def predict(request: Request) -> JSONResponse:
+async def predict(request: Request) -> Response:
     """Answer with the top-k classes of every image: one as the raw body, or several as multipart `file` parts.
 
     If the file has the output `familiarity`, each image gets it too, and `unfamiliar` if it is below `min_familiarity`.
@@ -69,7 +71,7 @@ async def predict(request: Request) -> JSONResponse:
         for i, ((name, _), pixels) in enumerate(zip(files, inputs, strict=True))
     ]
     end = time.perf_counter()
-    return AsciiJSONResponse(
+    answer = AsciiJSONResponse(
         {
             "model": model.card.name,
             "version": model.card.version,
@@ -82,6 +84,9 @@ async def predict(request: Request) -> JSONResponse:
             },
         }
     )
+    if query["show_input"] == "false":
+        return answer
+    return LargeResponse(bytes(answer.body), request.app.state.outgoing, media_type="application/json")
 
 
 def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
@@ -94,8 +99,10 @@ def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[
 
 
 def is_small(data: bytes) -> bool:
-    """Return whether `data` starts as a small PNG: to decode that takes less time than to hand it to a thread."""
+    """Return whether `data` is a small PNG without compressed texts: a thread would take longer to decode it."""
     if len(data) > SMALL_FILE or len(data) < 24 or not data.startswith(PNG_START):
+        return False
+    if any(chunk in data for chunk in COMPRESSED):
         return False
     return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= SMALL_IMAGE
 

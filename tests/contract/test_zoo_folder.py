@@ -89,6 +89,15 @@ def test_a_file_is_moved_into_place(zoo: ZooFolder, tmp_path: Path):
     assert os.stat(path.parent).st_mode & 0o777 == 0o755
 
 
+def test_a_service_of_another_user_can_read_a_new_model(zoo: ZooFolder):
+    before = os.umask(0o077)
+    try:
+        path = zoo.add(ModelId("c", 1), b"content")
+    finally:
+        os.umask(before)
+    assert [os.stat(folder).st_mode & 0o777 for folder in (path.parent.parent, path.parent)] == [0o755] * 2
+
+
 def test_a_malformed_checksum_file_stops_an_addition(zoo: ZooFolder):
     (zoo.path / "SHA256SUMS").write_text("nonsense\n")
     with pytest.raises(ContractError, match="line 1 of SHA256SUMS"):

@@ -1,11 +1,15 @@
 """Test that any damaged image gets a documented answer."""
 
+import io
+
 import httpx
 import numpy as np
 import pytest
 from helpers import error, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cnnzoo.serve.routes.predict import is_small
 
@@ -67,6 +71,12 @@ def test_only_a_small_png_is_decoded_on_the_event_loop():
     assert not is_small(png(np.zeros((129, 128), np.uint8)))  # few bytes, many pixels
     assert not is_small(WHOLE[0] + bytes(2**14))
     assert not any(is_small(WHOLE[0][:n]) for n in range(24))
+    note = PngInfo()
+    note.add_text("note", "x" * 10**6, zip=True)
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG", pnginfo=note)
+    assert len(buffer.getvalue()) < 2**14
+    assert not is_small(buffer.getvalue())  # a megabyte of text
 
 
 @pytest.mark.parametrize("kind", TYPES)

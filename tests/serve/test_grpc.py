@@ -217,6 +217,30 @@ def test_a_stop_ends_the_streams_of_the_health_protocol(trained: Path):
             assert [state.status for state in states] == [health_pb2.HealthCheckResponse.NOT_SERVING]
 
 
+def test_streams_of_the_health_protocol_are_limited(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    """They have no key. One that ends makes room."""
+    monkeypatch.setattr("cnnzoo.serve.grpc_server.MAX_WATCHERS", 2)
+    port = free_port()
+    with listening(trained / "zoo", grpc_port=port, api_key=KEY), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        wait_for(port)
+        stub = health_pb2_grpc.HealthStub(channel)
+        streams = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(2)]
+        for stream in streams:
+            assert next(stream).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as refused:
+            next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=60))
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        streams[0].cancel()
+        for _ in range(100):
+            try:
+                next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=60))
+                break
+            except grpc.RpcError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("a stream that was cancelled still counts")
+
+
 def no_message(end: threading.Event) -> Iterator[bytes]:
     """Yield nothing, and go on until `end` is set."""
     end.wait(60)

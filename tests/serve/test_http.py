@@ -406,7 +406,8 @@ def test_a_file_changed_under_the_service_is_not_passed_off_as_the_old_one(train
     with in_process(zoo, rescan=0) as own:
         path = zoo / "digits_cnn/2/model.onnx"
         path.write_bytes(path.read_bytes() + b"\0")
-        assert "changed on disk" in error(own.get("/models/digits_cnn.onnx"), 503)
+        assert "has changed on disk" in (said := error(own.get("/models/digits_cnn.onnx"), 503))
+        assert "restart the service" in said  # it does not look at its folder again
 
 
 def test_an_empty_zoo_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -229,7 +230,13 @@ def test_one_explanation_is_computed_at_a_time_and_eight_wait(
     client: httpx.Client, digit: bytes, monkeypatch: pytest.MonkeyPatch
 ):
     refused: list[str] = []
+    copies: list[int] = []
     computing = most = 0
+
+    def counted(*arguments: Any) -> np.ndarray:
+        images = covered(*arguments)
+        copies.append(len(images))
+        return images
 
     async def slow(model: Model, images: np.ndarray) -> Outputs:
         nonlocal computing, most
@@ -248,10 +255,12 @@ def test_one_explanation_is_computed_at_a_time_and_eight_wait(
         return response.status_code
 
     monkeypatch.setattr("cnnzoo.serve.routes.explain.compute", slow)
+    monkeypatch.setattr("cnnzoo.serve.routes.explain.covered", counted)
     with ThreadPoolExecutor(12) as pool:
         assert sorted(pool.map(ask, range(12))) == [200] * 9 + [429] * 3
     assert most == 1
     assert all("too many explanations" in text for text in refused)
+    assert copies == [64] * 9  # none for those that were refused
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 224])

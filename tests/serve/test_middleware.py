@@ -169,7 +169,7 @@ async def test_a_body_in_chunks_is_counted_whatever_length_is_declared(order: in
 
 
 async def test_answers_that_nobody_reads_do_not_pile_up():
-    outgoing = Outgoing(200_000)
+    outgoing = Outgoing(200_000, seconds=30)
     go_on = anyio.Event()
     statuses: list[int] = []
 
@@ -190,13 +190,56 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
     assert outgoing.bytes == 0
 
 
+async def test_a_client_that_does_not_read_holds_no_bytes():
+    """Its connection is closed: uvicorn does so with an answer that stays incomplete."""
+    outgoing = Outgoing(200_000, seconds=0.05)
+    whole: list[bool] = []
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            whole.append(not message["more_body"])
+            await anyio.sleep_forever()
+
+    await LargeResponse(bytes(150_000), outgoing)({}, None, send)
+    assert whole == [False]
+    assert outgoing.bytes == 0
+
+
 async def test_a_large_answer_arrives_whole():
     content = bytes(range(256)) * 1000
-    app = LargeResponse(content, Outgoing(1), media_type="application/octet-stream")  # alone, it may be larger
+    app = LargeResponse(
+        content, Outgoing(1, seconds=30), media_type="application/octet-stream"
+    )  # alone, it may be larger
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         response = await client.get("/")
     assert response.content == content
     assert response.headers["content-length"] == "256000"
+
+
+async def test_the_process_does_not_end_before_the_services_own_lifespan(trained: Path):
+    """Calls over gRPC are answered, and the last traces sent, in it."""
+    events: list[str] = []
+
+    async def bento(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "lifespan.startup"
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message: Message) -> None:
+        events.append(message["type"])
+
+    from cnnzoo.serve.service import Adapter
+
+    adapter = Adapter(bento, read_settings(zoo=trained / "zoo"))
+    adapter.app.state.send_spans = lambda: events.append("traces sent")
+    asked = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        return {"type": next(asked)}
+
+    await adapter({"type": "lifespan"}, receive, send)
+    assert events == ["lifespan.startup.complete", "traces sent", "lifespan.shutdown.complete"]
 
 
 async def test_a_websocket_is_refused_without_a_second_start(trained: Path):
