@@ -116,7 +116,8 @@ def _message(error: Exception) -> str:
         needs = f"`cnnzoo {sys.argv[1]}` needs {error.name}, which is not installed"
         return f"{needs}: run make install in a clone of the repository"
     if isinstance(error, httpx.TransportError):
-        return f"{error.request.url}: {error}"
+        hint = ": is the service running there?" if isinstance(error, httpx.ConnectError) else ""
+        return f"{error.request.url}: {error}{hint}"
     return str(error) if isinstance(error, (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL)) else ""
 
 

@@ -102,7 +102,8 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
         listed = "\n".join(f"  {one.name}: {describe(differing[one])}" for one in found[:SHOWN])
         raise ValueError(
             f"no run in {(runs / name).absolute()} has these settings:\n{listed}\n"
-            "Train one (cnnzoo fit without --ckpt_path), or give --config a run folder to use that run"
+            f"To use one give its folder, such as --config {quote(os.path.relpath(found[0]))}. "
+            "Or train one (cnnzoo fit without --ckpt_path)"
         )
     return next((one for one in matching if _length(read_config(one)) == _length(settings)), matching[0]) / relative
 

@@ -61,6 +61,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
             listing = f"{parser.prog} --print_config"
         nearest = ", ".join(f"--{name}" for name in near)
         return f"there is no option --{option}\nNearest: {nearest}\nList all options: {listing}"
+    if message.startswith("the following arguments are required") and not keys:
+        return f"{message}\nGive a recipe, such as --config digits\nList all options: {listing}"
     given = re.findall(r"(?:Got value|Given value): (?!NestedArg)(.*)", message)
     if not keys or not given:
         return message

@@ -266,6 +266,10 @@ def test_a_checkpoint_trained_on_pixels_scaled_otherwise(trained: Path, here: He
         assert "trained on pixels normalized with std [0.0625], not [0.5]" in mistake(done)
 
 
+def test_a_recipe_is_asked_for(here: Here, tmp_path: Path):
+    assert "Give a recipe, such as --config digits\n" in mistake(here("fit", cwd=tmp_path))
+
+
 def test_no_such_command(here: Here, tmp_path: Path):
     for words in ((), ("lsit",)):
         message = mistake(here(*words, cwd=tmp_path))
@@ -685,7 +689,7 @@ def test_a_run_with_other_settings_is_never_taken(trained: Path, here: Here, wor
     message = mistake(done)
     assert f"no run in {trained / RUN.parent} has these settings" in message
     assert "version_0: data.batch_size 32, not 64; model.learning_rate 0.003, not 0.5" in message
-    assert "give --config a run folder" in message
+    assert f"To use one give its folder, such as --config {RUN}" in message
 
 
 def test_settings_that_change_no_step_may_differ(trained: Path, here: Here):
