@@ -68,7 +68,7 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
         raise ValueError("sweep needs --seeds, such as 0,1,2, or a grid: see configs/digits_sweep.yaml")
     for name in ("callbacks", "plugins", "fast_dev_run"):
         if settings.get("trainer", {}).get(name):
-            raise ValueError(f"a sweep trains whole points without trainer.{name}: take it out of the recipe")
+            raise ValueError(f"a sweep takes no trainer.{name}: leave it out of the recipe")
     keys = [_find(settings, axis.argument)[1] for axis in grid]
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):

@@ -17,7 +17,7 @@ from .optimization import Schedule
 from .residual import Residual
 from .views import COUNT, UNSURE, Views, average_over_views, confidence
 
-PATCHES = 5000 * 32 * 32  # of the training images, at most, from which the whitening is computed
+WHITENED = 5000 * 32 * 32  # pixels of the training images from which the whitening is computed, at most
 
 
 class SpeedNet(ImageClassifier):
@@ -130,7 +130,7 @@ class SpeedNet(ImageClassifier):
                     "SpeedNet whitens patches of training images and got none: fit it with an ImageDataModule"
                 )
             train = data.splits["train"]
-            count = min(5000, max(1, PATCHES // math.prod(self.input_shape[1:])))
+            count = min(5000, max(1, WHITENED // math.prod(self.input_shape[1:])))
             self.whiten(train[torch.arange(0, len(train), max(1, len(train) // count))][0])
 
     @torch.no_grad()

@@ -159,7 +159,7 @@ def test_the_exported_file_answers_as_torch_and_gives_the_weights_back(views: st
 
 def test_of_large_images_fewer_are_whitened(monkeypatch: pytest.MonkeyPatch):
     seen = []
-    monkeypatch.setattr("cnnzoo.models.speednet.PATCHES", 100 * 8 * 8)
+    monkeypatch.setattr("cnnzoo.models.speednet.WHITENED", 100 * 8 * 8)
     monkeypatch.setattr(SpeedNet, "whiten", lambda self, images: seen.append(len(images)))
     data = DigitsDataModule()
     data.setup("fit")
