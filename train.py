@@ -42,7 +42,7 @@ def run(name: str, arguments: list[str]) -> None:
     quiet_lightning()
     provenance.keep_freed_memory()
     provenance.keep_threads()
-    function = COMMANDS[name]
+    function = LIGHTNING_COMMANDS[name]
     try:
         cli = ZooCLI(function, arguments)
         function(cli, **cli.options)
@@ -89,7 +89,7 @@ def fit(cli: ZooCLI) -> None:
         raise
     finally:
         if folder:
-            folder.remove_if_unused()
+            folder.close()
     if folder and folder.path and folder.has_checkpoint:
         _print_next_steps(folder.path, config.checkpoint.monitor, best.best_model_score)
 
@@ -262,11 +262,13 @@ def preview(cli: ZooCLI, count: int = 25, output: Path | None = None) -> None:
     chosen = np.random.default_rng(data.seed).choice(len(train), size=min(count, len(train)), replace=False)
     images, labels = train[torch.from_numpy(chosen)]
     title = f"{data.describe()['name']}: {len(chosen)} of {len(train):,} training images"
-    plots.sheet(images.numpy(), [data.classes[label] for label in labels], path, title)
+    plots.captioned_images(images.numpy(), [data.classes[label] for label in labels], path, title)
     print(f"Wrote {path}")
 
 
-COMMANDS = {function.__name__: function for function in (fit, validate, test, predict, export, sweep, summary, preview)}
+LIGHTNING_COMMANDS = {
+    function.__name__: function for function in (fit, validate, test, predict, export, sweep, summary, preview)
+}
 
 
 def _print_next_steps(folder: Path, monitor: str, best: torch.Tensor | None) -> None:

@@ -47,7 +47,7 @@ def _complete_options_of_training(name: str) -> None:
     from ..commands.cli import ZooCLI
 
     train = import_module("cnnzoo.train")
-    ZooCLI(train.COMMANDS[name], [])  # jsonargparse calls argcomplete
+    ZooCLI(train.LIGHTNING_COMMANDS[name], [])  # jsonargparse calls argcomplete
 
 
 def _add_signature(parser: argparse.ArgumentParser, function: Callable[..., None]) -> None:

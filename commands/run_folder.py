@@ -1,9 +1,10 @@
-"""Write a run folder: its config and its logs. Remove it if nothing was trained."""
+"""Write a run folder: its config and its logs. Lock it, and remove it if nothing was trained."""
 
 import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -42,7 +43,9 @@ class SaveConfig(Callback):
 
 
 class RunFolder:
-    """The run folder that `fit` writes. Only the first of several processes has one.
+    """The run folder that `fit` writes, locked until `close`. Only the first of several processes has one.
+
+    Raises ValueError if another `fit` trains in it.
 
     Args:
         parent: the folder of all run folders.
@@ -58,6 +61,13 @@ class RunFolder:
             self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
             return
         self.path = resumed or runs.create_run(parent, name)
+        self._lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"another cnnzoo fit trains in {self.path}: wait for it, or leave out --ckpt_path to start a new run"
+            ) from None
         content = runs.read_checkpoint(checkpoint) if resumed and checkpoint else {}
         self.loggers = run_loggers(self.path, content.get("global_step"))
 
@@ -71,3 +81,9 @@ class RunFolder:
             return
         if interrupted or not (self.path / runs.CONFIG).is_file():
             runs.remove_run(self.path)
+
+    def close(self) -> None:
+        """Unlock the folder, and remove it if training has not started."""
+        if self.path:
+            self._lock.release()
+            self.remove_if_unused()

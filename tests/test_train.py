@@ -20,6 +20,7 @@ from PIL import Image
 from cnnzoo.commands import provenance
 from cnnzoo.commands.build import build
 from cnnzoo.commands.checkpoints import BEST, Best
+from cnnzoo.commands.run_folder import RunFolder
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
 
@@ -358,6 +359,22 @@ def test_a_run_without_a_config_is_not_trained_anew(trained: Path, here: Here, t
     words = mistake(here("fit", "--config", "digits", "--trainer.max_epochs", "8", "--ckpt_path", "last", cwd=tmp_path))
     assert "version_0 has no config.yaml" in words
     assert [run.name for run in (tmp_path / RUN).parent.iterdir()] == ["version_0"]
+
+
+def test_two_trainings_in_one_run_folder(trained: Path, here: Here, tmp_path: Path):
+    """The second is refused, and changes nothing; a finished one locks nothing."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    run = tmp_path / RUN
+    log = (run / "metrics.csv").read_text()
+    resume = ["fit", "--config", str(run), "--ckpt_path", "last", "--trainer.max_epochs", "9"]
+    first = RunFolder(run.parents[1], "digits_cnn", run, run / "checkpoints/last.ckpt")
+    words = mistake(here(*resume, cwd=tmp_path))
+    assert f"another cnnzoo fit trains in {run}: wait for it, or leave out --ckpt_path" in words
+    assert (run / "metrics.csv").read_text() == log
+    first.close()
+    for _ in range(2):
+        assert here(*resume, cwd=tmp_path).returncode == 0
+    assert len((run / "metrics.csv").read_text().splitlines()) > len(log.splitlines())
 
 
 def test_a_run_that_was_moved_and_renamed_goes_on(trained: Path, tmp_path: Path):
