@@ -12,7 +12,7 @@ from onnx.numpy_helper import to_array
 from ..contract.card import ModelCard
 from ..contract.facts import facts
 
-DATASETS = {"MNIST": "ylecun/mnist", "CIFAR-10": "uoft-cs/cifar10"}  # on the Hub, by the title in a card
+HUB_DATASETS = {"MNIST": "ylecun/mnist", "CIFAR-10": "uoft-cs/cifar10"}  # on the Hub, by the title in a card
 PARAMETERS = "network."  # with which the names of a network's parameters begin
 METRICS = ("accuracy", "balanced_accuracy", "calibration_error")
 README = """
@@ -81,7 +81,7 @@ def config(card: ModelCard) -> dict[str, Any]:
 def readme(card: ModelCard, size: int) -> str:
     """Return the model card: front matter that the Hub reads, and the card's facts."""
     title = card.dataset_title or "unknown"
-    dataset = {"name": title, "type": DATASETS.get(title, re.sub(r"\W+", "-", title.lower()).strip("-"))}
+    dataset = {"name": title, "type": HUB_DATASETS.get(title, re.sub(r"\W+", "-", title.lower()).strip("-"))}
     metrics = [{"type": key, "value": card.metrics[key]} for key in METRICS if key in card.metrics]
     result = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}
     front: dict[str, Any] = {
@@ -93,8 +93,8 @@ def readme(card: ModelCard, size: int) -> str:
     }
     if card.license:
         front["license"] = card.license.lower()
-    if title in DATASETS:
-        front["datasets"] = [DATASETS[title]]
+    if title in HUB_DATASETS:
+        front["datasets"] = [HUB_DATASETS[title]]
     channels, height, width = card.input_shape
     text = README.format(
         name=card.name,

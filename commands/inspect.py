@@ -61,7 +61,7 @@ def inspect_model(
         elif position and layer:
             posters.pixel(layer, inspector.window(image, layer, position), image, card, path)
         elif layer:
-            posters.sheet(layer, inspector.values(image, [layer])[layer], card, path)
+            posters.layer_maps(layer, inspector.values(image, [layer])[layer], card, path)
         else:
             values = inspector.values(image, list(inspector.layers))
             posters.journey(list(inspector.layers.values()), values, image, card, path)

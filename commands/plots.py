@@ -14,7 +14,9 @@ from .figures import draw_image, rows_of, save
 MOST_CLASSES = 60  # in the plot of classes
 
 
-def sheet(images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5) -> None:
+def captioned_images(
+    images: np.ndarray, captions: Sequence[str], path: Path, title: str = "", columns: int = 5
+) -> None:
     """Plot images uint8 [N, C, H, W] in rows, each with its caption below."""
     rows, columns = rows_of(len(images), columns)
     lines = max(caption.count("\n") + 1 for caption in captions)

@@ -50,7 +50,7 @@ def journey(
     save(figure, path)
 
 
-def sheet(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
+def layer_maps(name: str, maps: np.ndarray, card: ModelCard, path: Path) -> None:
     """Draw all maps of a layer [depth, height, width] on one scale, with the scale beside them."""
     title = f"{card.name}: {name}, {len(maps)} {'numbers' if maps[0].size == 1 else 'maps'}"
     if maps[0].size == 1:

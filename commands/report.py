@@ -93,7 +93,9 @@ class Report(Callback):
                 for i in order
                 for p in [int(wrong_logits[i].argmax())]
             ]
-            plots.sheet(wrong_images[order].numpy(), captions, self._path("mistakes.png"), "Most confidently wrong")
+            plots.captioned_images(
+                wrong_images[order].numpy(), captions, self._path("mistakes.png"), "Most confidently wrong"
+            )
         else:
             (self.folder / "mistakes.png").unlink(missing_ok=True)
         if (self.folder / "metrics.csv").is_file():

@@ -1,7 +1,8 @@
 """Names that every zoo file uses, and the error of a file that breaks the contract."""
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known name nearest to an unknown one, or "" if none is near."""
+    close = difflib.get_close_matches(name[:64], list(known), n=1)  # its time grows with the name
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_name(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .checksums import add_checksum, check_sha256, read_checksums, sha256_of
-from .names import ContractError, check_name
+from .names import ContractError, check_name, did_you_mean
 
 FILE_NAME = "model.onnx"
 SHIPPED = Path(__file__).parent.parent / "zoo"  # the models that come with cnnzoo
@@ -217,7 +217,9 @@ def _find(spec: str, folders: Sequence[ZooFolder]) -> Path:
             return folder.file(model_id)
     names = ", ".join(dict.fromkeys(str(model_id) for _, model_id in there)) or "none"
     places = " and ".join(str(folder.path.absolute()) for folder in existing)
-    raise FileNotFoundError(f"there is no {spec} in {places} (there are {names})")
+    known = {model_id.name for _, model_id in there}
+    hint = "" if name in known else did_you_mean(name, known)
+    raise FileNotFoundError(f"there is no {spec} in {places}{hint} (there are {names})")
 
 
 def _is_version(text: str) -> bool:

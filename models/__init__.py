@@ -8,11 +8,11 @@
 To add one: write its class, import it here, and add it to `NETWORKS`.
 """
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
 
+from ..contract.names import did_you_mean
 from .classifier import ImageClassifier as ImageClassifier
 from .lecture import CIFAR10CNN as CIFAR10CNN
 from .lecture import MNISTCNN as MNISTCNN
@@ -57,8 +57,7 @@ def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any
         FileNotFoundError: no such file.
     """
     if name not in NETWORKS:
-        close = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, NETWORKS)
         raise ValueError(f"no model is called {name!r}{hint} (there are {', '.join(list_models())})")
     network, defaults = NETWORKS[name]
     if not pretrained:

@@ -26,7 +26,7 @@ class Volume(NamedTuple):
         return f"{self.width} × {self.height} × {self.depth}"
 
 
-class Layer(NamedTuple):
+class LayerCost(NamedTuple):
     """Output, parameters and multiply-adds of one layer, for one image."""
 
     kind: str
@@ -55,7 +55,7 @@ def conv(
     stride: tuple[int, int],
     padding: tuple[int, int],
     bias: bool = True,
-) -> Layer:
+) -> LayerCost:
     """Return a convolution of K filters; size, stride and padding are (height, width)."""
     out = Volume(
         output_extent(volume.width, size[1], stride[1], padding[1]),
@@ -63,16 +63,16 @@ def conv(
         filters,
     )
     weights = size[0] * size[1] * volume.depth
-    return Layer("conv", out, (weights + bias) * filters, weights * out.size)
+    return LayerCost("conv", out, (weights + bias) * filters, weights * out.size)
 
 
-def dense(volume: Volume, neurons: int, bias: bool = True) -> Layer:
+def dense(volume: Volume, neurons: int, bias: bool = True) -> LayerCost:
     """Return a dense layer: each neuron has a weight for each number of the volume, and a bias."""
     weights = volume.size * neurons
-    return Layer("dense", Volume(1, 1, neurons), weights + bias * neurons, weights)
+    return LayerCost("dense", Volume(1, 1, neurons), weights + bias * neurons, weights)
 
 
-def layer(module: nn.Module, volume: Volume) -> Layer:
+def layer(module: nn.Module, volume: Volume) -> LayerCost:
     """Return output, parameters and multiply-adds of `module` for an input `volume`.
 
     Raises TypeError for an unknown kind of module.
@@ -85,30 +85,30 @@ def layer(module: nn.Module, volume: Volume) -> Layer:
         case nn.MaxPool2d(dilation=1, ceil_mode=False):
             size, stride = _pair(module.kernel_size), _pair(module.stride)
             pooled = conv(volume, volume.depth, size, stride, _pair(module.padding)).output
-            return Layer("max pool", pooled)
+            return LayerCost("max pool", pooled)
         case nn.AdaptiveAvgPool2d(output_size=1):
-            return Layer("mean", Volume(1, 1, volume.depth))
+            return LayerCost("mean", Volume(1, 1, volume.depth))
         case nn.Linear():
             return dense(volume, module.out_features, bias=module.bias is not None)
         case nn.Flatten():
-            return Layer("flatten", Volume(1, 1, volume.size))
+            return LayerCost("flatten", Volume(1, 1, volume.size))
         case nn.BatchNorm2d():
-            return Layer("batch norm", volume, 2 * volume.depth)
+            return LayerCost("batch norm", volume, 2 * volume.depth)
         case nn.ReLU() | nn.GELU() | nn.Dropout():
-            return Layer(type(module).__name__.lower(), volume)
+            return LayerCost(type(module).__name__.lower(), volume)
         case nn.Sequential():
             rows = layers(module, volume)
             costs = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-            return Layer(type(module).__name__.lower(), rows[-1].output, *costs)
+            return LayerCost(type(module).__name__.lower(), rows[-1].output, *costs)
     raise TypeError(f"no arithmetic for a layer of type {type(module).__name__}")
 
 
-def layers(modules: Iterable[nn.Module], volume: Volume) -> list[Layer]:
+def layers(modules: Iterable[nn.Module], volume: Volume) -> list[LayerCost]:
     """Return the layer of each module, starting from the input `volume`.
 
     Raises ValueError, which names the layer, if a filter does not fit into its input.
     """
-    rows: list[Layer] = []
+    rows: list[LayerCost] = []
     for number, module in enumerate(modules, 1):
         try:
             rows.append(layer(module, volume))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .arithmetic import Layer, Volume, layers
+from .arithmetic import LayerCost, Volume, layers
 from .classifier import ImageClassifier
 
 
@@ -16,7 +16,7 @@ def multiply_adds(model: ImageClassifier) -> int:
     return round(model.views_an_image * one_view)
 
 
-def summarize(model: ImageClassifier) -> list[Layer]:
+def summarize(model: ImageClassifier) -> list[LayerCost]:
     """Return the layers of the network, for one image in one view.
 
     A network with layers that the lecture's arithmetic does not know is run, and has a row for each of its parts.
@@ -28,7 +28,7 @@ def summarize(model: ImageClassifier) -> list[Layer]:
         return _measured(model)
 
 
-def _measured(model: ImageClassifier) -> list[Layer]:
+def _measured(model: ImageClassifier) -> list[LayerCost]:
     """Return a row for each part of a network, by running it."""
     volumes: dict[str, Volume] = {}
 
@@ -45,7 +45,7 @@ def _measured(model: ImageClassifier) -> list[Layer]:
     for hook in hooks:
         hook.remove()
     return [
-        Layer(
+        LayerCost(
             path.partition(".")[2] or type(parts[path]).__name__.lower(),
             volume,
             sum(parameter.numel() for parameter in parts[path].parameters()),

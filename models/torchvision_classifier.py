@@ -1,6 +1,5 @@
 """`TorchvisionClassifier`: any classification network of torchvision, from random weights or pretrained ones."""
 
-import difflib
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torchvision.models import WeightsEnum
 
+from ..contract.names import did_you_mean
 from .classifier import ImageClassifier
 from .familiarity import Reading, channel_statistics, texture
 from .head import last_layer, replace_head
@@ -146,9 +146,8 @@ def find_weights(architecture: str, weights: str | None) -> WeightsEnum | None:
     """Return torchvision's entry of pretrained weights; None for None. Raises ValueError for unknown names."""
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:
-        close = difflib.get_close_matches(architecture, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
-        raise ValueError(f"architecture is {architecture!r}: {hint}")
+        hint = did_you_mean(architecture, known) or f": expected one of {', '.join(known)}"
+        raise ValueError(f"torchvision has no architecture {architecture!r}{hint}")
     if weights is None:
         return None
     entries = torchvision.models.get_model_weights(architecture)

@@ -1,6 +1,5 @@
 """Settings of the service: environment variables CNNZOO_…, read and checked once at the start."""
 
-import difflib
 import ipaddress
 import os
 import re
@@ -14,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..contract.images import MAX_PIXELS, PILLOW_MAX_PIXELS
 from ..contract.machine import cores
+from ..contract.names import did_you_mean
 from ..contract.zoo_folder import SHIPPED
 from .limits import MAX_IMAGES
 
@@ -161,8 +161,7 @@ def unknown_settings() -> list[str]:
     sentences = []
     for name in sorted(os.environ):
         if name.startswith("CNNZOO_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            sentences.append(f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else ""))
+            sentences.append(f"{name} is no setting{did_you_mean(name, known)}")
     return sentences
 
 

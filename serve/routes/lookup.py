@@ -1,9 +1,8 @@
 """Find the model that a request names."""
 
-import difflib
-
 from starlette.types import Scope
 
+from ...contract.names import did_you_mean
 from ..errors import ApiError
 from ..model import Model
 from ..observe import MODEL
@@ -25,8 +24,7 @@ def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
     versions = zoo.versions(name)
     if not versions:
         names = sorted({model.card.name for model in zoo.models})
-        close = difflib.get_close_matches(name[:64], names, n=1)  # its time grows with the name
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, names)
         there = ", ".join(names) or "none: the zoo is empty"
         raise ApiError(404, "unknown_model", f"no model is called {name[:64]!r}{hint} (there are {there})")
     model = next((zoo.get(name, v) for v in versions if str(v) == version), None)

@@ -1,12 +1,12 @@
 """Query parameters of a request: each is known, given once, and of the right form."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
+from ...contract.names import did_you_mean
 from ..errors import ApiError
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
@@ -33,8 +33,7 @@ def read_query(request: Request, parameters: Mapping[str, Parameter]) -> dict[st
     given = request.query_params.multi_items()
     for name, text in given:
         if name not in parameters:
-            close = difflib.get_close_matches(name, parameters, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(name, parameters)
             known = f"there are {', '.join(parameters)}" if parameters else "this path has none"
             raise ApiError(400, "parameter", f"there is no query parameter {name[:32]!r}{hint} ({known})")
         try:

@@ -141,6 +141,10 @@ def test_a_shipped_model_is_found_beside_ones_own(zoo: ZooFolder, tmp_path: Path
         find_file("mnist_cnn", zoo.path)
     with pytest.raises(FileNotFoundError, match=r"there is no nobody in .* \(there are a@10, .*mnist_cnn@"):
         find_file("nobody")
+    with pytest.raises(FileNotFoundError, match=r"there is no mnist_cn in .*; did you mean 'mnist_cnn'\? \(there are "):
+        find_file("mnist_cn")
+    with pytest.raises(FileNotFoundError, match=r"there is no mnist_cnn@99 in [^;]* \(there are "):
+        find_file("mnist_cnn@99")
     monkeypatch.chdir(SHIPPED.parent)  # the clone, whose zoo/ is both
     with pytest.raises(FileNotFoundError, match="nobody") as caught:
         find_file("nobody")

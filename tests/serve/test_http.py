@@ -307,7 +307,7 @@ def test_pictures_that_are_none(client: httpx.Client):
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("topk=1", "there is no query parameter 'topk'; did you mean top_k? (there are top_k, "),
+        ("topk=1", "there is no query parameter 'topk'; did you mean 'top_k'? (there are top_k, "),
         ("top_k=1&top_k=2", "given twice"),
         ("top_k=0", "top_k is '0': give a whole number from 1 to 99999"),
         ("min_familiarity=nan", "min_familiarity is 'nan': give a number from 0 to 1"),

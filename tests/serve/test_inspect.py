@@ -108,7 +108,7 @@ def test_a_pixels_arithmetic(client: httpx.Client, digit: bytes):
         ("layers=conv1&pixel=0,0", 400, "give a map, a row and a column"),
         ("layers=conv1&pixel=10,0,0", 400, "conv1 has 10 maps of 8 × 8"),
         ("layers=relu1&pixel=0,0,0", 400, "neither a convolution nor a max pooling"),
-        ("layer=conv1", 400, "did you mean layers?"),
+        ("layer=conv1", 400, "did you mean 'layers'?"),
         ("layers=conv1&pixel=0,0,0&format=binary", 400, "always JSON"),
     ],
 )

@@ -93,7 +93,7 @@ def test_localhost_is_this_machine(monkeypatch: pytest.MonkeyPatch):
 def test_a_mistyped_variable_is_noticed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CNNZOO_MAXBODY", "1024")
     monkeypatch.setenv("CNNZOO_DATA", "/data")
-    assert unknown_settings() == ["CNNZOO_MAXBODY is no setting; did you mean CNNZOO_MAX_BODY?"]
+    assert unknown_settings() == ["CNNZOO_MAXBODY is no setting; did you mean 'CNNZOO_MAX_BODY'?"]
 
 
 @pytest.mark.parametrize(
