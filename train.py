@@ -30,6 +30,7 @@ from cnnzoo.commands.run_folder import RunFolder, SaveConfig
 from cnnzoo.commands.sweep import run_sweep
 from cnnzoo.contract.card import Precision
 from cnnzoo.contract.image_files import readable
+from cnnzoo.contract.images import read_input
 from cnnzoo.contract.zoo_folder import ZooFolder
 from cnnzoo.models import pretrained
 
@@ -137,8 +138,8 @@ def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     files = image_files(images)
     assert cli.checkpoint
     prepare = runs.read_checkpoint(cli.checkpoint).get("prepare") or cli.datamodule.prepare_image  # older: not there
-    pixels = report.read_inputs(files, cli.datamodule.image_shape, prepare)
-    inputs: Any = DataLoader(list(pixels), batch_size=256)  # type: ignore[arg-type]
+    pixels = np.stack([read_input(file, cli.datamodule.image_shape, prepare) for file in files])
+    inputs: Any = DataLoader(list(torch.from_numpy(pixels)), batch_size=256)  # type: ignore[arg-type]
     trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
     answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
     classes = cli.datamodule.classes

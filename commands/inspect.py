@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.card import Preparation, class_number
-from ..contract.images import UndecodableImage, decode, to_input
+from ..contract.card import class_number
+from ..contract.images import read_input
 from ..contract.names import naming
 from ..contract.zoo_folder import find_file, read_listed
 from ..serve.inspector import Inspector
@@ -49,7 +49,7 @@ def inspect_model(
         raise UsageError("--filters and --layer draw different things: give one of them")
     inspector = _open(model, zoo)
     card = inspector.card
-    image = _read(image_file, card.input_shape, card.prepare)
+    image = read_input(image_file, card.input_shape, card.prepare)
     path = check_png(output) or Path(f"{card.name}-inside.png")
     try:
         if filters:
@@ -93,7 +93,7 @@ def explain_answer(
     except ValueError as error:
         raise UsageError(f"--label: {error}") from None
     output = check_png(output) or Path(f"{card.name}-why.png")
-    image = _read(image_file, card.input_shape, card.prepare)
+    image = read_input(image_file, card.input_shape, card.prepare)
     cover = Cover.of(max(image.shape[1:]))
     images = covered(image, cover, fill_of(image, card.prepare))
     shown = np.concatenate([image[None], images])
@@ -109,19 +109,6 @@ def _open(model: str, zoo: Path | None) -> Inspector:
     path = find_file(model, zoo)
     with naming(path):
         return Inspector(read_listed(path), threads=0)
-
-
-def _read(image_file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
-    """Return the network's input for a file, uint8 [C, H, W].
-
-    Raises FileNotFoundError, or ValueError that names the file.
-    """
-    if not image_file.is_file():
-        raise FileNotFoundError(f"no such image: {image_file}")
-    try:
-        return to_input(decode(image_file.read_bytes()), shape, prepare)
-    except UndecodableImage as error:
-        raise ValueError(f"{image_file}: {error}") from None
 
 
 def _position(text: str | None) -> tuple[int, int, int] | None:

@@ -15,6 +15,7 @@ from ..serve.drawing import full_color
 from ..serve.inspector import Window
 from ..serve.occlusion import Cover
 from .figures import draw_image, rows_of, save
+from .scoring import top_classes
 
 STRIP = 12  # maps in a row of the journey
 NUMBERS = 64  # numbers in a row, of a layer without height and width
@@ -178,7 +179,7 @@ def _strip(ax: Axes, maps: np.ndarray) -> None:
 
 def _bars(ax: Axes, probabilities: np.ndarray, classes: Sequence[str]) -> None:
     """Draw the probabilities of all classes, or of the most probable ones if there are many."""
-    best = np.sort(np.argsort(-probabilities, kind="stable")[:STRIP])
+    best = sorted(top_classes(probabilities, STRIP))
     ax.bar(range(len(best)), probabilities[best], color="tab:blue")
     ax.set_ylim(0, 1)
     ax.set_yticks([])

@@ -14,7 +14,7 @@ from ..contract.image_files import readable
 from ..contract.names import UNFAMILIAR
 from . import UsageError, console, say
 from .scores_file import walk, write_scores
-from .scoring import Answer, Scorer
+from .scoring import Answer, Scorer, top_classes
 
 
 def predict_files(
@@ -98,5 +98,4 @@ def top_columns(top_k: int) -> Table:
 
 def top_cells(probabilities: np.ndarray, classes: Sequence[str], top_k: int) -> list[str]:
     """Return the most probable classes by `probabilities` [classes] as texts, such as "cat  98.1%"."""
-    best = np.argsort(-probabilities, kind="stable")[:top_k]
-    return [f"{classes[c]}  {probabilities[c]:.1%}" for c in best]
+    return [f"{classes[c]}  {probabilities[c]:.1%}" for c in top_classes(probabilities, top_k)]

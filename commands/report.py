@@ -13,10 +13,8 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from ..contract.card import Preparation
 from ..contract.class_scores import class_scores
 from ..contract.files import atomic_write
-from ..contract.images import UndecodableImage, decode, to_input
 from ..datamodules import ImageDataModule
 from ..models import ImageClassifier
 from ..models.arithmetic import Volume
@@ -124,20 +122,6 @@ def summary_table(model: ImageClassifier) -> Table:
     table.add_section()
     table.add_row("total", "", _number(sum(r.parameters for r in rows)), _number(sum(r.multiply_adds for r in rows)))
     return table
-
-
-def read_inputs(files: Sequence[Path], shape: tuple[int, int, int], prepare: Preparation) -> Tensor:
-    """Return image files as network inputs uint8 [N, C, H, W], prepared as the service prepares them.
-
-    Raises ValueError that names the file, for one that cannot be decoded.
-    """
-    inputs = []
-    for file in files:
-        try:
-            inputs.append(to_input(decode(file.read_bytes()), shape, prepare))
-        except UndecodableImage as error:
-            raise ValueError(f"{file}: {error}") from None
-    return torch.from_numpy(np.stack(inputs))
 
 
 def _worst_mistakes(logits: Tensor, labels: Tensor) -> Tensor:

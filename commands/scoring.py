@@ -77,16 +77,11 @@ class Scorer:
                 yield row | {"error": answer}
                 continue
             probabilities, familiarity = answer
-            for k, label in enumerate(self.best(probabilities), 1):
+            for k, label in enumerate(top_classes(probabilities, self.top_k), 1):
                 row[f"class_{k}"], row[f"probability_{k}"] = self.card.classes[label], float(probabilities[label])
             if familiarity is not None:
                 row |= {"familiarity": familiarity, "unfamiliar": familiarity < self.min_familiarity}
             yield row
-
-    def best(self, probabilities: np.ndarray) -> list[int]:
-        """Return the most probable classes, the most probable first."""
-        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
-        return order[: self.top_k]
 
     def _input(self, file: Path) -> np.ndarray | str:
         """Return the network's input uint8 [C, H, W], as the service makes it, or why there is none."""
@@ -105,6 +100,12 @@ class Scorer:
                 continue
             probabilities, *familiarity = next(found)
             yield probabilities, float(familiarity[0]) if familiarity else None
+
+
+def top_classes(probabilities: np.ndarray, count: int) -> list[int]:
+    """Return the `count` most probable classes by `probabilities` [classes], the most probable first."""
+    order: list[int] = np.argsort(-probabilities, kind="stable")[:count].tolist()
+    return order
 
 
 _CLASS = {"class": str, "probability": float}

@@ -6,6 +6,7 @@ Training data, `cnnzoo predict` and the service all use it, so that a network se
 import io
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -120,3 +121,16 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
         return grey[None]
     frame = {"mnist": handwriting.frame_mnist, "digits": handwriting.frame_digits}[prepare]
     return fit(Image.fromarray(frame(handwriting.strokes(grey))), shape)
+
+
+def read_input(file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
+    """Return a network's input for an image file, as `to_input`.
+
+    Raises FileNotFoundError, and UndecodableImage that names the file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no such image: {file}")
+    try:
+        return to_input(decode(file.read_bytes()), shape, prepare)
+    except UndecodableImage as error:
+        raise UndecodableImage(f"{file}: {error}") from None
