@@ -101,6 +101,27 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@contextlib.contextmanager
+def running(*command: str | Path, **options: Any) -> "Iterator[subprocess.Popen[Any]]":
+    """Start a process. If it still runs at the end, kill it and all that it started."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                family = psutil.Process(process.pid)
+                for one in [*family.children(recursive=True), family]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+
+
+def interrupt(process: "subprocess.Popen[Any]") -> None:
+    """Press Ctrl-C, and wait for the end."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
 def started(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Wait until the service answers."""
     for _ in range(600):
@@ -117,20 +138,15 @@ def serve(zoo: Path, **env: str) -> Iterator[httpx.Client]:
     """Start the service over `zoo` as a process, on a free loopback port. Yield a client."""
     port = free_port()
     log = zoo.parent / f"serve-{port}.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)],
-            env={**os.environ, **env},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            started(client, process, log)
-            yield client
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)]
+    with (
+        log.open("w") as out,
+        running(*command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        started(client, process, log)
+        yield client
+        interrupt(process)
 
 
 @contextlib.contextmanager
@@ -147,6 +163,7 @@ def listening(zoo: Path, **settings: Any) -> Iterator[httpx.Client]:
         finally:
             server.should_exit = True
             thread.join(30)
+            assert not thread.is_alive(), "the service does not stop"
 
 
 @contextlib.contextmanager

@@ -18,7 +18,12 @@ from cnnzoo.commands import measure
 from cnnzoo.contract.checksums import add_checksum, sha256_of
 from cnnzoo.contract.zoo_folder import SHIPPED
 
-DATA = os.environ.get("CNNZOO_DATA")
+# A developer's own settings are not those of the tests, which must not write into a zoo that is in use.
+DATA = os.path.abspath(os.environ["CNNZOO_DATA"]) if os.environ.get("CNNZOO_DATA") else None
+for name in [name for name in os.environ if name.startswith(("CNNZOO_", "OTEL_"))]:
+    del os.environ[name]
+if DATA:
+    os.environ["CNNZOO_DATA"] = DATA
 
 # Small networks gain nothing from threads, and on a busy machine the threads wait for each other.
 torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from helpers import free_port, listening
+from helpers import free_port, listening, running
 
 from cnnzoo.serve.routes import create_routes
 from cnnzoo.serve.settings import read_settings
@@ -73,26 +72,22 @@ def prometheus(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         scrape = {"job_name": "cnnzoo", "scrape_interval": "500ms", "static_configs": [{"targets": [target]}]}
         (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
         options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                [PROMETHEUS, *options, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
-            )
         pixels = np.zeros((3, 1, 8, 8), np.uint8).tobytes()
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            try:
-                for _ in range(100):
-                    service.post(
-                        "/v2/models/digits_cnn/infer", content=pixels, headers={"inference-header-content-length": "0"}
-                    )
-                    service.get("/models")
-                    service.get("/livez")
-                    time.sleep(0.1)
-                    if _counted(client) > 4:
-                        break
-                yield client
-            finally:
-                process.terminate()
-                process.wait(30)
+        with (
+            (folder / "log").open("w") as log,
+            running(PROMETHEUS, *options, f"--web.listen-address=127.0.0.1:{port}", stdout=log, stderr=log),
+            httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
+            for _ in range(100):
+                service.post(
+                    "/v2/models/digits_cnn/infer", content=pixels, headers={"inference-header-content-length": "0"}
+                )
+                service.get("/models")
+                service.get("/livez")
+                time.sleep(0.1)
+                if _counted(client) > 4:
+                    break
+            yield client
 
 
 def _counted(client: httpx.Client) -> float:

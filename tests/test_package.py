@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +17,9 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from helpers import png
+from helpers import free_port, interrupt, png, running
+
+from cnnzoo.contract import __version__
 
 ROOT = Path(__file__).parent.parent
 QUIET = {"BENTOML_DO_NOT_TRACK": "True"}
@@ -52,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", next(folder.glob("cnnzoo-*.whl")), cwd=folder)
     gained = {p.name for p in site.iterdir()} - before
-    assert gained == {"cnnzoo", "cnnzoo-0.3.0.dist-info"}
+    assert gained == {"cnnzoo", f"cnnzoo-{__version__}.dist-info"}
     # A path line in a .pth adds the folder without running the .pth files in it: no editable cnnzoo.
     (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return folder
@@ -198,22 +198,18 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     run(python, "-m", "pip", "install", "--quiet", "-r", built / "env/python/requirements.txt", cwd=folder)
     assert "torch" not in run(python, "-m", "pip", "list", cwd=folder)
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     container = {"BENTO_PATH": str(built), "BENTOML_HOME": str(folder), "CNNZOO_PORT": str(port), **QUIET}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            ["bash", built / "env/docker/entrypoint.sh"], cwd=built, stdout=log, stderr=subprocess.STDOUT,
-            env={**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"},
-        )  # fmt: skip
+    environment = {**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    entry = built / "env/docker/entrypoint.sh"
     url = f"http://127.0.0.1:{port}"
-    try:
+    with (
+        (folder / "log").open("w") as log,
+        running("bash", entry, cwd=built, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
         wait_until_ready(process, url, folder / "log")
         yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        interrupt(process)
 
 
 @pytest.mark.slow
@@ -225,24 +221,16 @@ def test_the_light_environment_serves_lists_gets_and_verifies(tmp_path: Path, sh
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT, cwd=tmp_path)
     assert "torch" not in run(python, "-m", "pip", "list", cwd=tmp_path)
     assert "digits_cnn@" in run(command, "list", "--zoo", shipped, cwd=tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [command, "serve", "--zoo", shipped, "--port", str(port)],
-            cwd=tmp_path,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **QUIET},
-        )
-    try:
+    serve = command, "serve", "--zoo", shipped, "--port", str(port)
+    with (
+        (tmp_path / "log").open("w") as log,
+        running(*serve, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **QUIET}) as process,
+    ):
         wait_until_ready(process, url, tmp_path / "log")
         run(command, "get", "digits_cnn", "--from", url, cwd=tmp_path)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        interrupt(process)
     assert "1 file verified" in run(command, "verify", cwd=tmp_path)
     for words in (("fit", "--config", "digits"), ("verify", "--metrics")):
         done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, text=True)

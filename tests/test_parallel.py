@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from helpers import CLI, Cli, Here
+from helpers import CLI, Cli, Here, free_port, running
 
 pytestmark = pytest.mark.slow  # each process loads torch
 RUN = Path("runs/digits_cnn/version_0")
@@ -70,12 +69,6 @@ FIT = [
 ]  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_four_processes(runs: dict[int, Path], cli: Cli, tmp_path: Path):
     cli(*FIT, "--trainer.devices", "4", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert_same_weights(runs[1], tmp_path)
@@ -83,24 +76,25 @@ def test_four_processes(runs: dict[int, Path], cli: Cli, tmp_path: Path):
 
 def test_two_nodes_of_two_processes_through_torchrun(runs: dict[int, Path], tmp_path: Path):
     port = str(free_port())
-    nodes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(node),
-             "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port,
-             "-m", "cnnzoo.train", *FIT, "--trainer.devices", "2", "--trainer.num_nodes", "2"],
+    first, second = (
+        running(
+            sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(node),
+            "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port,
+            "-m", "cnnzoo.train", *FIT, "--trainer.devices", "2", "--trainer.num_nodes", "2",
             cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
         )
         for node in range(2)
-    ]  # fmt: skip
-    assert [node.wait(300) for node in nodes] == [0, 0]
+    )  # fmt: skip
+    with first as one, second as other:
+        assert [node.wait(300) for node in (one, other)] == [0, 0]
     assert [p.name for p in (tmp_path / "runs/digits_cnn").iterdir()] == ["version_0"]
     assert_same_weights(runs[1], tmp_path)
 
 
 def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
     command = [sys.executable, "-m", "cnnzoo.train", *FIT, "--trainer.max_epochs", "100000", "--trainer.devices", "2"]
-    job = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    try:
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with running(*command, cwd=tmp_path, env=one_thread, stdout=subprocess.DEVNULL) as job:
         wait_for(lambda: (tmp_path / RUN / "checkpoints/last.ckpt").is_file(), 120)
         processes = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
         workers = [p for p in processes[1:] if "cnnzoo.train" in " ".join(p.cmdline())]
@@ -108,8 +102,6 @@ def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
         workers[0].send_signal(signal.SIGKILL)
         assert job.wait(60) != 0
         wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes), 10)
-    finally:
-        job.kill()
 
 
 def wait_for(condition: object, seconds: float) -> None:

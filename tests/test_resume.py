@@ -47,7 +47,7 @@ def unbroken(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed(unbroken: Path, cli: Cli, tmp_path: Path):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     killed = within_an_epoch = 0
     for _ in range(4):
         process = subprocess.Popen(

@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from helpers import CLI, Cli, Here, png
+from helpers import CLI, Cli, Here, png, running
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
 from test_train import is_picture
@@ -518,13 +518,13 @@ def test_two_machines_share_a_grid(cli: Cli, tmp_path: Path):
     config = write_config(tmp_path, 20, {**RATE, "values": [0.001 * k for k in range(1, 9)]})
     database = tmp_path / "shared.db"
     command = [*CLI, "sweep", "--config", config, "--workers", "1", "--storage", f"sqlite:///{database}", "--output"]
-    first = subprocess.Popen([*command, "a/grid"], cwd=tmp_path)
-    for _ in range(600):
-        time.sleep(0.1)
-        if database.is_file() and completed(database):
-            break
-    second = subprocess.Popen([*command, "b/grid"], cwd=tmp_path)
-    assert [process.wait(300) for process in (first, second)] == [0, 0]
+    with running(*command, "a/grid", cwd=tmp_path) as first:
+        for _ in range(600):
+            time.sleep(0.1)
+            if database.is_file() and completed(database):
+                break
+        with running(*command, "b/grid", cwd=tmp_path) as second:
+            assert [process.wait(300) for process in (first, second)] == [0, 0]
     tables = [(tmp_path / place / "grid/sweep.csv").read_text() for place in "ab"]
     assert tables[0] == tables[1]
     assert tables[0].count(",ok,") == len(completed(database)) == 8  # each once

@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 import yaml
-from helpers import CLI, Cli, Finished, Here, done, in_process, png, quiet, refused, serve
+from helpers import CLI, Cli, Finished, Here, done, in_process, png, quiet, refused, running, serve
 from PIL import Image
 
 from cnnzoo.commands import provenance
@@ -200,15 +200,15 @@ def test_every_shipped_config_is_commented_and_loads(config: Path, here: Here, t
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_reached(tmp_path: Path):
     command = [*CLI, "fit", "--config", "digits", "--trainer.max_epochs", "100000"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     last = tmp_path / RUN / "checkpoints/last.ckpt"
-    for _ in range(600):
-        if last.is_file():
-            break
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    with running(*command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for _ in range(600):
+            if last.is_file():
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in output
     assert "--ckpt_path last" in output

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
-from helpers import change_one_byte, done, listening, refused, web_server
+from helpers import change_one_byte, done, listening, refused, running, web_server
 
 from cnnzoo.commands import get
 
@@ -129,11 +129,10 @@ def test_two_at_once_fetch_it_once(web: tuple, copied: Path, tmp_path: Path):
     address, handler = web
     other = tmp_path / "other"
     other.mkdir()
-    both = [
-        subprocess.Popen([*COMMAND, "get", "digits_cnn", "--from", address], cwd=other, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    assert [process.wait(60) for process in both] == [0, 0]
+    command = [*COMMAND, "get", "digits_cnn", "--from", address]
+    both = (running(*command, cwd=other, stdout=subprocess.DEVNULL) for _ in range(2))
+    with next(both) as first, next(both) as second:
+        assert [process.wait(60) for process in (first, second)] == [0, 0]
     assert [path for path in handler.asked if path.endswith(".onnx")] == [f"/{PLACE}"]
     assert "1 file verified" in done("verify", cwd=other)
     assert sorted(p.name for p in (other / "zoo").iterdir()) == ["SHA256SUMS", "digits_cnn"]

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from filelock import FileLock
-from helpers import command, png
+from helpers import command, png, running
 from pyarrow import parquet
 
 from cnnzoo.commands import UsageError, scores_file
@@ -106,25 +106,28 @@ def test_a_killed_scoring_goes_on(trained: Path, pictures: Path, tmp_path: Path,
         "import time; from pathlib import Path; from cnnzoo.commands import scores_file\n"
         "from cnnzoo.commands.scoring import Scorer\n"
         f"scores_file.ROWS = 10; scorer = Scorer.open('digits_cnn', Path({str(trained / 'zoo')!r}), top_k=2)\n"
-        "write = scores_file.Path.replace\n"
-        "scores_file.Path.replace = lambda *a: (time.sleep(0.2), write(*a))[1]  # after each part\n"
-        f"print(scores_file.write_scores(scorer, [Path({str(pictures)!r})], Path({str(again)!r})))"
+        "write, written = scores_file.Path.replace, []\n"
+        "scores_file.Path.replace = lambda *a: (time.sleep(0.2), written.append(a[1].name), write(*a))[2]\n"
+        f"print(scores_file.write_scores(scorer, [Path({str(pictures)!r})], Path({str(again)!r})))\n"
+        "print(*sorted(name for name in written if name[0].isdigit()))"
     )
-    first = subprocess.Popen([sys.executable, "-c", script])
     parts = tmp_path / "again.csv.parts"
-    while len(list(parts.glob("[0-9]*.csv"))) < 3:
-        assert first.poll() is None
-        time.sleep(0.02)
-    processes = psutil.Process(first.pid).children(recursive=True)
-    assert processes
-    first.kill()
-    first.wait()
+    with running(sys.executable, "-c", script) as first:
+        while len(list(parts.glob("[0-9]*.csv"))) < 3:
+            assert first.poll() is None
+            time.sleep(0.02)
+        processes = psutil.Process(first.pid).children(recursive=True)
+        assert processes
+        first.kill()
+        first.wait()
     assert not psutil.wait_procs(processes, timeout=10)[1]  # none is left
-    there = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.csv")}
+    there = {path.name for path in parts.glob("[0-9]*.csv")}
     assert not again.exists()
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert second.stdout.strip() == "(152, 2)"
-    assert len(there) < 16
+    answer, written = second.stdout.strip().splitlines()
+    assert answer == "(152, 2)"
+    assert there | set(written.split()) == {f"{number:06}.csv" for number in range(16)}
+    assert not there & set(written.split())  # no part is written twice
     rows = [list(csv.DictReader(path.read_text().splitlines())) for path in (whole, again)]
     for one, other in zip(*rows, strict=True):
         assert (one["path"], one["class_1"], one["error"]) == (other["path"], other["class_1"], other["error"])

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from helpers import running
 from PIL import Image
 
 from cnnzoo.commands.grid import check_grid
@@ -104,12 +104,10 @@ def test_a_killed_decoding_goes_on_in_another_process(tmp_path: Path, cache: Pat
         "decoded.fit = lambda *a: (time.sleep(0.05), real(*a))[1]\n"
         f"files.load_folder(Path({str(photos)!r}), {CLASSES!r}, {SHAPE!r})"
     )
-    process = subprocess.Popen([sys.executable, "-c", script])
-    while not any(np.fromfile(path, np.uint8).any() for path in cache.glob("*/*.done")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    with running(sys.executable, "-c", script) as process:
+        while not any(np.fromfile(path, np.uint8).any() for path in cache.glob("*/*.done")):
+            assert process.poll() is None
+            time.sleep(0.02)
     seen = count_decodings(monkeypatch)
     images, *_ = load_folder(photos, CLASSES, SHAPE)
     assert 0 < len(seen) <= 72

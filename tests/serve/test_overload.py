@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import copy_of_export, free_port, serve, server_processes, started
+from helpers import copy_of_export, free_port, interrupt, running, serve, server_processes, started
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.models.export import write
@@ -126,19 +125,16 @@ def service(zoo: Path, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], ht
     """Start the service with a JSON log. Yield its process, a client and the path of its log."""
     port = free_port()
     log = zoo.parent / f"log-{port}"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)],
-            env={**os.environ, "CNNZOO_LOG": "json", **env}, stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            started(client, process, log)
-            yield process, client, log
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
+    command = [sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(zoo), "--port", str(port)]
+    settings = {**os.environ, "CNNZOO_LOG": "json", **env}
+    with (
+        log.open("w") as out,
+        running(*command, env=settings, stdout=out, stderr=subprocess.STDOUT) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        started(client, process, log)
+        yield process, client, log
+        interrupt(process)
 
 
 def test_sigterm_under_load_loses_nothing(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):
