@@ -171,6 +171,10 @@ class _Reader:
 
     def _add_window(self, node: onnx.NodeProto, source: str) -> None:
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        if any(step > 1 for step in attributes.get("dilations", ())):
+            raise ContractError(f"its {node.op_type} is dilated, which is not drawn")
+        if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+            raise ContractError(f"its {node.op_type} is padded by auto_pad, which is not drawn: state pads")
         output = node.output[0]
         kernel, stride = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
         padding = tuple(attributes.get("pads", (0, 0, 0, 0)))

@@ -18,8 +18,8 @@ from .api_key import ApiKey
 from .bento_routes import bento_routes
 from .deadline import Deadline
 from .errors import ErrorFormat
+from .held import Held
 from .inspectors import Inspectors
-from .large_response import Outgoing
 from .limits import BodyLimit
 from .metrics import Metrics
 from .model import Sessions
@@ -72,7 +72,8 @@ def create_app(settings: ServeSettings, fallback: ASGIApp | None = None) -> Star
     app.state.metrics = metrics
     app.state.inspectors = Inspectors()
     app.state.explanations = CapacityLimiter(1)
-    app.state.outgoing = Outgoing(settings.max_held, settings.timeout)
+    app.state.prepared = Held(settings.max_held, "prepared images")
+    app.state.answers = Held(settings.max_held, "answers to send")
     app.state.zoo = Zoo(
         settings.zoo,
         Sessions(

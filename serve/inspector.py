@@ -94,6 +94,7 @@ class Inspector:
         """Return what the value at `position` of a convolution or a max pooling is computed from.
 
         Raises KeyError for another layer, IndexError for a position outside its volume.
+        Raises ContractError for values that are not finite.
         """
         layer = self.find(name)
         if layer.kernel is None or layer.stride is None or layer.padding is None or layer.operator == "AveragePool":
@@ -103,6 +104,8 @@ class Inspector:
             raise IndexError(f"{name} has {depth} maps of {height} × {width}: the position is outside")
         which, row, column = position
         source, after = self._run(image, [layer.inputs[0], layer.tensor])
+        if not (np.isfinite(source).all() and np.isfinite(after).all()):
+            raise ContractError(f"its layer {name} has values that are not finite")
         top = row * layer.stride[0] - layer.padding[0]
         left = column * layer.stride[1] - layer.padding[1]
         if layer.operator == "Conv":

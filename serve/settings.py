@@ -59,8 +59,8 @@ class ServeSettings(BaseSettings):
     max_body: Annotated[int, Field(ge=1024)] = Field(32 * 2**20, description="bytes in the body of a request")
     max_held: Annotated[int, Field(ge=1024)] = Field(
         256 * 2**20,
-        description="bytes in all bodies that a worker holds, and likewise in the answers of `inspect` that it sends; "
-        "beyond: 503",
+        description="bytes in the bodies that a worker holds; as many in its prepared images, and as many in its "
+        "long answers; beyond: 503",
     )
     max_requests: Annotated[int, Field(ge=1)] = Field(
         1024, description="requests with a body in flight in a worker; beyond: 503"
@@ -79,12 +79,12 @@ class ServeSettings(BaseSettings):
         16, description="model versions in memory; the least recently used one is dropped"
     )
     timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
-        10.0, description="seconds until an answer must begin, and for a client to read 64 kB of an inspection"
+        10.0, description="seconds until an answer must begin, and for a client to read 64 kB of a long one"
     )
     rescan: Annotated[float, Field(ge=0)] = Field(
         1.0, description="seconds between scans of the zoo folder for new and removed versions; 0: no scans"
     )
-    log: Literal["off", "json"] = Field("off", description="json: a line for each request on standard output")
+    log: Literal["off", "json"] = Field("off", description="json: a line for each HTTP request on standard output")
 
     @field_validator("origins", mode="before")
     @classmethod

@@ -59,11 +59,16 @@ function setDownload(link, { name, version, links }, text, failure) {
   link.addEventListener("click", async (event) => {
     if (!hasKey()) return;
     event.preventDefault(); // a link cannot send the key
+    if (link.ariaDisabled) return;
     failure.textContent = "";
+    link.ariaDisabled = "true";
+    link.textContent = "Downloading…";
     try {
       save(await call(links.download, asBlob, { timeout: PATIENCE }), file);
     } catch (error) {
       failure.textContent = error.message;
     }
+    link.ariaDisabled = null;
+    link.textContent = text;
   });
 }

@@ -47,6 +47,7 @@ function fillTable(table, { images, accuracy }) {
 
 function createBar(label, share) {
   const bar = fill("#bar", { label, value: percent(share) });
+  bar.querySelector(".label").title = label; // a long one is cut off
   bar.querySelector(".length").style.setProperty("--share", share);
   return bar;
 }

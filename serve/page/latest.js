@@ -27,6 +27,14 @@ export function latest(work, failed) {
   };
 }
 
+/** Returns a promise that settles as `promise`, or rejects once `signal` is aborted. */
+export function unlessAborted(promise, signal) {
+  const aborted = new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  return Promise.race([promise, aborted]);
+}
+
 /** Returns a function that does `work` with its argument once no further call has come for a while. */
 export function rested(work) {
   let timer = 0;

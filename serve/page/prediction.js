@@ -2,7 +2,7 @@
 
 import { predict } from "./api.js";
 import { milliseconds, percent } from "./format.js";
-import { latest } from "./latest.js";
+import { latest, unlessAborted } from "./latest.js";
 import { fill } from "./template.js";
 
 const BARS = 10;
@@ -31,7 +31,7 @@ export function createPrediction(model, parent, settled, look) {
   const send = latest(async ({ toBlob, signal }) => {
     if (signal.aborted) return;
     try {
-      const answer = await predict(model, await toBlob(), signal);
+      const answer = await predict(model, await unlessAborted(toBlob(), signal), signal);
       if (!signal.aborted) show(answer);
     } catch (error) {
       if (!signal.aborted) fail(error);
@@ -106,7 +106,8 @@ export function createPrediction(model, parent, settled, look) {
 
 function setBar(bar, label, probability, best = false) {
   bar.classList.toggle("best", best);
-  bar.querySelector(".label").textContent = label;
+  const text = bar.querySelector(".label");
+  text.textContent = text.title = label; // a long one is cut off
   bar.querySelector(".value").textContent = probability === undefined ? "" : percent(probability);
   bar.querySelector(".length").style.setProperty("--share", probability ?? 0);
 }

@@ -52,7 +52,8 @@ async def inspect(request: Request) -> Response:
     content, headers = await _ask(
         request, model, lambda inspector: write(model, inspector.values(image, names or list(inspector.layers)))
     )
-    return LargeResponse(content, request.app.state.outgoing, headers=headers)
+    state = request.app.state
+    return LargeResponse(content, state.answers, state.settings.timeout, headers=headers)
 
 
 def _names(text: str) -> list[str]:

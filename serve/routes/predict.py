@@ -1,5 +1,6 @@
 """POST /v1/models/{m}/predict: classify images."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from ...contract.card import ModelCard, Preparation
 from ...contract.names import UNFAMILIAR
 from .. import timing
+from ..batcher import Outputs
 from ..drawing import data_url, to_image
 from ..errors import ApiError, AsciiJSONResponse
 from ..large_response import LargeResponse
@@ -45,48 +47,61 @@ async def predict(request: Request) -> Response:
     model = model_of(request.scope)
     query = read_query(request, PARAMETERS)
     prepare = model.card.prepare if query["prepare"] == "auto" else "photo"
-    limits = request.app.state.settings
-    files = await _files(request, limits.max_body)
+    state = request.app.state
+    files = await _files(request, state.settings.max_body)
     received = time.perf_counter()
-    inputs: list[np.ndarray | ApiError] = []
-    for first in range(0, len(files), AT_ONCE):
-        contents = [content for _, content in files[first : first + AT_ONCE]]
-        arguments = contents, model.card.input_shape, prepare, limits.max_pixels
-        if len(files) == 1 and is_small(contents[0]):
-            inputs = _inputs(*arguments)
-        else:
-            inputs += await in_thread(_inputs, *arguments)
-    decoded = time.perf_counter()
-    timing.add("decode", received, decoded)
-    images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
-    if not images and isinstance(inputs[0], ApiError):
-        raise inputs[0].about(files[0][0])
-    _, probabilities, *familiarity = await compute(model, np.array(images))
-    classes = top_classes(model.card, probabilities, query["top_k"])
+    with state.prepared.add(2 * len(files) * math.prod(model.card.input_shape)):  # each alone, and in the batch
+        inputs: list[np.ndarray | ApiError] = []
+        for first in range(0, len(files), AT_ONCE):
+            contents = [content for _, content in files[first : first + AT_ONCE]]
+            arguments = contents, model.card.input_shape, prepare, state.settings.max_pixels
+            if len(files) == 1 and is_small(contents[0]):
+                inputs = _inputs(*arguments)
+            else:
+                inputs += await in_thread(_inputs, *arguments)
+        decoded = time.perf_counter()
+        timing.add("decode", received, decoded)
+        images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
+        if not images and isinstance(inputs[0], ApiError):
+            raise inputs[0].about(files[0][0])
+        outputs = await compute(model, np.array(images))
+        end = time.perf_counter()
+        milliseconds = {
+            "receive": _milliseconds(received - start),
+            "decode": _milliseconds(decoded - received),
+            "inference": _milliseconds(end - decoded),
+            "total": _milliseconds(end - start),
+        }
+        names = [name for name, _ in files]
+        if len(files) == 1 and query["show_input"] == "false":
+            return AsciiJSONResponse(_content(model.card, names, inputs, outputs, query, milliseconds))
+        body = await in_thread(_body, model.card, names, inputs, outputs, query, milliseconds)
+        return LargeResponse(body, state.answers, state.settings.timeout, media_type="application/json")
+
+
+def _body(*content: Any) -> bytes:
+    return bytes(AsciiJSONResponse(_content(*content)).body)
+
+
+def _content(
+    card: ModelCard,
+    names: list[str],
+    inputs: list[np.ndarray | ApiError],
+    outputs: Outputs,
+    query: dict[str, Any],
+    milliseconds: dict[str, float],
+) -> dict[str, Any]:
+    """Return the answer: for each input its classes, or why there are none."""
+    _, probabilities, *familiarity = outputs
+    classes = top_classes(card, probabilities, query["top_k"])
     threshold = query["min_familiarity"]
-    judged = [_familiar(value, threshold) for value in familiarity[0]] if familiarity else [{}] * len(images)
+    judged = [_familiar(value, threshold) for value in familiarity[0]] if familiarity else [{}] * len(classes)
     answers = iter([{"classes": best, **more} for best, more in zip(classes, judged, strict=True)])
     predictions = [
         _prediction(i, name, pixels, answers, query["show_input"] == "true")
-        for i, ((name, _), pixels) in enumerate(zip(files, inputs, strict=True))
+        for i, (name, pixels) in enumerate(zip(names, inputs, strict=True))
     ]
-    end = time.perf_counter()
-    answer = AsciiJSONResponse(
-        {
-            "model": model.card.name,
-            "version": model.card.version,
-            "predictions": predictions,
-            "milliseconds": {
-                "receive": _milliseconds(received - start),
-                "decode": _milliseconds(decoded - received),
-                "inference": _milliseconds(end - decoded),
-                "total": _milliseconds(end - start),
-            },
-        }
-    )
-    if query["show_input"] == "false":
-        return answer
-    return LargeResponse(bytes(answer.body), request.app.state.outgoing, media_type="application/json")
+    return {"model": card.name, "version": card.version, "predictions": predictions, "milliseconds": milliseconds}
 
 
 def top_classes(card: ModelCard, probabilities: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
@@ -102,7 +117,7 @@ def is_small(data: bytes) -> bool:
     """Return whether `data` is a small PNG without compressed texts: a thread would take longer to decode it."""
     if len(data) > SMALL_FILE or len(data) < 24 or not data.startswith(PNG_START):
         return False
-    if any(chunk in data for chunk in COMPRESSED):
+    if data.count(b"IHDR") > 1 or any(chunk in data for chunk in COMPRESSED):  # Pillow takes the last IHDR's size
         return False
     return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= SMALL_IMAGE
 

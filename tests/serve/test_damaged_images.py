@@ -79,6 +79,14 @@ def test_only_a_small_png_is_decoded_on_the_event_loop():
     assert not is_small(buffer.getvalue())  # a megabyte of text
 
 
+def test_a_png_with_two_sizes_is_not_decoded_on_the_event_loop():
+    small, large = png(np.zeros((8, 8), np.uint8)), png(np.zeros((2000, 2000), np.uint8))
+    both = small[:33] + large[8:]  # the signature and IHDR of one, then all chunks of the other
+    assert len(both) < 2**14
+    assert Image.open(io.BytesIO(both)).size == (2000, 2000)
+    assert not is_small(both)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_png_of_16_bytes(client: httpx.Client, kind: str):
     """Send the signature and the start of IHDR only."""

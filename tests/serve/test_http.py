@@ -220,6 +220,8 @@ def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path, digits):
         assert "no finite logits" in error(client.post(PREDICT, content=body, headers=headers), 500)
         found = client.post("/v1/models/digits_cnn/inspect", content=body, headers=headers)
         assert "values that are not finite" in error(found, 422)
+        value = client.post("/v1/models/digits_cnn/inspect?layers=conv1&pixel=0,0,0", content=body, headers=headers)
+        assert "values that are not finite" in error(value, 422)
 
 
 def test_health(client: httpx.Client, served: httpx.Client):

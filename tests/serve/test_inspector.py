@@ -52,6 +52,18 @@ def test_every_pixel_of_a_convolution_is_its_sum(inspector: Inspector):
             assert total == pytest.approx(window.value, abs=1e-5)
 
 
+@pytest.mark.parametrize("change", [{"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}])
+def test_a_layer_whose_arithmetic_is_another_is_refused(proto: onnx.ModelProto, change: dict[str, object]):
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    conv = next(node for node in changed.graph.node if node.op_type == "Conv")
+    kept = [entry for entry in conv.attribute if entry.name not in change]
+    del conv.attribute[:]
+    conv.attribute.extend([*kept, *(onnx.helper.make_attribute(*entry) for entry in change.items())])
+    with pytest.raises(ContractError, match=r"its Conv is .* which is not drawn"):
+        Inspector(content(changed))
+
+
 def test_the_kernels_and_inputs_are_those_that_torch_needs(inspector: Inspector):
     layer = inspector.layers["conv4"]
     assert layer.stride is not None

@@ -1,22 +1,27 @@
 """Test the middleware around a small app: error format, body limits and deadlines."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
+import numpy as np
 import pytest
-from helpers import error
+from helpers import error, png
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from cnnzoo.serve.app import create_app
 from cnnzoo.serve.deadline import Deadline
 from cnnzoo.serve.errors import ApiError, ErrorFormat
-from cnnzoo.serve.large_response import LargeResponse, Outgoing
+from cnnzoo.serve.held import Held
+from cnnzoo.serve.large_response import LargeResponse
 from cnnzoo.serve.limits import BodyLimit
+from cnnzoo.serve.routes.predict import top_classes
 from cnnzoo.serve.settings import read_settings
 
 pytestmark = pytest.mark.anyio
@@ -169,7 +174,7 @@ async def test_a_body_in_chunks_is_counted_whatever_length_is_declared(order: in
 
 
 async def test_answers_that_nobody_reads_do_not_pile_up():
-    outgoing = Outgoing(200_000, seconds=30)
+    held = Held(200_000, "answers to send")
     go_on = anyio.Event()
     statuses: list[int] = []
 
@@ -178,21 +183,21 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
             statuses.append(message["status"])
         await go_on.wait()
 
-    response = LargeResponse(bytes(150_000), outgoing)
+    response = LargeResponse(bytes(150_000), held, seconds=30)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(response, {}, None, send)
         await anyio.sleep(0.01)
-        with pytest.raises(ApiError, match="as many answers to send as it can hold"):
+        with pytest.raises(ApiError, match="as many answers to send as it can: try again"):
             await response({}, None, send)
         go_on.set()
     await response({}, None, send)
     assert statuses == [200, 200]
-    assert outgoing.bytes == 0
+    assert held.bytes == 0
 
 
 async def test_a_client_that_does_not_read_holds_no_bytes():
     """Its connection is closed: uvicorn does so with an answer that stays incomplete."""
-    outgoing = Outgoing(200_000, seconds=0.05)
+    held = Held(200_000, "answers to send")
     whole: list[bool] = []
 
     async def send(message: dict) -> None:
@@ -200,20 +205,60 @@ async def test_a_client_that_does_not_read_holds_no_bytes():
             whole.append(not message["more_body"])
             await anyio.sleep_forever()
 
-    await LargeResponse(bytes(150_000), outgoing)({}, None, send)
+    await LargeResponse(bytes(150_000), held, seconds=0.05)({}, None, send)
     assert whole == [False]
-    assert outgoing.bytes == 0
+    assert held.bytes == 0
 
 
 async def test_a_large_answer_arrives_whole():
     content = bytes(range(256)) * 1000
-    app = LargeResponse(
-        content, Outgoing(1, seconds=30), media_type="application/octet-stream"
-    )  # alone, it may be larger
+    held = Held(1, "answers to send")  # alone, it may be larger
+    app = LargeResponse(content, held, seconds=30, media_type="application/octet-stream")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         response = await client.get("/")
     assert response.content == content
     assert response.headers["content-length"] == "256000"
+
+
+async def test_prepared_images_are_limited(trained: Path):
+    """A JPEG of a thousand bytes may become an input of a hundred thousand."""
+    app = create_app(read_settings(zoo=trained / "zoo"))
+    held = app.state.prepared
+    image: dict[str, Any] = {"content": png(np.zeros((8, 8), np.uint8)), "headers": {"content-type": "image/png"}}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        with held.add(app.state.settings.max_held):
+            refused = await client.post("/v1/models/digits_cnn/predict", **image)
+        assert refused.status_code == 503
+        assert "as many prepared images as it can" in refused.json()["error"]
+        assert (await client.post("/v1/models/digits_cnn/predict", **image)).status_code == 200
+    assert held.bytes == 0
+
+
+async def test_a_long_answer_is_written_on_a_thread(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    app = create_app(read_settings(zoo=trained / "zoo"))
+    threads: list[int] = []
+
+    def spied(*args: Any) -> list[list[dict[str, Any]]]:
+        threads.append(threading.get_ident())
+        return top_classes(*args)
+
+    monkeypatch.setattr("cnnzoo.serve.routes.predict.top_classes", spied)
+    image = png(np.zeros((8, 8), np.uint8))
+    two = [("file", ("a.png", image)), ("file", ("b.png", image))]
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        several = await client.post("/v1/models/digits_cnn/predict?top_k=10", files=two)
+        pixels = await client.post(
+            "/v1/models/digits_cnn/predict?show_input=true", content=image, headers={"content-type": "image/png"}
+        )
+    assert [len(answer.json()["predictions"]) for answer in (several, pixels)] == [2, 1]
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 async def test_the_process_does_not_end_before_the_services_own_lifespan(trained: Path):

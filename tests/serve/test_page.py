@@ -319,6 +319,24 @@ def test_a_photo_that_the_service_would_refuse_is_scaled_down(
 
 
 @pytest.mark.slow
+def test_a_new_photo_does_not_wait_until_the_old_one_is_decoded(visit: Visit, tmp_path: Path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "large.webp")
+    first_never_ends = """() => {
+      const decode = createImageBitmap;
+      let calls = 0;
+      window.createImageBitmap = (file) => (calls++ ? decode(file) : new Promise(() => {}));
+    }"""
+    with visit() as page:
+        photo = page.locator("#photo")
+        expect(photo.locator(".answered")).to_be_visible()
+        page.evaluate(first_never_ends)
+        photo.locator("input").set_input_files(tmp_path / "large.webp")
+        expect(photo.locator(".stale")).to_be_visible()
+        page.get_by_role("group", name="Example photos").get_by_role("button", name="cat").click()
+        expect(photo.locator(".answered:not(.stale)")).to_be_visible()
+
+
+@pytest.mark.slow
 def test_a_new_photo_does_not_wait_for_the_old_one(visit: Visit, tmp_path: Path):
     fake = tmp_path / "holiday.png"
     fake.write_text("hello")
