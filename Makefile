@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
-PORT   ?= 3000
+PORT   ?= $(if $(CNNZOO_PORT),$(CNNZOO_PORT),3000)
 TESTS  ?= not slow
 # Processes that share the tests. The long ones have time limits that they would miss beside others.
 WORKERS ?= $(if $(filter not,$(TESTS)),auto --maxprocesses 4,0)
@@ -46,7 +46,7 @@ tables: install  ## write the generated parts of README.md and docs/, from the c
 	$(BIN)/python tools/tables.py
 
 serve: $(VENV)/.serve  ## serve the models in zoo/ (or CNNZOO_ZOO) on 127.0.0.1:3000 (PORT=...); installs no torch
-	$(BIN)/cnnzoo serve --zoo $(ZOO) --port $(PORT)
+	$(BIN)/cnnzoo serve --zoo '$(ZOO)' --port $(PORT)
 
 bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md)
 	@rm -rf build/bento && mkdir -p build/bento/cnnzoo
@@ -54,6 +54,7 @@ bento: $(VENV)/.serve  ## pack the service and zoo/ into a Bento (docs/deploy.md
 	$(BIN)/bentoml build build/bento
 
 wheel: install  ## build dist/cnnzoo-….whl, with the models in zoo/
+	@rm -rf build/lib build/bdist.*  # setuptools would pack old files from there
 	$(BIN)/python -m build --wheel
 
 test: install  ## run the tests; CNNZOO_DATA=<folder> runs those on the real data too, TESTS=slow the long ones

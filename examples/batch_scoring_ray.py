@@ -1,6 +1,6 @@
 """Classify a folder of images with Ray Data, on one machine or a cluster.
 
-    pip install 'cnnzoo[ray]'
+    make install                     # elsewhere: cnnzoo with its extra `ray`
     python examples/batch_scoring_ray.py mnist_cnn photos/ answers/ --workers 2
 
 Each worker opens the model once, and scores batches of paths with the function that `cnnzoo predict --output` uses. On

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,6 +30,9 @@ SHOTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 3000)) == 0:
+            sys.exit("another service listens on port 3000: stop it")
     service = subprocess.Popen([sys.executable, "-m", "cnnzoo", "serve", "--zoo", str(ZOO), "--port", "3000"])
     try:
         wait_for(f"{URL}/readyz", service)
