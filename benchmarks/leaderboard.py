@@ -44,7 +44,10 @@ def train(command: str, seed: int) -> Run:
     """Train and test one network, and return its seed, accuracy, minutes, data and commit."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
-        _cnnzoo("fit", *shlex.split(command), *seeds, "--name", "entry", "--runs", folder)
+        where = ["--trainer.accelerator", "cpu", "--name", "entry", "--runs", folder]
+        _cnnzoo(
+            "fit", *shlex.split(command), *seeds, "--trainer.accelerator", "cpu", "--name", "entry", "--runs", folder
+        )
         run = Path(folder) / "entry/version_0"
         _cnnzoo("test", "--config", str(run), "--ckpt_path", "last")
         found = json.loads((run / "metrics.json").read_text())
@@ -74,7 +77,8 @@ def learns_from_more(command: str) -> bool:
     """Return whether a recipe learns from another network's weights or answers."""
     words = [sys.executable, "-m", "cnnzoo", "fit", *shlex.split(command), "--print_config"]
     settings = yaml.safe_load(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    return bool(settings.get("pretrained") or settings["model"]["init_args"].get("teacher"))
+    arguments = settings["model"]["init_args"]
+    return any((settings.get("pretrained"), arguments.get("teacher"), arguments.get("weights")))
 
 
 def verdict(runs: list[Run], target: float, record: list[Run] | None) -> str:
@@ -114,7 +118,7 @@ def main() -> None:
         sys.exit("commit the code first: an entry names the commit that was measured")
     sides = {"new": shlex.join(args.command)}
     if learns_from_more(sides["new"]):
-        parser.error("an entry learns from the training images alone: leave out --pretrained and --model.teacher")
+        parser.error("an entry learns from the training images alone: leave out pretrained weights and a teacher")
     if records := _board(args.output).get(args.target, {}).get("records"):
         sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}

@@ -21,8 +21,8 @@ python benchmarks/leaderboard.py mnist-99.5 --change "half the epochs" -- \\
 
 The rules:
 
-- Two cores and no GPU. All training images, no other data and no pretrained weights. The loading of data and the test
-  are not counted.
+- Two cores and no GPU. All training images, no other data and no pretrained weights. The time is that of the training
+  steps: the loading of the data, the set-up of the network and the test are not counted.
 - Settings are chosen on held-out training images. A test image is seen once, at the end.
 - The mean accuracy over seeds is above the target, with p < 0.01 (t-test).
 - It is faster than the record, which is trained again in turns with it, with p < 0.01 (Mann-Whitney test).
