@@ -45,9 +45,7 @@ def train(command: str, seed: int) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
         where = ["--trainer.accelerator", "cpu", "--name", "entry", "--runs", folder]
-        _cnnzoo(
-            "fit", *shlex.split(command), *seeds, "--trainer.accelerator", "cpu", "--name", "entry", "--runs", folder
-        )
+        _cnnzoo("fit", *shlex.split(command), *seeds, *where)
         run = Path(folder) / "entry/version_0"
         _cnnzoo("test", "--config", str(run), "--ckpt_path", "last")
         found = json.loads((run / "metrics.json").read_text())
