@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from common import machine, median, number, options, run_alone, save, show, take_turns
+from common import machine, median, number, options, output_of, run_alone, save, show, take_turns
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits, load_sample_images
 
@@ -150,7 +150,7 @@ def main() -> None:
             "megabytes_for_a_tenth": few, "megabytes": median(found["predict"], "megabytes"),
         })  # fmt: skip
     show("batch scoring", list(rows[0]), [[v if isinstance(v, str) else number(v) for v in r.values()] for r in rows])
-    save(args.output, {"machine": machine(), "rows": rows})
+    save(output_of(parser, args, "rounds"), {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

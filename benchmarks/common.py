@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from cnnzoo.contract.machine import cpuinfo
+
 HERE = Path(__file__).parent
 T = TypeVar("T")
 
@@ -24,6 +26,22 @@ def options(doc: str | None, script: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(script).with_suffix(".json"))
     return parser
+
+
+def output_of(parser: argparse.ArgumentParser, args: argparse.Namespace, *free: str) -> Path:
+    """Return the file for the figures: build/… instead of the committed one if an option has another value than usual.
+
+    Args:
+        free: options whose value the committed figures may have been measured with.
+    """
+    output: Path = args.output
+    changed = [name for name, value in vars(args).items() if name not in free and value != parser.get_default(name)]
+    if not changed or "output" in changed:
+        return output
+    path = HERE.parent / "build" / output.name
+    path.parent.mkdir(exist_ok=True)
+    print(f"Measured with --{', --'.join(changed)}: the figures are in {path}, not in {output.name}")
+    return path
 
 
 def python_of(checkout: Path) -> Path:
@@ -64,8 +82,11 @@ def number(value: float | None) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return the number of cores, the architecture and the Python version."""
-    return {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    """Return the processor, the number of cores, the architecture, the Python version, and the commit of the code."""
+    from cnnzoo.commands.provenance import commit  # here, since it imports torch
+
+    return {"processor": cpuinfo("model name"), "cores": os.cpu_count(), "machine": platform.machine(),
+            "python": platform.python_version(), "commit": commit()}  # fmt: skip
 
 
 def show(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ kind of strangers (datamodules/strangers.py) that is flagged, and writes benchma
 from pathlib import Path
 
 import scores
-from common import options, save, show
+from common import options, output_of, save, show
 
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import UNFAMILIAR
@@ -59,7 +59,7 @@ def main() -> None:
             kinds = list(next(iter(flagged.values())))
             rows = [[name, *(f"{row[kind]:.1%}" for kind in kinds)] for name, row in flagged.items()]
             show(card.name, ["flagged by", *kinds], rows)
-    save(args.output, report)
+    save(output_of(parser, args), report)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import options, save, show
+from common import options, output_of, save, show
 from PIL import Image
 
 from cnnzoo.datamodules import DigitsDataModule
@@ -80,7 +80,7 @@ def main() -> None:
                 for title, flags in STARTS.items():
                     row = found.setdefault(str(count), {}).setdefault(title, [])
                     row.append(accuracy(Path(folder), flags, seed))
-    save(args.output, {"images": 360, "accuracy": found})
+    save(output_of(parser, args), {"images": 360, "accuracy": found})
     rows = [
         [count, *(f"{statistics.mean(r):.1%} ± {100 * statistics.stdev(r):.1f}" for r in by_start.values())]
         for count, by_start in found.items()

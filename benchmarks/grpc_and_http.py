@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import numpy as np
 import tritonclient.grpc as triton
-from common import machine, median, number, options, run_alone, save, show, take_turns
+from common import machine, median, number, options, output_of, run_alone, save, show, take_turns
 from payloads import Payloads, prepare
 from peers import Peer
 from prometheus_client.parser import text_string_to_metric_families
@@ -155,7 +155,7 @@ def main() -> None:
     columns = ("calls", "way", *COLUMNS)
     heads = ("calls in flight", "way", *COLUMNS.values())
     show("gRPC and HTTP", heads, [[str(row[n]) if n == "way" else number(row[n]) for n in columns] for row in rows])
-    save(args.output, {"machine": machine(), "rounds": args.rounds, "results": rows})
+    save(output_of(parser, args, "rounds", "seconds"), {"machine": machine(), "rounds": args.rounds, "results": rows})
 
 
 if __name__ == "__main__":

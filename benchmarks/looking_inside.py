@@ -15,13 +15,14 @@ import statistics
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from common import machine, number, options, save, show, take_turns
+from common import machine, number, options, output_of, save, show, take_turns
 from server import Server, require_wrk
 from serving_growth import NAME, ONE, http_client, page, repeated, seconds, serve
 
@@ -74,6 +75,7 @@ def neighbors(server: Server, rounds: int, duration: int) -> list[dict[str, Any]
 
 
 def _beside(server: Server, question: str | None, duration: int) -> dict[str, Any]:
+    server.settle()
     with asking(server, question) as asked:
         figures = server.load(ONE, CONNECTIONS, duration)
         return figures | {"asked_per_second": len(asked) / duration}
@@ -85,20 +87,18 @@ def asking(server: Server, question: str | None) -> Iterator[list[int]]:
     sizes: list[int] = []
     stop = threading.Event()
 
-    def loop(name: str) -> None:
+    def loop() -> None:
         with http_client(server) as client:
-            while not stop.is_set():
-                sizes.append(len(_ask(client, name, NAME).content))
+            while question and not stop.is_set():
+                sizes.append(len(_ask(client, question, NAME).content))
 
-    thread = threading.Thread(target=loop, args=(question,)) if question else None
-    if thread:
-        thread.start()
-    try:
-        yield sizes
-    finally:
-        stop.set()
-        if thread:
-            thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(loop)
+        try:
+            yield sizes
+        finally:
+            stop.set()
+        asked.result()  # raises what ended it
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
     for title, table in {"answers": rows, "neighbors": beside}.items():
         cells = [[v if isinstance(v, str) else number(v) for v in row.values()] for row in table]
         show(title, list(table[0]), cells)
-    save(args.output, {"machine": machine(), "answers": rows, "neighbors": beside})
+    save(output_of(parser, args, "rounds", "seconds"), {"machine": machine(), "answers": rows, "neighbors": beside})
 
 
 if __name__ == "__main__":

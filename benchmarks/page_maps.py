@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import machine, median, options, save
+from common import machine, median, options, output_of, save
 from playwright.sync_api import Page, Response, sync_playwright
 from serving_growth import ONE, serve
 
@@ -78,7 +78,7 @@ def main() -> None:
         browser.close()
     report = {key: median(rounds, key) for key in rounds[0]}
     print(f"{MODEL}: {report['updates_a_second']:.1f} updates of the maps a second")
-    save(args.output, {"machine": machine(), "model": MODEL, **report})
+    save(output_of(parser, args, "rounds", "seconds"), {"machine": machine(), "model": MODEL, **report})
 
 
 if __name__ == "__main__":

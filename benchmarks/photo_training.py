@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import machine, number, options, run_alone, save, show, take_turns
+from common import machine, number, options, output_of, run_alone, save, show, take_turns
 from photos import BATCH, CLASSES, RECIPE, write
 from stopwatch import fit
 
@@ -98,7 +98,7 @@ def main() -> None:
     ratio = report["bare"]["images_a_second"] / report["fit"]["images_a_second"]
     show("training on photos", ["", *report["fit"]], [[s, *map(number, row.values())] for s, row in report.items()])
     print(f"fit takes {ratio:.3f} of the time of the bare loop")
-    save(args.output, {"machine": machine(), "sides": report, "ratio": ratio})
+    save(output_of(parser, args, "rounds"), {"machine": machine(), "sides": report, "ratio": ratio})
 
 
 if __name__ == "__main__":

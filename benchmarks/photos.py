@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import machine, number, options, save, show
+from common import machine, number, options, output_of, save, show
 from PIL import Image
 from torch import Tensor
 
@@ -121,7 +121,7 @@ def main() -> None:
             "augmented_images_a_second": images_a_second(data, augment=True),
         }
     show("a folder of photos", ["", ""], [[key, number(value)] for key, value in report.items()])
-    save(args.output, report | {"machine": machine()})
+    save(output_of(parser, args), report | {"machine": machine()})
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def versions(binaries: Path) -> dict[str, str]:
         return {file.parent.name: json.loads(file.read_text())["version"] for file in found}
     wanted = ("bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "onnxruntime-gpu", "starlette", "uvicorn")
     code = "from importlib.metadata import distributions as found; import json; "
-    code += "print(json.dumps({d.name.lower(): d.version for d in found()}))"
+    code += "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in found()}))"
     done = subprocess.run([binaries / "python", "-c", code], stdout=subprocess.PIPE, check=True)
     return {name: version for name, version in json.loads(done.stdout).items() if name in wanted}
 

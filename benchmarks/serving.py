@@ -198,7 +198,8 @@ def main() -> None:
         "servers": [{"peer": name, "rounds": rounds} for (name,), rounds in starts.items()],
         "failed": failed,
     }
-    is_whole = not (args.peers or args.against) and set(args.payloads) == set(PAYLOADS) and args.workers == 1
+    is_whole = not (args.peers or args.against or failed) and set(args.payloads) == set(PAYLOADS) and args.workers == 1
+    is_whole = is_whole and args.model == MODEL and {1, 64} <= set(args.connections)  # the page shows these two
     if output := args.output or (Path(__file__).with_suffix(".json") if is_whole else None):
         save(output, report)
     show("medians", (*heads, *COLUMNS.values(), ""), rows(cells, COLUMNS))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import psutil
-from common import median, number, options, run_alone, save, show, take_turns
+from common import median, number, options, output_of, run_alone, save, show, take_turns
 from serving import MODEL
 
 VERSIONS = 16
@@ -67,7 +67,7 @@ def main() -> None:
     report = {name: {key: median(rounds, key) for key in rounds[0]} for name, rounds in turns.items()}
     heads = ["16 versions", *next(iter(report.values()))]
     show("threads", heads, [[name, *(number(value) for value in row.values())] for name, row in report.items()])
-    save(args.output, report)
+    save(output_of(parser, args, "rounds"), report)
 
 
 if __name__ == "__main__":

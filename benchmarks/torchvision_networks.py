@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import options, save, show
+from common import options, output_of, save, show
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -115,7 +115,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     rows = [measure(architecture, args.side) for architecture in args.networks]
     show("networks of torchvision", list(rows[0]), [list(row.values()) for row in rows])
-    save(args.output, rows)
+    save(output_of(parser, args), rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
 - lecture: a DataLoader, transforms of one image, and a plain loop with `loss.item()` in every step, after the
   lecture's PyTorch code. All sides take its optimizer and batch size.
 - bare: a loop over this project's batches without Lightning.
-- fit: `cnnzoo fit` of the lecture's recipe; bf16: the same with `--trainer.precision bf16-mixed`.
+- fit: `cnnzoo fit` of the lecture's recipe; bf16: the same with `--trainer.precision bf16-mixed`,
+  if the processor has bfloat16.
 - options: `cnnzoo fit` with the options in --options.
 
 --against times `fit` of this checkout and of another one, run by that checkout's .venv, for the lecture's recipes and
@@ -28,12 +29,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from common import machine, options, python_of, run_alone, save, show, take_turns
+from common import machine, options, output_of, python_of, run_alone, save, show, take_turns
 from PIL import Image
 from stopwatch import fit
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cnnzoo.commands.provenance import usable_precision
 from cnnzoo.datamodules import CIFAR10DataModule, DigitsDataModule, ImageDataModule, MNISTDataModule
 from cnnzoo.models import create_model
 
@@ -141,18 +143,16 @@ def cnnzoo_fit(config: str, network: str, extra: list[str], python: str, steps: 
 
 
 def measure(network: str, sides: Mapping[str, Callable[..., float]], images: int, rounds: int) -> dict[str, Any]:
-    """Return seconds an epoch, microseconds a step and ratios of each side."""
+    """Return seconds an epoch and microseconds a step of each side, medians over the rounds."""
     recipe = RECIPES[network]
     steps = max(1, images // recipe.batch)
     times = take_turns({name: partial(side, steps, -(-steps // 10)) for name, side in sides.items()}, rounds)
     results = {}
     for name, values in times.items():
         value = statistics.median(values)
-        bases = [base for base in BASELINES if base != name and base in times]
         results[name] = {
             "seconds_an_epoch": value * recipe.epoch / (steps * recipe.batch),
             "microseconds_a_step": value / steps * 1e6,
-            "ratios": {base: value / statistics.median(times[base]) for base in bases},
             "seconds": values,
         }
     return {"network": network, "sides": results}
@@ -182,7 +182,9 @@ def main() -> None:
     if args.against:
         compare(args.against, args.networks, args.images, args.rounds)
         return
-    extras = {"fit": [], "bf16": ["--trainer.precision", "bf16-mixed"]}
+    extras: dict[str, list[str]] = {"fit": []}
+    if usable_precision("bf16-mixed", "cpu") == "bf16-mixed":  # else `fit` would train in float32
+        extras["bf16"] = ["--trainer.precision", "bf16-mixed"]
     extras |= {"options": args.options} if args.options else {}
     results, rows = [], []
     for network in args.networks:
@@ -193,11 +195,13 @@ def main() -> None:
         for name, extra in extras.items():
             sides[name] = partial(cnnzoo_fit, f"{network}_lecture", network, extra, sys.executable)
         results.append(measure(network, sides, args.images, args.rounds))
+        seconds = {name: side["seconds_an_epoch"] for name, side in results[-1]["sides"].items()}
         for name, side in results[-1]["sides"].items():
-            ratios = [f"{side['ratios'][base]:.2f}" if base in side["ratios"] else "" for base in BASELINES]
+            ratios = ["" if base == name else f"{seconds[name] / seconds[base]:.2f}" for base in BASELINES]
             figures = f"{side['seconds_an_epoch']:.2f}", f"{side['microseconds_a_step']:.0f}"
             rows.append([network, name, *figures, *ratios])
-    save(args.output, {"machine": machine() | {"torch": torch.__version__}, "images": args.images, "results": results})
+    report = {"machine": machine() | {"torch": torch.__version__}, "images": args.images, "results": results}
+    save(output_of(parser, args, "rounds"), report)
     show("training", ("network", "side", "s/epoch", "µs/step", *(f"÷ {base}" for base in BASELINES)), rows)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnxruntime
-from common import number, options, save, show
+from common import number, options, output_of, save, show
 
 from cnnzoo.commands.export import RANGE_IMAGES
 from cnnzoo.contract.card import ModelCard
@@ -110,7 +110,7 @@ def main() -> None:
     cards = [(path, read_card(path)) for path in ZooFolder(args.zoo).files()]
     rows = [row for path, card in cards if card.precision == "fp32" for row in measure(path, card)]
     show("by precision", list(rows[0]), [[v if isinstance(v, str) else number(v) for v in r.values()] for r in rows])
-    save(args.output, rows)
+    save(output_of(parser, args), rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from ..contract.card import Training
 from ..contract.facts import counted
-from ..contract.machine import cores
+from ..contract.machine import cores, cpuinfo
 from .runs import read_checkpoint
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
@@ -103,7 +103,7 @@ def hardware(trainer: Trainer, threads: int | None = None) -> str:
     """Return the number and the vendor's name of the devices that a trainer uses: all cores, or so many threads."""
     device = trainer.strategy.root_device
     if device.type != "cuda":
-        return f"{counted(threads or cores(), 'core')}, {_cpuinfo('model name') or 'unknown processor'}"
+        return f"{counted(threads or cores(), 'core')}, {cpuinfo('model name') or 'unknown processor'}"
     return f"{counted(trainer.world_size, 'GPU')}, {torch.cuda.get_device_name(device)}"
 
 
@@ -126,7 +126,7 @@ def has_bfloat16(device: str) -> bool:
     """Return whether a device (cpu or cuda) computes bfloat16 in hardware. Other devices are taken not to."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    flags = (cpuinfo("flags") or cpuinfo("Features")).split()
     return device == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
@@ -166,12 +166,3 @@ def _without_paths(words: list[str]) -> str:
     split = list(_words(words))
     pairs = zip(split, ["", *split], strict=False)
     return shlex.join(word for word, before in pairs if not {word, before} & set(PATH_OPTIONS))
-
-
-def _cpuinfo(field: str) -> str:
-    """Return a field of the first core in /proc/cpuinfo, or an empty string."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")

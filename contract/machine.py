@@ -1,4 +1,4 @@
-"""Count the cores of this machine that a process may use."""
+"""Count the cores of this machine that a process may use, and read what its processor is."""
 
 import math
 import os
@@ -15,3 +15,12 @@ def cores() -> int:
         return max(1, min(count, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no cgroup of version 2, or no limit: "max 100000"
         return count
+
+
+def cpuinfo(field: str) -> str:
+    """Return a field of the first core in /proc/cpuinfo, or an empty string."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")

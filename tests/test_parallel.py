@@ -91,7 +91,7 @@ def test_two_nodes_of_two_processes_through_torchrun(runs: dict[int, Path], tmp_
     assert_same_weights(runs[1], tmp_path)
 
 
-def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
+def test_a_killed_rank_ends_the_whole_job_which_can_be_resumed(tmp_path: Path, cli: Cli):
     command = [sys.executable, "-m", "cnnzoo.train", *FIT, "--trainer.max_epochs", "100000", "--trainer.devices", "2"]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     with running(*command, cwd=tmp_path, env=one_thread, stdout=subprocess.DEVNULL) as job:
@@ -102,6 +102,12 @@ def test_a_killed_rank_ends_the_whole_job(tmp_path: Path):
         workers[0].send_signal(signal.SIGKILL)
         assert job.wait(60) != 0
         wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes), 10)
+    last = tmp_path / RUN / "checkpoints/last.ckpt"
+    epochs = torch.load(last, weights_only=True)["epoch"] + 3
+    resume = ["--trainer.max_epochs", str(epochs), "--trainer.devices", "2", "--ckpt_path", "last"]
+    cli(*FIT, *resume, cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert [p.name for p in (tmp_path / "runs/digits_cnn").iterdir()] == ["version_0"]
+    assert torch.load(last, weights_only=True)["epoch"] == epochs - 1
 
 
 def wait_for(condition: object, seconds: float) -> None:

@@ -361,6 +361,14 @@ def test_a_run_without_a_config_is_not_trained_anew(trained: Path, here: Here, t
     assert [run.name for run in (tmp_path / RUN).parent.iterdir()] == ["version_0"]
 
 
+def test_fit_says_that_it_trains_in_float32(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(provenance, "cpuinfo", lambda field: "")  # a processor without bfloat16
+    options = ["--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+    finished = here("fit", "--config", "digits", *options, cwd=tmp_path)
+    assert "no bfloat16 in hardware: training in float32" in finished.stdout
+    assert provenance.training_provenance(tmp_path / RUN / "checkpoints/last.ckpt")["precision"] == "32-true"
+
+
 def test_two_trainings_in_one_run_folder(trained: Path, here: Here, tmp_path: Path):
     """The second is refused, and changes nothing; a finished one locks nothing."""
     shutil.copytree(trained / "runs", tmp_path / "runs")

@@ -94,6 +94,7 @@ class Result(NamedTuple):
     epochs: int
     seconds: float
     hardware: str
+    commit: str
 
 
 def results(content: dict[str, Any]) -> list[Result]:
@@ -105,6 +106,7 @@ def results(content: dict[str, Any]) -> list[Result]:
             Result(
                 ", ".join([how, *(f"{name} = {value}" for name, value in point["values"].items())]),
                 dataset, run["test_accuracy"], content["epochs"], run["seconds"], content["hardware"],
+                run.get("commit", content.get("commit", "")),
             )
             for point in content["points"]
             for run in point["runs"]
@@ -113,17 +115,20 @@ def results(content: dict[str, Any]) -> list[Result]:
     how = f"`{' '.join(['cnnzoo fit', *_trained_with(content)])}`"
     if tested := options(content["command"], (*SEEDS, *RUN_OPTIONS, "--config")):
         how += f", tested with `{' '.join(tested)}`"
-    return [Result(how, dataset, content["accuracy"], training["epochs"], training["seconds"], training["hardware"])]
+    accuracy, epochs, seconds = content["accuracy"], training["epochs"], training["seconds"]
+    return [Result(how, dataset, accuracy, epochs, seconds, training["hardware"], training["commit"])]
 
 
 def table() -> str:
-    """Return a row for each recipe in docs/results/."""
+    """Return a row for each recipe in docs/results/. Exits if its runs differ in more than their seeds."""
     groups: dict[str, list[Result]] = defaultdict(list)
     for path in sorted((DOCS / "results").glob("*.json")):
         for result in results(json.loads(path.read_text())):
             groups[result.how].append(result)
     rows = []
     for how, runs in sorted(groups.items(), key=lambda group: group[0].replace("`", "")):
+        if len({(run.dataset, run.hardware, run.epochs, run.commit) for run in runs}) > 1:
+            sys.exit(f"the runs of {how} differ in data, hardware, epochs or commit: train all seeds again")
         accuracies = [100 * run.accuracy for run in runs]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
         minutes = statistics.median(run.seconds for run in runs) / 60

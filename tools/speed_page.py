@@ -47,12 +47,14 @@ How fast the service is, compared with other servers. `make tables` wrote this p
 - The machine is a virtual one, whose speed varies from hour to hour. Compare only figures of one table.
 - Every server has the same ONNX file (MNIST's network, 3.2 million parameters), one worker and its own environment.
 - The load generator is `wrk`. A server's answers are compared with ONNX Runtime's before it is measured.
-- The servers take turns. Figures are medians of {rounds} rounds of {seconds} seconds.
+- The servers take turns. Their figures are medians of {rounds} rounds of {seconds} seconds. Growing input and full load
+  were measured once.
 
 ```sh
-python benchmarks/serving.py --connections 1 64   # the comparison; --against CHECKOUT compares two versions of cnnzoo
-python benchmarks/serving_growth.py                # growing input, and ten minutes of full load
-python benchmarks/variants.py                      # by precision
+# the comparison of servers; --against CHECKOUT compares two versions of cnnzoo
+python benchmarks/serving.py --connections 1 64 --seconds {seconds}
+python benchmarks/serving_growth.py    # growing input, and ten minutes of full load
+python benchmarks/variants.py          # by precision
 ```
 """
 SOAK = "Three of the shipped networks, which are all in memory, by 32 connections each:"
@@ -217,7 +219,7 @@ def precision(rows: list[dict[str, Any]]) -> str:
 def pages() -> dict[Path, str]:
     """Return the expected text of docs/speed.md."""
     serving, growing, soaked, looking, variants, maps, scored, rpc = (
-        json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+        _figures(name)
         for name in (
             "serving",
             "serving_growth",
@@ -242,3 +244,10 @@ def pages() -> dict[Path, str]:
     parts += ["## Scoring many images", SCORING, scoring(scored["rows"])]
     parts += ["## Precision", PRECISION, precision(variants), PRECISION_END]
     return {ROOT / "docs/speed.md": "\n\n".join(part.strip() for part in parts) + "\n"}
+
+
+def _figures(name: str) -> Any:
+    path = ROOT / "benchmarks" / f"{name}.json"
+    if not path.is_file():
+        sys.exit(f"{path} is missing: run `git checkout {path.relative_to(ROOT)}`, or its script")
+    return json.loads(path.read_text())

@@ -6,6 +6,7 @@
 - docs/familiarity.md: from the cards and the figures in benchmarks/ (tools/familiarity_page.py).
 - docs/results.md: from docs/results/ (tools/results.py).
 - docs/speed.md: from the figures in benchmarks/ (tools/speed_page.py).
+- docs/training.md: the speeds, from benchmarks/training.json (tools/training_table.py).
 - docs/leaderboard.md: from benchmarks/leaderboard.json, after the first measurement (tools/leaderboard_page.py).
 """
 
@@ -22,6 +23,7 @@ import pictures
 import results
 import speed_page
 from markdown_table import table
+from training_table import training_table
 
 from cnnzoo.commands.cards import Entry, entries
 from cnnzoo.contract.facts import (
@@ -77,12 +79,13 @@ def pages() -> dict[Path, str]:
     found = shipped()
     if not found:
         sys.exit(f"{ZOO} has no models: run `git checkout zoo`")
-    readme, architecture = ROOT / "README.md", ROOT / "docs/architecture.md"
+    readme, architecture, training = ROOT / "README.md", ROOT / "docs/architecture.md", ROOT / "docs/training.md"
     parts = {name: files(folders) for name, folders in ROOMS.items()}
     sections = "\n".join(section(entry) for entry in found)
     return {
         readme: replace_parts(readme, {"recipes": recipes(), "models": overview(found)}),
         architecture: replace_parts(architecture, parts),
+        training: replace_parts(training, {"speeds": training_table()}),
         ROOT / "docs/zoo.md": f"{HEAD}\n{overview(found)}\n{sections}\n",
         **results.pages(),
         **familiarity_page.pages(found),

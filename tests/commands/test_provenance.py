@@ -49,5 +49,5 @@ def test_an_export_from_changed_code_says_so(tmp_path: Path, monkeypatch: pytest
 def test_bfloat16_is_used_where_the_processor_has_it(
     wanted: str | None, flags: str, used: str | None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(provenance, "_cpuinfo", lambda key: flags if key == "flags" else "")
+    monkeypatch.setattr(provenance, "cpuinfo", lambda key: flags if key == "flags" else "")
     assert provenance.usable_precision(wanted, "cpu") == used

@@ -1,18 +1,24 @@
 """Test the datasets' values, splits and caches, and the errors of missing data."""
 
+import functools
 import gzip
+import hashlib
+import pickle
 import shutil
 import struct
+import tarfile
 import time
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import quiet
+from helpers import quiet, web_server
 from PIL import Image
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, MNIST
 
 from cnnzoo.contract.card import PREPARATIONS
 from cnnzoo.contract.images import decode
@@ -157,6 +163,59 @@ def test_a_file_of_mnist_that_is_cut_short_is_named(tmp_path: Path):
     data.prepare_data()
     with pytest.raises(ValueError, match="train-images-idx3-ubyte is not a whole idx file"):
         data.setup("fit")
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_mnist_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From a mirror of its own, with small files."""
+    write_mnist(tmp_path, 30, 20)
+    raw = tmp_path / "MNIST/raw"
+    packed = []
+    for file in sorted(raw.iterdir()):
+        (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        packed.append((f"{file.name}.gz", md5(tmp_path / f"{file.name}.gz")))
+    monkeypatch.setattr(MNIST, "resources", packed)
+    data = MNISTDataModule(tmp_path / "data")
+    with web_server(functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as url:
+        monkeypatch.setattr(MNIST, "mirrors", [f"{url}/"])
+        data.prepare_data()
+    data.prepare_data()  # asks nobody
+    images, labels = data.load(train=False)
+    assert images.numpy().tobytes() == (raw / "t10k-images-idx3-ubyte").read_bytes()[16:]
+    assert labels.tolist() == [n % 10 for n in range(20)]
+
+
+def test_cifar10_is_downloaded_and_the_official_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From a mirror of its own, with four images a file. A row is the red, the green and the blue plane of an image."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = {}
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        rows[name] = rng.integers(0, 256, (4, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": rows[name], "labels": rng.integers(0, 10, 4).tolist()}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}))
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    sums = [[name, md5(folder / name)] for name in rows]
+    monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5(folder / "batches.meta")})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive))
+    data = CIFAR10DataModule(tmp_path / "data")
+    with web_server(functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as url:
+        monkeypatch.setattr(CIFAR10, "url", f"{url}/{archive.name}")
+        data.prepare_data()
+    data.prepare_data()  # asks nobody
+    images, labels = data.load(train=True)
+    assert (images.dtype, tuple(images.shape), len(labels)) == (torch.uint8, (20, 3, 32, 32), 20)
+    assert (images.flatten(1).numpy() == np.concatenate([rows[f"data_batch_{n}"] for n in range(1, 6)])).all()
+    assert (data.load(train=False)[0].flatten(1).numpy() == rows["test_batch"]).all()
+    assert (data.describe()["variant"], data.prepare_image) == ("official files", "photo")
 
 
 @pytest.mark.parametrize(
