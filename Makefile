@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ZOO    ?= $(if $(CNNZOO_ZOO),$(CNNZOO_ZOO),zoo)
 PORT   ?= $(if $(CNNZOO_PORT),$(CNNZOO_PORT),3000)
 TESTS  ?= not slow
-# Processes that share the tests. The long ones have time limits that they would miss beside others.
+# Processes that share the tests. The long tests run one after the other: beside others they would miss time limits.
 WORKERS ?= $(if $(filter not,$(TESTS)),auto --maxprocesses 4,0)
 BENCHMARKS ?= training finetune
 export BENTOML_DO_NOT_TRACK := True

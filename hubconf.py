@@ -1,4 +1,4 @@
-"""The networks for torch.hub: `torch.hub.load(REPOSITORY, "mnist_cnn", pretrained=True)`, also if not installed."""
+"""Networks for torch.hub, without an installed cnnzoo: `torch.hub.load(REPOSITORY, "mnist_cnn", pretrained=True)`."""
 
 import sys
 from collections.abc import Callable
