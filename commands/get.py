@@ -205,7 +205,7 @@ def _receive(http: httpx.Client, offer: Offer, path: Path, report: Callable[[int
                     report(download.received, Path(offer.url).stat().st_size)
         else:
             with http.stream("GET", offer.url, headers=offer.headers | download.headers()) as response:
-                if response.is_error and response.status_code != NOT_SATISFIABLE:
+                if not response.is_success and response.status_code != NOT_SATISFIABLE:
                     response.read()
                     _raise_for_error(response)
                 if download.begin(response.status_code, response.headers):

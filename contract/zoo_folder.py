@@ -13,6 +13,7 @@ from .checksums import add_checksum, check_sha256, read_checksums, sha256_of
 from .names import ContractError, check_name, did_you_mean
 
 FILE_NAME = "model.onnx"
+ATTEMPTS = 5  # to list a folder that changes meanwhile
 SHIPPED = Path(__file__).parent.parent / "zoo"  # the models that come with cnnzoo
 
 
@@ -79,7 +80,13 @@ class ZooFolder:
 
     def files(self) -> list[Path]:
         """Return every file at */*/model.onnx, also with an invalid name or version, sorted by path."""
-        return sorted(path for path in self.path.glob(f"*/*/{FILE_NAME}") if path.is_file())
+        for attempt in range(ATTEMPTS):
+            try:
+                return sorted(path for path in self.path.glob(f"*/*/{FILE_NAME}") if path.is_file())
+            except FileNotFoundError:  # a folder was removed meanwhile, such as that of an export
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def ids(self) -> list[ModelId]:
         """Return every model and version, by name and the newest version first."""

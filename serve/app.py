@@ -148,10 +148,10 @@ async def _follow_folder(app: Starlette) -> None:
 async def _sample_gauges(app: Starlette) -> None:
     queued: dict[str, int] = {}
     while True:
-        queued = dict.fromkeys(queued, 0)  # also for the models that were removed
-        for model in app.state.zoo.models:
-            queued[model.card.name] = queued.get(model.card.name, 0) + model.batcher.queued
         try:
+            queued = dict.fromkeys(queued, 0)  # also for the models that were removed
+            for model in app.state.zoo.models:
+                queued[model.card.name] = queued.get(model.card.name, 0) + model.batcher.queued
             app.state.metrics.sample(queued)
         except Exception:
             logger.exception("The gauges of /metrics were not updated.")

@@ -119,7 +119,7 @@ class Client:
             with self._http.stream(
                 "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
             ) as response:
-                if response.is_error and response.status_code != NOT_SATISFIABLE:
+                if not response.is_success and response.status_code != NOT_SATISFIABLE:
                     response.read()
                     raise_for_error(response)
                 if download.begin(response.status_code, response.headers):
@@ -189,7 +189,7 @@ class AsyncClient:
             async with self._http.stream(
                 "GET", f"/models/{_versioned(model, version)}.onnx", headers=download.headers()
             ) as response:
-                if response.is_error and response.status_code != NOT_SATISFIABLE:
+                if not response.is_success and response.status_code != NOT_SATISFIABLE:
                     await response.aread()
                     raise_for_error(response)
                 if download.begin(response.status_code, response.headers):
@@ -267,7 +267,7 @@ def _versioned(model: str, version: int | None) -> str:
 
 def raise_for_error(response: httpx.Response) -> httpx.Response:
     """Return a successful response. Raises ServiceError for any other."""
-    if not response.is_error:
+    if response.is_success:
         return response
     try:
         body = response.json()

@@ -1,16 +1,20 @@
-"""The time in which an answer must begin."""
+"""The time in which an answer must begin, and in which a client must read each part of it."""
 
 import asyncio
+import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import CLOSE, ApiError
 
+logger = logging.getLogger("cnnzoo.serve")
+
 
 class Deadline:
     """ASGI middleware that answers 504 if no answer has begun within `seconds`, or 408 if the body has not arrived.
 
-    A download that has begun may take longer.
+    An answer that has begun may take longer, if the client reads each of its messages within `seconds`. Else it stays
+    incomplete, and the server closes the connection.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -20,7 +24,7 @@ class Deadline:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        reading = False
+        reading = begun = False
         limit = asyncio.timeout(self.seconds)
 
         async def watched_receive() -> Message:
@@ -35,9 +39,13 @@ class Deadline:
             return message
 
         async def watched_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and not limit.expired():
-                limit.reschedule(None)
+            nonlocal begun
+            if not limit.expired():
+                begun = True
+                limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
             await send(message)
+            if not limit.expired():
+                limit.reschedule(None)
 
         try:
             async with limit:
@@ -45,6 +53,8 @@ class Deadline:
         except TimeoutError:
             if not limit.expired():
                 raise
+            if begun:
+                return logger.info("A client did not read its answer: the connection is closed.")
             late = f"within {self.seconds:g} seconds: try again, or send fewer images in a request that has many"
             if reading:
                 raise ApiError(408, "slow_body", f"the body did not arrive {late}", CLOSE) from None

@@ -158,11 +158,16 @@ def _method(function: Method) -> Method:
 
     async def call(self: "Inference", _: object, context: Context) -> Any:
         start, status, model, words, size = time.perf_counter(), 200, "", "", 0
+        if name in OPEN:  # its message, which is empty, is not awaited: a stranger could hold any number of such calls
+            self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
+            return await function(self, message_type(), context)
         self._metrics.in_flight += 1
-        self._calls += 1
+        counted = 0
         try:
-            self._check_key(name, context)
-            if self._calls > self._settings.max_requests and name not in OPEN:
+            self._check_key(context)
+            counted = 1
+            self._calls += 1
+            if self._calls > self._settings.max_requests:
                 raise ApiError(429, "overloaded", "there are as many calls as the service takes: try again in a second")
             async with asyncio.timeout(self._settings.timeout):
                 content = await context.read()
@@ -195,7 +200,7 @@ def _method(function: Method) -> Method:
             logger.exception("gRPC %s failed", name)
         finally:
             self._held -= size
-            self._calls -= 1
+            self._calls -= counted
             self._metrics.in_flight -= 1
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
         await context.abort(STATUS.get(status, grpc.StatusCode.INVALID_ARGUMENT), words)
@@ -210,7 +215,7 @@ class Inference:
         self._zoo = app.state.zoo
         self._settings = app.state.settings
         self._metrics = app.state.metrics
-        self._calls = 0  # in flight
+        self._calls = 0  # in flight, with the key
         self._held = 0  # bytes of their messages that have arrived
         self._may_hold = max(self._settings.max_held, _largest(self._settings))
 
@@ -260,9 +265,9 @@ class Inference:
     def _find(self, name: str, version: str) -> Model:
         return find(self._zoo, name, version or None)
 
-    def _check_key(self, name: str, context: Context) -> None:
+    def _check_key(self, context: Context) -> None:
         key = self._settings.api_key
-        if key is None or name in OPEN:
+        if key is None:
             return
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         if not is_authorized(str(given), key.get_secret_value()):

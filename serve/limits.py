@@ -12,8 +12,8 @@ class BodyLimit:
     """ASGI middleware that limits one body, all bodies in memory, and the requests that have a body.
 
     A body of more than `limit` bytes is refused with 413: before it is read if its length is declared, else as soon
-    as the bytes received exceed the limit. A request that is one too many, or whose body does not fit into the `held`
-    bytes for all bodies, is refused with 503 at once. So requests in flight have bounded memory and time.
+    as the bytes received exceed the limit. A request that is one too many, or whose bytes do not fit into the `held`
+    bytes for all bodies when they arrive, is refused with 503. So requests in flight have bounded memory and time.
 
     Starlette's RequestBodyLimitMiddleware has no limit for all requests together. It raises its exception inside the
     app, where BentoML catches it and answers 500.
@@ -30,27 +30,25 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
-        reserved = _declared_length(scope)
-        if reserved > self.limit:
+        if _declared_length(scope) > self.limit:
             raise self._too_large()
-        if self._requests >= self.requests or self._bytes + reserved > self.held:
+        if self._requests >= self.requests:
             raise self._overloaded()
         received = 0
         refusal: ApiError | None = None
 
         async def counted() -> Message:
-            nonlocal received, reserved, refusal
+            nonlocal received, refusal
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > reserved:  # the length was not declared
-                self._bytes += received - reserved
-                reserved = received
-                if received > self.limit:
-                    refusal = self._too_large()
-                elif self._bytes > self.held:
-                    refusal = self._overloaded()
-                if refusal:
-                    raise refusal
+            size = len(message.get("body", b""))
+            received += size
+            self._bytes += size
+            if received > self.limit:
+                refusal = self._too_large()
+            elif self._bytes > self.held:
+                refusal = self._overloaded()
+            if refusal:
+                raise refusal
             return message
 
         async def guarded(message: Message) -> None:
@@ -58,12 +56,11 @@ class BodyLimit:
                 await send(message)
 
         self._requests += 1
-        self._bytes += reserved
         try:
             await self.app(scope, counted, guarded)
         finally:
             self._requests -= 1
-            self._bytes -= reserved
+            self._bytes -= received
         if refusal:
             raise refusal
 
@@ -77,12 +74,23 @@ class BodyLimit:
 
 
 def _declared_length(scope: Scope) -> int:
-    """Return the body's declared length, or 0. Raises ApiError 415 for a compressed body, which may grow unbounded."""
-    length = 0
+    """Return the body's declared length, or 0.
+
+    Raises ApiError 415 for a compressed body, which may grow unbounded, and 400 for a body with an upgrade to another
+    protocol: uvicorn's parser drops it.
+    """
+    length, chunked, protocol = 0, False, ""
     for key, value in scope["headers"]:
         if key == b"content-length" and value.isdigit():
             length = int(value)
+        elif key == b"transfer-encoding":
+            chunked = True
         elif key == b"content-encoding" and value.lower() != b"identity":
             encoding = value.decode("latin-1")[:32]
             raise ApiError(415, "compressed", f"the body is compressed ({encoding}): send it as it is")
+        elif key == b"upgrade":
+            protocol = value.decode("latin-1")[:32]
+    if protocol and (length or chunked):
+        message = f"the request has a body and asks for {protocol}: send it as HTTP/1.1, without Upgrade"
+        raise ApiError(400, "upgrade", message, CLOSE)
     return length

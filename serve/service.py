@@ -25,9 +25,11 @@ from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .errors import ApiError
+from .image_arrays import check_numbers
 from .settings import ServeSettings, read_settings
 
 METRICS = "CNNZOO_METRICS_FOLDER"  # set by the supervisor for its workers
@@ -107,6 +109,14 @@ class Adapter:
             await send(message)
 
 
+def _numbers(images: Any) -> Any:
+    """Check a JSON list before NumPy sees it. Raises ValueError, which BentoML answers with 400."""
+    try:
+        return check_numbers(images) if isinstance(images, list) else images
+    except ApiError as error:
+        raise ValueError(str(error)) from None
+
+
 @bentoml.service(
     name="cnnzoo",
     workers=settings.workers,
@@ -124,7 +134,7 @@ class ZooService:
         self,
         ctx: bentoml.Context,
         model: Annotated[str, Field(max_length=64)],
-        images: np.ndarray,
+        images: Annotated[np.ndarray, BeforeValidator(_numbers)],
         version: int | None = None,
         top_k: Annotated[int, Field(ge=1, le=99999)] = 3,
     ) -> list[list[dict[str, Any]]]:

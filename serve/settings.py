@@ -79,7 +79,7 @@ class ServeSettings(BaseSettings):
         16, description="model versions in memory; the least recently used one is dropped"
     )
     timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
-        10.0, description="seconds until an answer must begin, and for a client to read 64 kB of a long one"
+        10.0, description="seconds until an answer must begin, and for a client to read each 64 kB of it"
     )
     rescan: Annotated[float, Field(ge=0)] = Field(
         1.0, description="seconds between scans of the zoo folder for new and removed versions; 0: no scans"

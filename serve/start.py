@@ -1,11 +1,13 @@
 """Start the service: list the models in the zoo folder, and hand over to BentoML."""
 
 import errno
+import math
 import os
 import socket
 import sys
 from pathlib import Path
 
+from ..contract.image_files import readable
 from ..contract.model_file import read_card
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ZooFolder
@@ -60,7 +62,9 @@ def serve(
 
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     address = ["--host", settings.host, "--port", str(settings.port)]
-    command = [sys.executable, "-m", "bentoml", "serve", "cnnzoo.serve.service:ZooService", *address]
+    # A client that has stopped reading would delay the end for ever. Load balancers keep connections for a minute.
+    times = ["--timeout-graceful-shutdown", str(math.ceil(settings.timeout) + 10), "--timeout-keep-alive", "75"]
+    command = [sys.executable, "-m", "bentoml", "serve", "cnnzoo.serve.service:ZooService", *address, *times]
     os.execv(sys.executable, command)
 
 
@@ -71,7 +75,7 @@ def _list_models(zoo: ZooFolder) -> int:
         try:
             card = read_card(path)
         except (ContractError, OSError) as error:
-            print(f"  {path.relative_to(zoo.path)} cannot be served: {error}")
+            print(readable(f"  {path.relative_to(zoo.path)} cannot be served: {error}"))
             continue
         accuracy = card.metrics.get("accuracy")
         tested = "" if accuracy is None else f"{accuracy:.2%} on {card.dataset_title}"

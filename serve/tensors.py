@@ -16,7 +16,7 @@ import numpy as np
 from ..contract.card import ModelCard
 from ..contract.names import FAMILIARITY, HEADER_LENGTH, INPUT
 from .errors import ApiError
-from .image_arrays import check_shape, to_uint8
+from .image_arrays import NESTED, check_numbers, check_shape, to_uint8
 from .limits import MAX_IMAGES
 
 PLAIN = 1024  # lists, objects and quotes of a request whose pixels are one flat list, at most
@@ -209,11 +209,11 @@ def _binary_images(tensor: dict[str, Any], rest: memoryview, shape: list[int], s
 
 
 def _json_images(tensor: dict[str, Any], shape: list[int]) -> np.ndarray:
+    data = check_numbers(tensor.get("data"))
     try:
-        values = np.asarray(tensor.get("data"))
+        values = np.asarray(data)
     except ValueError:
-        expected = "give one flat list, or lists nested as the shape says"
-        raise ApiError(400, "shape", f"'data' is ragged: {expected}") from None
+        raise ApiError(400, "shape", f"'data' is ragged: {NESTED}") from None
     if values.size != math.prod(shape) or (values.ndim != 1 and list(values.shape) != shape):
         found = f"'data' holds {values.size} values in shape {list(values.shape)}"
         raise ApiError(400, "shape", f"{found}: expected {shape}, flat or nested")

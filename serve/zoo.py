@@ -28,7 +28,8 @@ class Zoo:
     @property
     def models(self) -> list[Model]:
         """Every version of every model, by name and the newest version first."""
-        return [self._models[name][version] for name in sorted(self._models) for version in self.versions(name)]
+        table = self._models  # a scan, on its thread, replaces it at any time
+        return [table[name][version] for name in sorted(table) for version in sorted(table[name], reverse=True)]
 
     def versions(self, name: str) -> list[int]:
         """Return the versions of a model, newest first; empty for an unknown name."""

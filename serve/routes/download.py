@@ -1,5 +1,6 @@
 """GET and HEAD /models/{m}.onnx: download a model's file."""
 
+import asyncio
 import base64
 import re
 
@@ -23,7 +24,7 @@ async def download(request: Request) -> Response:
     The ETag is the file's SHA-256 in hex. Repr-Digest (RFC 9530) is the same in base64.
     """
     model = model_of(request.scope)
-    if not model.unchanged():
+    if not await asyncio.to_thread(model.unchanged):  # a network's file system may hang
         raise _changed_on_disk(model.card, request.app.state.zoo, request.app.state.settings.rescan)
     etag = f'"{model.sha256}"'
     headers = {
@@ -60,18 +61,19 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def _drop_ignored_range(request: Request, etag: str) -> None:
-    """Remove a Range header that must be ignored: another unit, malformed, or of another file (If-Range).
+    """Remove a Range header that must be ignored: of HEAD, another unit, malformed, or of another file (If-Range).
 
     Raises ApiError 416 for more than one range.
     """
     value = request.headers.get("range")
     if value is None:
         return
+    is_get = request.method == "GET"
     same_file = request.headers.get("if-range", etag) == etag
-    if same_file and RANGES.fullmatch(value):
+    if is_get and same_file and RANGES.fullmatch(value):
         raise ApiError(416, "ranges", "the request has more than one range: ask for one")
     start, _, end = value.removeprefix("bytes=").partition("-")
-    if not same_file or not RANGE.fullmatch(value) or (start and end and int(start) > int(end)):
+    if not is_get or not same_file or not RANGE.fullmatch(value) or (start and end and int(start) > int(end)):
         request.scope["headers"] = [(key, v) for key, v in request.scope["headers"] if key != b"range"]
 
 

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...contract.names import HEADER_LENGTH
 from .. import timing
+from ..large_response import PIECE, LargeResponse
 from ..tensors import read, write
 from ..threads import in_thread
 from .compute import compute
@@ -45,6 +46,10 @@ class Infer:
         else:
             headers.append((b"content-type", b"application/octet-stream"))
             headers.append((HEADER, b"%d" % length))
+        if len(content) > PIECE:
+            answer = LargeResponse(content, scope["app"].state.answers)
+            answer.raw_headers = headers
+            return await answer(scope, receive, send)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

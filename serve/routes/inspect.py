@@ -52,8 +52,7 @@ async def inspect(request: Request) -> Response:
     content, headers = await _ask(
         request, model, lambda inspector: write(model, inspector.values(image, names or list(inspector.layers)))
     )
-    state = request.app.state
-    return LargeResponse(content, state.answers, state.settings.timeout, headers=headers)
+    return LargeResponse(content, request.app.state.answers, headers=headers)
 
 
 def _names(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from ...contract.card import RENAMED
 from ...contract.facts import class_accuracies, facts, worst_confusions
+from ..errors import AsciiJSONResponse
 from ..model import Model
 from ..session import provider
 from .lookup import model_of
@@ -26,7 +27,7 @@ async def list_models(request: Request) -> JSONResponse:
     """Return every model and version, and the reason of each refusal by path."""
     read_query(request, {})
     zoo = request.app.state.zoo
-    return JSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
+    return AsciiJSONResponse({"models": [describe(model) for model in zoo.models], "refused": zoo.refused})
 
 
 async def show_card(request: Request) -> JSONResponse:

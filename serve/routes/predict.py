@@ -76,7 +76,7 @@ async def predict(request: Request) -> Response:
         if len(files) == 1 and query["show_input"] == "false":
             return AsciiJSONResponse(_content(model.card, names, inputs, outputs, query, milliseconds))
         body = await in_thread(_body, model.card, names, inputs, outputs, query, milliseconds)
-        return LargeResponse(body, state.answers, state.settings.timeout, media_type="application/json")
+        return LargeResponse(body, state.answers, media_type="application/json")
 
 
 def _body(*content: Any) -> bytes:

@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import tritonclient.http as triton
-from helpers import listening, png
+from helpers import listening, png, web_server
 from tritonclient.utils import InferenceServerException
 
 from cnnzoo.contract.names import OUTPUTS
@@ -154,6 +155,27 @@ def test_classify_images(own: Client, digits, expected, tmp_path: Path):
         own.classify(MODEL, str(path))
     with pytest.raises(ValueError, match="images is empty"):
         own.classify(MODEL, [])
+
+
+def test_a_redirect_is_no_answer(tmp_path: Path):
+    """As of a proxy that wants https."""
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            self.send_header("Location", "https://elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with web_server(Redirecting) as url, Client(url) as client:
+        with pytest.raises(ServiceError) as caught:
+            client.models()
+        assert caught.value.status == 301
+        with pytest.raises(ServiceError):
+            client.download("digits_cnn", tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_infer_arrays(own: Client, digits, expected):

@@ -269,6 +269,11 @@ def test_a_call_whose_message_does_not_arrive_ends(trained: Path, images: np.nda
             with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.*as many calls as"):
                 client.infer("digits_cnn", [tensor(images)], headers=headers)
             assert {call.code() for call in held} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+            probe = channel.stream_unary("/inference.GRPCInferenceService/ServerLive")
+            probes = [probe.future(no_message(end)) for _ in range(8)]  # by strangers: they need no key
+            time.sleep(0.5)
+            assert client.infer("digits_cnn", [tensor(images)], headers=headers).as_numpy("logits").shape == (5, 10)
+            assert {call.code() for call in probes} == {grpc.StatusCode.OK}  # without their messages
             assert client.infer("digits_cnn", [tensor(images)], headers=headers).as_numpy("logits").shape == (5, 10)
             end.set()
 

@@ -7,6 +7,7 @@ import pickle
 import socket
 import struct
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from helpers import error, listening, png, serve, web_server
+from helpers import error, listening, png, serve, server_processes, web_server
 from PIL import Image, PngImagePlugin
 
 PREDICT = "/v1/models/digits_cnn/predict"
@@ -235,6 +236,25 @@ def test_what_is_hardly_http_is_no_5xx(served: httpx.Client, request_bytes: byte
     assert b"root:" not in answer
     assert b"Traceback" not in answer
     assert served.get("/livez").status_code == 200
+
+
+def test_one_long_text_among_numbers_takes_no_memory(client: httpx.Client):
+    """NumPy would give each of the numbers as many bytes as the text has: 2 GB here."""
+    data = ["a" * 30_000, *[1] * 15_999]
+    call = {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [250, 1, 8, 8], "data": data}]}
+    tracemalloc.start()
+    try:
+        assert "other than whole numbers" in error(client.post(INFER, json=call), 400)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_long_text_among_numbers_takes_no_memory_in_classify(served: httpx.Client):
+    before = max(process.memory_info().rss for process in server_processes(served))
+    response = served.post("/classify", json={"model": "digits_cnn", "images": ["a" * 30_000, *[1] * 15_999]})
+    assert "other than whole numbers" in error(response, 400)
+    assert max(process.memory_info().rss for process in server_processes(served)) - before < 20e6
 
 
 @pytest.mark.parametrize(

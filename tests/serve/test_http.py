@@ -74,6 +74,8 @@ def test_head_says_what_get_would_without_a_body(client: httpx.Client):
     assert head.content == b""
     for name in ("etag", "content-length", "repr-digest", "accept-ranges"):
         assert head.headers[name] == get.headers[name]
+    part = client.head("/models/digits_cnn.onnx", headers={"Range": "bytes=0-9"})  # which is for GET alone
+    assert (part.status_code, part.headers["content-length"]) == (200, get.headers["content-length"])
 
 
 def test_head_of_what_is_not_there_says_so_without_a_body(client: httpx.Client):

@@ -32,6 +32,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+POST: Scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+
+
+async def receive_nothing() -> Message:
+    return {"type": "http.request", "body": b""}
+
+
 async def slow(request: Request) -> PlainTextResponse:
     await anyio.sleep(30)
     return PlainTextResponse("late")
@@ -183,7 +190,7 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
             statuses.append(message["status"])
         await go_on.wait()
 
-    response = LargeResponse(bytes(150_000), held, seconds=30)
+    response = LargeResponse(bytes(150_000), held)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(response, {}, None, send)
         await anyio.sleep(0.01)
@@ -195,25 +202,80 @@ async def test_answers_that_nobody_reads_do_not_pile_up():
     assert held.bytes == 0
 
 
-async def test_a_client_that_does_not_read_holds_no_bytes():
-    """Its connection is closed: uvicorn does so with an answer that stays incomplete."""
-    held = Held(200_000, "answers to send")
-    whole: list[bool] = []
+@pytest.mark.parametrize("stuck", ["http.response.start", "http.response.body"])
+async def test_a_client_that_does_not_read_holds_no_bytes(stuck: str):
+    """Its connection is closed: uvicorn does so with an answer that stays incomplete.
 
-    async def send(message: dict) -> None:
-        if message["type"] == "http.response.body":
-            whole.append(not message["more_body"])
+    The start of an answer waits, too, if the connection's earlier answers were not read.
+    """
+    held = Held(200_000, "answers to send")
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        if message["type"] == stuck:
             await anyio.sleep_forever()
 
-    await LargeResponse(bytes(150_000), held, seconds=0.05)({}, None, send)
-    assert whole == [False]
-    assert held.bytes == 0
+    async def receive() -> Message:
+        return {"type": "http.request", "body": bytes(100)}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await LargeResponse(bytes(150_000), held)(scope, receive, send)
+
+    body_limit = BodyLimit(app, limit=1000, held=100, requests=1)
+    for _ in range(2):  # the second one finds the first one's place free
+        with anyio.fail_after(5):
+            await ErrorFormat(Deadline(body_limit, seconds=0.05))(POST, receive, send)
+        assert sent[-1] == stuck
+        assert held.bytes == 0
+
+
+async def test_an_answer_may_take_longer_if_the_client_reads_it():
+    async def send(message: Message) -> None:
+        await anyio.sleep(0.05)
+        sent.append(message)
+
+    sent: list[Message] = []
+    await Deadline(LargeResponse(bytes(400_000), Held(1, "")), seconds=0.2)(POST, receive_nothing, send)
+    assert sum(len(message.get("body", b"")) for message in sent) == 400_000
+
+
+async def test_bytes_that_do_not_arrive_are_not_held():
+    """Else a few clients that declare long bodies and send nothing would shut out all others."""
+    waiting = anyio.Event()
+
+    async def never() -> Message:
+        waiting.set()
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    app = BodyLimit(Starlette(routes=[Route("/", length, methods=["POST"])]), limit=1000, held=1000, requests=4)
+    silent = {**POST, "headers": [(b"content-length", b"1000")]}
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(ErrorFormat(app)), base_url="http://test") as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(app, silent, never, never)
+        await waiting.wait()
+        assert (await client.post("/", content=bytes(900))).text == "900"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_body_with_an_upgrade_is_refused():
+    """uvicorn's parser drops it. Java's HttpClient sends Upgrade: h2c unless it is told HTTP_1_1."""
+    upgrade = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings"}
+    for content in (b"abc", chunks(1)):
+        response = await client().post("/length", content=content, headers=upgrade)
+        assert "asks for h2c: send it as HTTP/1.1" in error(response, 400)
+        assert response.headers["connection"] == "close"
+    assert (await client().get("/long", headers=upgrade)).status_code == 200
 
 
 async def test_a_large_answer_arrives_whole():
     content = bytes(range(256)) * 1000
     held = Held(1, "answers to send")  # alone, it may be larger
-    app = LargeResponse(content, held, seconds=30, media_type="application/octet-stream")
+    app = LargeResponse(content, held, media_type="application/octet-stream")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         response = await client.get("/")
     assert response.content == content

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -135,6 +136,18 @@ def service(zoo: Path, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], ht
         started(client, process, log)
         yield process, client, log
         interrupt(process)
+
+
+def test_a_client_that_has_stopped_reading_does_not_delay_the_end_for_ever(shipped: Path):
+    with (
+        service(shipped, CNNZOO_TIMEOUT="1") as (process, client, log),
+        socket.create_connection(("127.0.0.1", client.base_url.port)) as stuck,
+    ):
+        stuck.sendall(b"GET /models/mnist_cnn.onnx HTTP/1.1\r\nHost: x\r\n\r\n")  # 13 MB
+        assert stuck.recv(100).startswith(b"HTTP/1.1 200")
+        time.sleep(1.5)
+        process.terminate()
+        assert process.wait(25) == 0, log.read_text()[-2000:]
 
 
 def test_sigterm_under_load_loses_nothing(zoo: Path, asked: list[tuple[bytes, np.ndarray]]):

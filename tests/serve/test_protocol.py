@@ -100,7 +100,7 @@ def test_only_the_outputs_asked_for_and_a_version(client: httpx.Client):
         (tensor([2**70] * 64, [1, 1, 8, 8]), "whole numbers from 0 to 255"),
         (tensor(["a"] * 64, [1, 1, 8, 8]), "whole numbers from 0 to 255"),
         (tensor([True] * 64, [1, 1, 8, 8]), "whole numbers from 0 to 255"),
-        (tensor(None, [1, 1, 8, 8]), "holds 1 values"),
+        (tensor(None, [1, 1, 8, 8]), "is no list"),
         ({**ZEROS, "outputs": [{"name": "classes"}]}, "no output 'classes'"),
         ({**ZEROS, "outputs": "logits"}, "no output"),
         ({**ZEROS, "outputs": [{"name": "logits"}] * 2}, "more than once"),

@@ -67,6 +67,16 @@ def test_a_file_that_is_no_onnx_is_refused(zoo: Path):
     assert "it is not an ONNX file" in refusal(zoo, "text/1/model.onnx")
 
 
+def test_a_folder_whose_name_is_no_utf8_is_listed(zoo: Path):
+    path = zoo / os.fsdecode(b"caf\xe9") / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    with in_process(zoo) as client:
+        found = client.get("/models")
+    assert found.status_code == 200
+    assert list(found.json()["refused"]) == ["caf\udce9/1/model.onnx"]
+
+
 def test_a_truncated_file_is_refused(zoo: Path, good: Path):
     place(zoo, "half").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     assert "it is not an ONNX file" in refusal(zoo, "half/1/model.onnx")
