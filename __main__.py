@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from typing import TextIO
 
 from cnnzoo.commands import Command, UsageError
 
@@ -54,7 +55,10 @@ def main() -> None:
         complete(COMMANDS, find_command)
     try:
         _run(sys.argv[1:])
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+    except BrokenPipeError as error:
+        if not _is_closed(sys.stdout):  # another pipe, such as a logger's
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -64,6 +68,16 @@ def main() -> None:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Return whether the reader of a stream, such as `head`, has closed the pipe."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _run(arguments: list[str]) -> None:
@@ -118,6 +132,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, httpx.TransportError):
         hint = ": is the service running there?" if isinstance(error, httpx.ConnectError) else ""
         return f"{error.request.url}: {error}{hint}"
+    if type(error) is ImportError and "socks" in str(error):  # of httpx, for a proxy in the environment
+        return str(error)
     return str(error) if isinstance(error, (ValueError, OSError, httpx.HTTPError, httpx.InvalidURL)) else ""
 
 

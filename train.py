@@ -25,9 +25,9 @@ from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis, has_heatmaps, make_trainer
 from cnnzoo.commands.predict import image_files, top_cells, top_columns
-from cnnzoo.commands.provenance import Provenance, cores, usable_precision
+from cnnzoo.commands.provenance import Provenance, usable_precision
 from cnnzoo.commands.run_folder import RunFolder, SaveConfig
-from cnnzoo.commands.sweep import run_sweep
+from cnnzoo.commands.sweep import default_workers, run_sweep
 from cnnzoo.contract.card import Precision
 from cnnzoo.contract.image_files import readable
 from cnnzoo.contract.images import read_input
@@ -81,10 +81,10 @@ def fit(cli: ZooCLI) -> None:
         trainer = cli.new_trainer(callbacks, logger=loggers, **options)
         if trainer.is_global_zero:
             rich.print(report.summary_table(cli.model))
-        cli.train(trainer)
+        cli.run_loop(trainer, "fit", cli.datamodule)
     except KeyboardInterrupt:
-        if folder and folder.has_checkpoint:
-            print(f"Stopped. Resume with: cnnzoo fit --config {quote(str(folder.path))} --ckpt_path last")
+        if folder and folder.path and folder.has_checkpoint:
+            print(f"Stopped. Resume with: cnnzoo fit --config {quote(os.path.relpath(folder.path))} --ckpt_path last")
         elif folder:
             folder.remove_if_unused(interrupted=True)
         raise
@@ -97,7 +97,11 @@ def fit(cli: ZooCLI) -> None:
 
 def validate(cli: ZooCLI) -> None:
     """Measure a checkpoint on the validation split."""
-    cli.new_evaluator().validate(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    if not cli.datamodule.validates:
+        raise ValueError(
+            "there are no validation images, since data.val_fraction is 0: give another, or run cnnzoo test"
+        )
+    cli.run_loop(cli.new_evaluator(), "validate", cli.datamodule)
 
 
 def test(cli: ZooCLI) -> None:
@@ -108,7 +112,7 @@ def test(cli: ZooCLI) -> None:
     checkpoint = cli.checkpoint
     assert checkpoint
     if cli.config_init.trainer.fast_dev_run:
-        cli.new_evaluator().test(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+        cli.run_loop(cli.new_evaluator(), "test", cli.datamodule)
         return
     folder = cli.run or checkpoint.parent
     details = {
@@ -122,7 +126,7 @@ def test(cli: ZooCLI) -> None:
     }
     written = report.Report(folder, details)
     trainer = cli.new_evaluator(written)
-    trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    cli.run_loop(trainer, "test", cli.datamodule)
     if trainer.is_global_zero:
         print(f"Wrote {', '.join(written.written)} in {os.path.relpath(folder)}")
 
@@ -141,7 +145,7 @@ def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     pixels = np.stack([read_input(file, cli.datamodule.image_shape, prepare) for file in files])
     inputs: Any = DataLoader(list(torch.from_numpy(pixels)), batch_size=256)  # type: ignore[arg-type]
     trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
-    answers: Any = trainer.predict(cli.model, inputs, ckpt_path=cli.checkpoint, weights_only=True)
+    answers = cli.run_loop(trainer, "predict", inputs)
     classes = cli.datamodule.classes
     table = top_columns(min(top_k, len(classes)))
     for file, row in zip(files, torch.cat(answers).numpy(), strict=True):
@@ -199,7 +203,7 @@ def sweep(
     seeds: str | None = None,
     output: Path | None = None,
     storage: str | None = None,
-    workers: int = cores(),
+    workers: int | None = None,
 ) -> None:
     """Train over a grid of settings, or with several seeds, and compare the results.
 
@@ -212,12 +216,13 @@ def sweep(
         seeds: train each point with each of these seeds, such as 0,1,2; the means and deviations are in seeds.json.
         output: folder of sweep.csv, heatmaps and storage; sweeps/<name> by default.
         storage: an SQLAlchemy URL that several machines share; by default a file in the output folder.
-        workers: the number of processes on this machine, each with one thread.
+        workers: the number of processes on this machine, each with one thread; by default one on each GPU, or core.
     """
     cli.datamodule.prepare_data()  # once, before there are many processes
     keys = ("seed_everything", "pretrained", "model", "data", "trainer")
     recipe = {key: value for key in keys if (value := cli.settings.get(key)) is not None}
     axes = [*(grid or []), *([repeated.seed_axis(seeds)] if seeds else [])]
+    workers = default_workers(recipe["trainer"]) if workers is None else workers
     table = run_sweep(recipe, axes, output or Path("sweeps") / cli.config.name, storage, workers)
     found = repeated.points(table, axes)
     print(f"Wrote {table}" + (" and its heatmaps" if has_heatmaps(axes) else ""))
@@ -275,7 +280,10 @@ LIGHTNING_COMMANDS = {
 def _print_next_steps(folder: Path, monitor: str, best: torch.Tensor | None) -> None:
     option = " --ckpt_path last" if best is None else ""
     print("Nothing was validated" if best is None else f"Best {_in_words(monitor)} {_figure(monitor, best)}")
+    folder = Path(os.path.relpath(folder))
     given = f"--config {quote(str(folder))}{option}"
+    if runs.read_config(folder)["trainer"].get("num_nodes", 1) > 1:
+        given += " --trainer.num_nodes 1"  # else it would wait for the other machines
     print(f"Run folder  {folder}\nNext        cnnzoo test {given}\n            cnnzoo export {given}")
 
 

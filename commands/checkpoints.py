@@ -82,12 +82,20 @@ class WithinEpoch(_Movable):
     """Checkpoint every so many steps, except at the last step of an epoch.
 
     There the end of the epoch saves one. If Lightning resumed from a checkpoint between the two, it would skip the
-    validation and the epoch's row in the log.
+    validation and the epoch's row in the log. A training that diverges keeps its last good checkpoint.
+
+    Args:
+        every: number of steps.
     """
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, *args)
+    def __init__(self, every: int, **options: Any) -> None:
+        super().__init__(every_n_train_steps=every, **options)
+        self.every = every
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *args: Any) -> None:
+        if trainer.is_last_batch or trainer.global_step % self.every or module.diverges():
+            return
+        super().on_train_batch_end(trainer, module, *args)
 
 
 def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
@@ -95,4 +103,4 @@ def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:
     # ModelCheckpoint(save_last=True) would save it only together with a new best checkpoint.
     common: dict[str, Any] = {"filename": "last", "enable_version_counter": False}
     at_epoch_end = Last(**common, save_on_train_epoch_end=True)
-    return [at_epoch_end, WithinEpoch(**common, every_n_train_steps=every)] if every else [at_epoch_end]
+    return [at_epoch_end, WithinEpoch(every, **common)] if every else [at_epoch_end]

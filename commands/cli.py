@@ -214,12 +214,12 @@ class ZooCLI(LightningCLI):
         options |= {"logger": False, "enable_checkpointing": False, "precision": "32-true"}
         return self.new_trainer([*callbacks], **options)
 
-    def train(self, trainer: lightning.Trainer) -> None:
-        """Train. Raises KeyboardInterrupt after Ctrl-C, where Lightning exits with 1."""
+    def run_loop(self, trainer: lightning.Trainer, loop: str, data: Any) -> Any:
+        """Fit, validate, test or predict. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, where Lightning exits."""
         try:
-            trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            return getattr(trainer, loop)(self.model, data, ckpt_path=self.checkpoint, weights_only=True)
         except SystemExit:
-            if trainer.interrupted:
+            if trainer.interrupted or trainer.received_sigterm:
                 raise KeyboardInterrupt from None
             raise
 

@@ -42,7 +42,8 @@ class Overfit(Callback):
         assert isinstance(pl_module, ImageClassifier)
         train = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]
         images, labels = train[:]
-        self._correct = int((torch_answers(pl_module, images)[0].argmax(1) == labels).sum())
+        correct = int((torch_answers(pl_module, images)[0].argmax(1) == labels).sum())
+        self._correct = trainer.strategy.broadcast(correct)  # batch norm differs: all devices stop, or none
         pl_module.train()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..contract.class_scores import ClassScores
 from .figures import draw_image, rows_of, save
 
-MOST_CLASSES = 60  # in the plot of classes
+MOST_CLASSES = 60  # in the plot of classes, and with a name in the confusion matrix
 
 
 def captioned_images(
@@ -38,7 +38,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
         counts: [classes, classes]; rows are the true classes, columns the predicted ones.
     """
     n = len(classes)
-    side = max(4.5, 0.62 * n + 1.5)
+    side = max(4.5, 0.62 * min(n, MOST_CLASSES) + 1.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     ax = figure.subplots()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
@@ -47,8 +47,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
         for i, j in zip(*np.nonzero(counts), strict=True):
             color = "white" if shares[i, j] > 0.5 else "black"
             ax.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=color)
-    ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    ax.set_yticks(range(n), classes, parse_math=False)
+    if n <= MOST_CLASSES:
+        ax.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        ax.set_yticks(range(n), classes, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
     ax.set_title(title, fontsize=11, parse_math=False)
     save(figure, path)

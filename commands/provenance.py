@@ -102,7 +102,9 @@ def commit() -> str | None:
 def hardware(trainer: Trainer, threads: int | None = None) -> str:
     """Return the number and the vendor's name of the devices that a trainer uses: all cores, or so many threads."""
     device = trainer.strategy.root_device
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
+        return counted(trainer.world_size, f"{device.type.upper()} device")
+    if device.type == "cpu":
         return f"{counted(threads or cores(), 'core')}, {cpuinfo('model name') or 'unknown processor'}"
     return f"{counted(trainer.world_size, 'GPU')}, {torch.cuda.get_device_name(device)}"
 

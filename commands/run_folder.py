@@ -60,7 +60,8 @@ class RunFolder:
         if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
             self.loggers: list[Logger] = [TensorBoardLogger(parent, name)]  # the first process's folder is broadcast
             return
-        self.path = resumed or runs.create_run(parent, name)
+        # Absolute, also when it is resumed: Lightning forgets the best checkpoint if the path is written otherwise.
+        self.path = (resumed or runs.create_run(parent, name)).absolute()
         self._lock = FileLock(self.path / "lock", timeout=0)
         try:
             self._lock.acquire()
@@ -68,6 +69,8 @@ class RunFolder:
             raise ValueError(
                 f"another cnnzoo fit trains in {self.path}: wait for it, or leave out --ckpt_path to start a new run"
             ) from None
+        for left in (self.path / runs.CHECKPOINTS).glob(".*.ckpt.*"):  # of a process that was killed while it saved
+            left.unlink(missing_ok=True)
         content = runs.read_checkpoint(checkpoint) if resumed and checkpoint else {}
         self.loggers = run_loggers(self.path, content.get("global_step"))
 
@@ -77,7 +80,7 @@ class RunFolder:
 
     def remove_if_unused(self, interrupted: bool = False) -> None:
         """Remove a new folder if training has not started, or was interrupted before the first checkpoint."""
-        if self.path is None or not self.is_new or self.has_checkpoint:
+        if self.path is None or not self.is_new or any((self.path / runs.CHECKPOINTS).glob("*.ckpt")):
             return
         if interrupted or not (self.path / runs.CONFIG).is_file():
             runs.remove_run(self.path)

@@ -170,6 +170,8 @@ def check_checkpoint(path: Path) -> None:
     try:
         entries = read_checkpoint(path)
         complete = isinstance(entries, dict) and {"network", "state_dict"} <= entries.keys()
+    except OSError:  # such as no permission to read it
+        raise
     except Exception:  # the unpickler fails in many ways
         complete = False
     if not complete:

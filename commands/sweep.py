@@ -8,6 +8,8 @@ import json
 import logging
 import math
 import multiprocessing
+import os
+import signal
 import threading
 import time
 import warnings
@@ -25,6 +27,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..contract.files import atomic_write
+from ..contract.machine import cores
 from . import plots
 from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
 from .parent import end_with_parent
@@ -85,16 +88,40 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
                 _enqueue(study, points, begin)
                 waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # others may run elsewhere
                 arguments = (config, list(grid), storage, name)
+                own = gpus(config["trainer"])
                 processes = [
-                    context.Process(target=_work, args=arguments, daemon=True) for _ in range(workers if waiting else 0)
+                    context.Process(target=_work, args=(*arguments, own[k % len(own)] if own else None), daemon=True)
+                    for k in range(min(workers, len(waiting)))
                 ]
-                for process in processes:
-                    process.start()
+                _start(processes)
             time.sleep(0.5)
         bar.update(task, completed=len(done))
         for process in processes:
             process.join()
     return _write(grid, done, folder)
+
+
+def default_workers(trainer: dict[str, Any]) -> int:
+    """Return how many points to run at once, by the Trainer's options: one on each GPU, or one on each core."""
+    return len(gpus(trainer)) or cores()
+
+
+def gpus(trainer: dict[str, Any]) -> list[str]:
+    """Return the GPUs for the trainings, as CUDA_VISIBLE_DEVICES names them; none if they run on the CPU."""
+    if trainer.get("accelerator") == "cpu":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named and torch.cuda.is_available() else [*map(str, range(torch.cuda.device_count()))]
+
+
+def _start(processes: Sequence[Any]) -> None:
+    """Start processes that ignore Ctrl-C: this one ends, and they end with it."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process inherits
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _storage(address: str) -> RDBStorage:
@@ -165,9 +192,11 @@ def _requeue_lost(study: optuna.Study) -> None:
             study.enqueue_trial(point, user_attrs={"point": point})
 
 
-def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str) -> None:
-    """Run waiting points until there are none, in a worker process."""
+def _work(config: dict[str, Any], grid: list[Axis], storage: str, name: str, gpu: str | None) -> None:
+    """Run waiting points until there are none, in a worker process. On a GPU, it sees that one alone."""
     end_with_parent()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # one process a core

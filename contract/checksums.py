@@ -56,5 +56,8 @@ def add_checksum(folder: Path, path: str, sha256: str) -> None:
     sums = folder / SUMS
     before = sums.read_bytes() if sums.is_file() else b""
     newline = "\n" if before and not before.endswith(b"\n") else ""
+    is_new = not sums.exists()
     with sums.open("a") as file:
         file.write(f"{newline}{sha256}  {path}\n")
+    if is_new:
+        sums.chmod(0o644)  # whatever the umask: the service may run as another user

@@ -137,15 +137,19 @@ class ZooFolder:
             raise FileExistsError(f"{target.parent} exists already")
         self.checksums()  # fail before the file is in place
         sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
+        is_new = not self.path.exists()
         target.parent.parent.mkdir(parents=True, exist_ok=True)
         if not any(target.parent.parent.iterdir()):
             target.parent.parent.chmod(0o755)  # whatever the umask: the service may run as another user
+        if is_new:
+            self.path.chmod(0o755)
         staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.path))
         try:
             if isinstance(content, bytes):
                 (staging / FILE_NAME).write_bytes(content)
             else:
                 content.replace(staging / FILE_NAME)
+            (staging / FILE_NAME).chmod(0o644)
             staging.chmod(0o755)
             staging.rename(target.parent)
         except OSError:

@@ -38,12 +38,13 @@ class ImageClassifier(LightningModule):
         optimizer: sgd, adam, adamw (decoupled weight decay), or muon (see `Muon`).
         learning_rate: highest learning rate.
         momentum: of SGD, in Nesterov's form if above 0, and of Muon.
-        weight_decay: of kernels (convolution and dense weights), never of biases. With plain SGD, the L2 penalty
-            λ·Σw² of Keras' kernel regularizer is a weight decay of 2λ.
+        weight_decay: of kernels (convolution and dense weights), never of biases; with Muon of dense weights alone.
+            With plain SGD, the L2 penalty λ·Σw² of Keras' kernel regularizer is a weight decay of 2λ.
         schedule: constant, or a fall to 0: linear, or cosine (half a period).
         warmup: share of all steps in which the learning rate first rises from 0.
         label_smoothing: of the training loss.
-        class_weights: balanced: each class counts the same in the training loss, however many images it has.
+        class_weights: balanced: each class counts the same in the training loss, however many images it has. What is
+            learned from a teacher is not weighted.
         teacher: a model of the zoo, or an exported file, to learn from beside the labels; see `Teacher`.
         compile: train through torch.compile; the first step waits for the compiler.
     """
@@ -186,6 +187,7 @@ class ImageClassifier(LightningModule):
                 raise ValueError("class_weights counts the training images of a data module: give fit one")
             labels = data.splits["train"].labels[data.splits["train"].indices]
             self.weight_of_class = _balanced_weights(labels, self.num_classes).to(self.device)
+        self._follow_learning_rate()
         if self.compile_network:
             self.network.compile()  # in place: the checkpoint's keys stay the same
 
@@ -212,6 +214,10 @@ class ImageClassifier(LightningModule):
         row = {"epoch": self.current_epoch} | {name: float(score) for name, score in scores.items()}
         for logger in self.loggers:
             logger.log_metrics(row, step=self.global_step - 1)
+
+    def diverges(self) -> bool:
+        """Return whether the loss of this epoch is no number any more, on any device. A collective call."""
+        return not self._gathered_sums()[0].isfinite()
 
     def _gathered_sums(self) -> Tensor:
         gathered = self.all_gather(self._train_sums)
@@ -251,12 +257,27 @@ class ImageClassifier(LightningModule):
     def configure_optimizers(self) -> Any:
         self.fused = not self.trainer.gradient_clip_val  # with mixed precision Lightning clips no fused optimizer
         optimizer = self.make_optimizer()
+        self._configured = self.learning_rate, [group["lr"] for group in optimizer.param_groups]
         if self.schedule == "constant" and not self.warmup:
             return optimizer
         if self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
             raise ValueError("a schedule needs an end: set trainer.max_epochs or max_steps, or schedule: constant")
         scheduler = LambdaLR(optimizer, self._factor_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _follow_learning_rate(self) -> None:
+        """Scale all rates and the schedule if a callback, such as LearningRateFinder, has changed `learning_rate`."""
+        rate, rates = self._configured
+        if rate == self.learning_rate:
+            return
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        scheduler: Any = self.lr_schedulers()
+        rates = [self.learning_rate / rate * one for one in rates]
+        if scheduler:
+            scheduler.base_lrs = rates
+        factor = self._factor_at(scheduler.last_epoch) if scheduler else 1.0
+        for group, one in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = one * factor
 
     def _factor_at(self, step: int) -> float:
         # Reading estimated_stepping_batches creates the loader. It is not read at step 0: Lightning has not yet
@@ -267,6 +288,7 @@ class ImageClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             self.train()  # an answer before, or pretrained=True, leaves it in eval mode
+            self.reset_fitted()  # by an export: after more training it no longer fits
         check_data(self, getattr(self.trainer, "datamodule", None))
         if str(self.trainer.precision).endswith("-true") and self.trainer.precision != "32-true":
             raise ValueError(f"--trainer.precision is {self.trainer.precision}: use bf16-mixed or 16-mixed")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..contract.zoo_folder import find_file
+from .views import SHARPENING
 
 if TYPE_CHECKING:
     from .classifier import ImageClassifier
@@ -39,6 +40,8 @@ class Teacher:
                 "a teacher with the same classes in the same order"
             )
         self.network = restore(path).to(student.device).eval().requires_grad_(False)
+        # The temperature is that of the answer. With several views that is a mean of sharpened probabilities.
+        self.sharpening = 1.0 if getattr(self.network, "views", "one") == "one" else SHARPENING
         for what in ("input_shape", "num_classes"):
             theirs, ours = getattr(self.network, what), getattr(student, what)
             if theirs != ours:
@@ -52,7 +55,7 @@ class Teacher:
             logits: the student's, [N, classes].
         """
         with torch.no_grad():
-            wanted = self.network.logits_in_training(images) / self.network.temperature
+            wanted = self.sharpening * self.network.logits_in_training(images) / self.network.temperature
         divergence = F.kl_div(
             (logits / SOFTENING).log_softmax(1), (wanted / SOFTENING).log_softmax(1), reduction="batchmean",
             log_target=True,

@@ -44,7 +44,7 @@ class _Served(nn.Module):
 
 def to_onnx(model: ImageClassifier) -> onnx.ModelProto:
     """Return the network in eval mode with the contract's input and outputs and a dynamic batch size."""
-    served = _Served(model).cpu().eval()
+    served = _Served(model.cpu()).eval()  # not _Served(model).cpu(), after which model.device is still the GPU
     example = torch.zeros((2, *model.input_shape), dtype=torch.uint8)
     with warnings.catch_warnings():  # the exporter triggers deprecation warnings of its own library
         warnings.simplefilter("ignore")
@@ -91,18 +91,22 @@ def _name_as_in_checkpoints(graph: onnx.GraphProto) -> None:
 def torch_answers(model: ImageClassifier, images: Tensor) -> Answers:
     """Return torch's answers, on the CPU, for uint8 images [N, C, H, W], in eval mode."""
     model = model.eval()
-    at_once = min(500, max(1, AT_ONCE // math.prod(images.shape[2:])))
-    batches = [model.answers(batch.to(model.device)) for batch in images.split(at_once)]
+    batches = [model.answers(batch.to(model.device)) for batch in images.split(_at_once(images))]
     return tuple(torch.cat(output).cpu() for output in zip(*batches, strict=True))
 
 
 @torch.inference_mode()
-def readings(model: ImageClassifier, images: Tensor, batch_size: int = 500) -> Reading:
+def readings(model: ImageClassifier, images: Tensor) -> Reading:
     """Return `ImageClassifier.reading`, on the CPU, for uint8 images [N, C, H, W], in eval mode."""
     model = model.eval()
-    found = [model.reading(batch.to(model.device)) for batch in images.split(batch_size)]
+    found = [model.reading(batch.to(model.device)) for batch in images.split(_at_once(images))]
     statistics = [torch.cat(layer).cpu() for layer in zip(*(values for values, _ in found), strict=True)]
     return statistics, torch.cat([logits for _, logits in found]).cpu()
+
+
+def _at_once(images: Tensor) -> int:
+    """Return how many of the images to compute at once: fewer large ones, whose layers take gigabytes."""
+    return min(500, max(1, AT_ONCE // math.prod(images.shape[2:])))
 
 
 class OnnxFile:

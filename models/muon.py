@@ -21,8 +21,9 @@ class Muon(Optimizer):
 
     Args:
         groups: each with params, lr and momentum; optionally with weight_decay (decoupled, times lr), and with
-            orthogonal=True for convolution kernels [K, C, F, F]. Their norm is kept at √K, so that lr is the
-            relative size of a step and they need no decay.
+            orthogonal=True for convolution kernels [K, C, F, F]. Their norm is set to √K at the first step, and kept,
+            so that lr is the relative size of a step (if K ≤ C·F·F) and they need no decay. A batch norm has to
+            follow: else this changes what a pretrained network computes.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:

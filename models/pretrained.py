@@ -96,7 +96,7 @@ def load_weights(model: ImageClassifier, card: ModelCard, weights: dict[str, Ten
     """
     wanted, head, new_head = _check_shapes(model, card, weights)
     for name, own in (("mean", model.mean), ("std", model.std)):
-        if name in weights and not torch.equal(*torch.broadcast_tensors(weights[name], own)):
+        if name in weights and not torch.equal(*torch.broadcast_tensors(weights[name], own.cpu())):
             theirs = [round(value, 6) for value in weights[name].flatten().tolist()]
             raise ValueError(f"{card.name} was trained with pixels' {name} {theirs}: set the network's {name} to it")
     if new_head:

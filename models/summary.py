@@ -1,9 +1,10 @@
-"""Layers of a network by the lecture's arithmetic, and the multiply-adds of the exported network."""
+"""Layers of a network by the lecture's arithmetic, and the multiply-adds of an answer."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from .arithmetic import LayerCost, Volume, layers
@@ -11,7 +12,10 @@ from .classifier import ImageClassifier
 
 
 def multiply_adds(model: ImageClassifier) -> int:
-    """Return the multiply-adds of convolutions and dense layers for an image, in as many views as it has on average."""
+    """Return the multiply-adds of the classifier for an image, in as many views as it has on average.
+
+    What familiarity takes besides is not counted.
+    """
     one_view = _flops(model).get_total_flops() // 2  # it counts a multiply-add as two operations
     return round(model.views_an_image * one_view)
 
@@ -72,9 +76,11 @@ def _flops(model: ImageClassifier) -> FlopCounterMode:
     """Return the counter of what the network computes for an image in one view."""
     image = torch.zeros((1, *model.input_shape), dtype=torch.uint8, device=model.device)
     counter = FlopCounterMode(display=False)
-    training = model.training
+    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
     model.eval()
-    with torch.no_grad(), counter:
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter knows no fused operator of attention
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model.logits_in_training(image)
+    torch.backends.mha.set_fastpath_enabled(fast)
     model.train(training)
     return counter

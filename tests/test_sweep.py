@@ -24,10 +24,11 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
 from test_train import is_picture
 
-from cnnzoo.commands import provenance
+from cnnzoo.commands import provenance, sweep
 from cnnzoo.commands.grid import Axis, make_trainer, run_point
 from cnnzoo.commands.repeated import seed_axis
 from cnnzoo.commands.sweep import _storage, run_sweep, run_waiting
+from cnnzoo.contract.machine import cores
 
 OUTPUT = Path("sweeps/digits_cnn")
 RATE: dict[str, Any] = {"argument": "model.init_args.learning_rate", "values": [0.1]}
@@ -306,7 +307,7 @@ def test_nothing_is_started_while_another_machine_runs_the_last_point(
         exitcode = 0
 
         def __init__(self, target: Any, args: tuple, daemon: bool) -> None:
-            config, grid, url, name = args
+            config, grid, url, name, _ = args
             storage = RDBStorage(url)
             study = optuna.load_study(study_name=name, storage=storage)
             self.thread = threading.Thread(target=run_waiting, args=(study, storage, config, grid))
@@ -340,7 +341,7 @@ class InThread:
     exitcode = 0
 
     def __init__(self, target: Any, args: tuple, daemon: bool) -> None:
-        self.config, self.grid, url, name = args
+        self.config, self.grid, url, name, _ = args
         self.storage = _storage(url)
         self.study = optuna.load_study(study_name=name, storage=self.storage)
         self.thread = threading.Thread(target=run_waiting, args=(self.study, self.storage, self.config, self.grid))
@@ -528,3 +529,17 @@ def test_two_machines_share_a_grid(cli: Cli, tmp_path: Path):
     tables = [(tmp_path / place / "grid/sweep.csv").read_text() for place in "ab"]
     assert tables[0] == tables[1]
     assert tables[0].count(",ok,") == len(completed(database)) == 8  # each once
+
+
+def test_as_many_trainings_at_once_as_gpus_each_on_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert sweep.default_workers({"accelerator": "auto"}) == 2
+    assert sweep.default_workers({"accelerator": "cpu"}) == cores()
+    assert sweep.gpus({"accelerator": "gpu"}) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert sweep.gpus({}) == ["3", "5"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert sweep.default_workers({}) == cores()

@@ -17,10 +17,11 @@ import yaml
 from helpers import CLI, Cli, Finished, Here, done, in_process, png, quiet, refused, running, serve
 from PIL import Image
 
-from cnnzoo.commands import provenance
+from cnnzoo.commands import plots, provenance
 from cnnzoo.commands.build import build
 from cnnzoo.commands.checkpoints import BEST, Best
 from cnnzoo.commands.run_folder import RunFolder
+from cnnzoo.commands.runs import check_checkpoint
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model, list_models
 
@@ -472,6 +473,52 @@ def test_a_training_that_diverges_fails(here: Here, tmp_path: Path):
     done = here("fit", "--config", "digits_lecture", *rate, "--trainer.max_epochs", "2", cwd=tmp_path)
     assert "the training loss of epoch 0 is nan: lower model.learning_rate" in mistake(done)
     assert not list(tmp_path.glob("runs/*/*/checkpoints/*"))
+
+
+def test_a_training_that_diverges_keeps_its_last_good_checkpoint(trained: Path, here: Here, tmp_path: Path):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    last = tmp_path / RUN / "checkpoints/last.ckpt"
+    before = torch.load(last, weights_only=True)
+    before["optimizer_states"][0]["param_groups"][0]["lr"] = 1e30  # the schedule goes on from it
+    before["lr_schedulers"][0]["base_lrs"] = [1e30] * len(before["lr_schedulers"][0]["base_lrs"])
+    torch.save(before, last)
+    options = ["--trainer.max_epochs", "20", "--checkpoint_every", "1", "--ckpt_path", "last"]
+    assert "lower model.learning_rate" in mistake(here("fit", "--config", str(tmp_path / RUN), *options, cwd=tmp_path))
+    assert all(value.isfinite().all() for value in torch.load(last, weights_only=True)["state_dict"].values())
+
+
+def test_an_interrupted_run_with_a_best_checkpoint_stays(tmp_path: Path):
+    """It may have been validated within its first epoch, before the first last.ckpt."""
+    folder = RunFolder(tmp_path / "runs", "digits_cnn", None, None)
+    assert folder.path
+    checkpoint = folder.path / "checkpoints/best.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    folder.remove_if_unused(interrupted=True)
+    folder.close()
+    assert checkpoint.is_file()
+
+
+def test_validation_without_images_is_an_error(here: Here, tmp_path: Path):
+    options = ["--config", "digits", "--data.val_fraction", "0"]
+    assert here("fit", *options, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
+    done = here("validate", *options, "--ckpt_path", "last", cwd=tmp_path)
+    assert "there are no validation images" in mistake(done)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("torch.load", refuse)
+    with pytest.raises(PermissionError):
+        check_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_the_confusion_matrix_of_many_classes_is_no_giant(tmp_path: Path):
+    plots.confusion_matrix(np.eye(300, dtype=int), [f"class {n}" for n in range(300)], tmp_path / "matrix.png")
+    with Image.open(tmp_path / "matrix.png") as image:
+        assert max(image.size) < 6000
 
 
 def test_a_training_of_no_epoch_suggests_no_export(here: Here, tmp_path: Path):

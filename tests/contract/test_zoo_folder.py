@@ -89,13 +89,15 @@ def test_a_file_is_moved_into_place(zoo: ZooFolder, tmp_path: Path):
     assert os.stat(path.parent).st_mode & 0o777 == 0o755
 
 
-def test_a_service_of_another_user_can_read_a_new_model(zoo: ZooFolder):
+def test_a_service_of_another_user_can_read_a_new_model(tmp_path: Path):
+    zoo = ZooFolder(tmp_path / "zoo")
     before = os.umask(0o077)
     try:
         path = zoo.add(ModelId("c", 1), b"content")
     finally:
         os.umask(before)
-    assert [os.stat(folder).st_mode & 0o777 for folder in (path.parent.parent, path.parent)] == [0o755] * 2
+    assert [os.stat(folder).st_mode & 0o777 for folder in list(path.parents)[:3]] == [0o755] * 3
+    assert [os.stat(file).st_mode & 0o777 for file in (path, zoo.path / "SHA256SUMS")] == [0o644] * 2
 
 
 def test_a_malformed_checksum_file_stops_an_addition(zoo: ZooFolder):

@@ -1,11 +1,12 @@
 """Test the optimizer, the schedule and the loss that the networks share."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from helpers import quiet
+from lightning import Callback, Trainer
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
@@ -35,6 +36,40 @@ def test_weight_decay_2_lambda_is_the_keras_l2_penalty():
     loss.backward()
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, reference[key].detach() - rate * reference[key].grad)
+
+
+class Changed(Callback):
+    """Callback that changes the learning rate before the training, as LearningRateFinder does, and notes all rates."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+
+    def on_fit_start(self, trainer: Trainer, module: Any) -> None:
+        module.learning_rate *= 3
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = module.learning_rate
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_learning_rate_that_a_callback_finds_is_used(schedule: Schedule):
+    """By all groups of parameters, each with its share, and as the start of the schedule."""
+
+    def rates(factor: float, *callbacks: Callback) -> list[list[float]]:
+        noted = Changed()
+        network: Any = create_model("mnist_speednet", input_shape=(1, 8, 8), widths=(4, 4), schedule=schedule)
+        network.learning_rate *= factor
+        network.head_learning_rate *= factor
+        network.bias_learning_rate *= factor
+        noted.on_fit_start = lambda *_: None  # type: ignore[method-assign]
+        quiet(max_epochs=1, callbacks=[*callbacks, noted]).fit(network, DigitsDataModule(batch_size=400))
+        return noted.rates
+
+    found = rates(1, Changed())
+    assert len(found) == 3
+    np.testing.assert_allclose(found, rates(3))
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))

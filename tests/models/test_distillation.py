@@ -6,9 +6,12 @@ import pytest
 import torch
 from helpers import quiet
 
+from cnnzoo.contract.zoo_folder import find_file
 from cnnzoo.datamodules import DigitsDataModule
-from cnnzoo.models import MNISTCNN, DigitsCNN
+from cnnzoo.datamodules.cifar10 import CLASSES
+from cnnzoo.models import MNISTCNN, DigitsCNN, SpeedNet
 from cnnzoo.models.distillation import Teacher
+from cnnzoo.models.export import OnnxFile
 from cnnzoo.models.pretrained import restore
 
 FILE = Path("zoo/digits_cnn/1/model.onnx")
@@ -39,6 +42,16 @@ def test_the_loss_is_the_divergence_of_softened_probabilities(trained: Path, dig
     ours = torch.randn(10, 10, generator=torch.Generator().manual_seed(0))
     p, q = (theirs / 2).double().softmax(1), (ours / 2).double().softmax(1)
     assert float(teacher.loss(images, ours)) == pytest.approx(float(4 * (p * (p / q).log()).sum() / 10), rel=1e-5)
+
+
+def test_a_teacher_with_several_views_is_as_sure_as_its_answer():
+    """All views of an image of one color are the same, so the mean over them is the answer from one."""
+    colors = torch.randint(0, 256, (6, 3, 1, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = colors.expand(6, 3, 32, 32).contiguous()
+    path = find_file("cifar10_speednet")
+    teacher = Teacher(str(path), SpeedNet(widths=(8, 8, 8)), CLASSES)
+    _, probabilities, *_ = OnnxFile(path.read_bytes()).answers(images)
+    assert float(teacher.loss(images, probabilities.log())) == pytest.approx(0, abs=1e-5)
 
 
 def test_a_teacher_of_other_images_is_refused(trained: Path):

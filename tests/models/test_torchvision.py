@@ -231,3 +231,12 @@ def test_the_parts_add_up():
     assert sum(part.parameters for part in parts) == sum(p.numel() for p in model.parameters())
     assert sum(part.multiply_adds for part in parts) == multiply_adds(model)
     assert str(parts[4].output) == "10 × 10 × 64"
+
+
+@pytest.mark.slow
+def test_the_multiply_adds_of_a_transformer_are_those_of_its_matrices():
+    """Counted by hand: patches, and in each of 12 layers query, key and value, attention, projection, and the MLP."""
+    network = TorchvisionClassifier("vit_b_16", weights=None, input_shape=(3, 64, 64), num_classes=10)
+    tokens, width, hidden = 16 + 1, 768, 3072
+    layer = 4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * hidden
+    assert multiply_adds(network) == 16 * width * 768 + 12 * layer + 10 * width
