@@ -24,6 +24,7 @@ from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoin
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis, has_heatmaps, make_trainer
+from cnnzoo.commands.held_out import check_held_out
 from cnnzoo.commands.predict import image_files, top_cells, top_columns
 from cnnzoo.commands.provenance import Provenance, usable_precision
 from cnnzoo.commands.run_folder import RunFolder, SaveConfig
@@ -58,6 +59,8 @@ def fit(cli: ZooCLI) -> None:
     """
     given, config = cli.config_init.trainer, cli.config
     if config.pretrained and not cli.checkpoint:
+        if not config.pretrained.endswith(".ckpt"):
+            check_held_out(config.pretrained, cli.datamodule)
         pretrained.init_from(cli.model, config.pretrained)
     precision = usable_precision(given.precision, given.accelerator)
     if precision != given.precision:

@@ -17,6 +17,7 @@ from ..models import ImageClassifier
 from ..models.classifier import Diverged
 from ..models.export import torch_answers
 from .build import OF_DATA, build, fill_from_data, make_data
+from .held_out import check_held_out
 from .provenance import usable_precision
 
 Shown = bool | int | float | str
@@ -73,6 +74,10 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
+    if start := settings.get("pretrained"):
+        for seed in next((axis.values for axis in grid if axis.name == SEED), [settings["data"]["init_args"]["seed"]]):
+            arguments = {**settings["data"]["init_args"], "seed": seed}
+            check_held_out(start, make_data({**settings["data"], "init_args": arguments}))
     if decided := OF_DATA.keys() & set(keys):
         raise ValueError(
             f"the data decides {', '.join(sorted(decided))}: vary an argument of the data, such as data.size"

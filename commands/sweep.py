@@ -67,9 +67,10 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         raise ValueError(f"{'--storage' if given else folder / 'sweep.db'} cannot be used: {reason}") from None
     axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
     recipe = {"config": config, "grid": axes}
-    if study.user_attrs.setdefault("recipe", recipe) != json.loads(json.dumps(recipe)):
+    if differing := _differing(study.user_attrs.setdefault("recipe", recipe), json.loads(json.dumps(recipe))):
         raise ValueError(
-            f"the storage holds a sweep {name} of another recipe or grid: give another --output, or remove it"
+            f"the storage holds a sweep {name} of another recipe or grid, which differs in {', '.join(differing)}: "
+            "give another --output, or remove it"
         )
     study.set_user_attr("recipe", recipe)
     points, begin = all_points(grid), datetime.now()
@@ -99,6 +100,14 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         for process in processes:
             process.join()
     return _write(grid, done, folder)
+
+
+def _differing(one: Any, other: Any, name: str = "") -> list[str]:
+    """Return the names of the settings that differ, such as config.model.init_args.dropout."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return [] if one == other else [name.removeprefix(".")]
+    keys = sorted(one.keys() | other.keys())
+    return [found for key in keys for found in _differing(one.get(key), other.get(key), f"{name}.{key}")]
 
 
 def default_workers(trainer: dict[str, Any]) -> int:

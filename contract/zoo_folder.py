@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .checksums import add_checksum, check_sha256, read_checksums, sha256_of
+from .checksums import SUMS, add_checksum, check_sha256, read_checksums, sha256_of
 from .names import ContractError, check_name, did_you_mean
 
 FILE_NAME = "model.onnx"
@@ -121,8 +121,10 @@ class ZooFolder:
         existing = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
         if not existing.is_dir():
             raise NotADirectoryError(f"the zoo {existing} is a file: give a folder")
-        if not os.access(existing, os.W_OK):
-            raise PermissionError(f"nothing can be written into {existing}: give another --zoo")
+        sums = self.path / SUMS
+        for path in (existing, *([sums] if sums.exists() else [])):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(f"nothing can be written into {path}: give another --zoo")
 
     def add(self, model_id: ModelId, content: bytes | Path) -> Path:
         """Add a file atomically, note its SHA-256 in SHA256SUMS, and return its path.

@@ -13,7 +13,7 @@ def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, f
 
     The balanced accuracy is the mean over the classes. The interval of the accuracy, accuracy_low to accuracy_high, is
     Wilson's 95% interval (JASA 22, 1927). The calibration error is the expected one over 15 bins of confidence (Guo et
-    al., arXiv 1706.04599).
+    al., arXiv 1706.04599); TorchMetrics gives a confidence of exactly 1 a bin of its own.
 
     Args:
         probabilities: float [N, classes].

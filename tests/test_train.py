@@ -547,6 +547,17 @@ def test_a_checkpoint_is_no_pretrained_model(here: Here, tmp_path: Path):
     assert "best.ckpt is a checkpoint: export it first" in mistake(done)
 
 
+def test_pretrained_weights_that_saw_the_images_which_are_held_out_now_are_refused(here: Here, tmp_path: Path):
+    """The digits' test images are drawn by the seed, so most of another seed's were trained on."""
+    options = ["--config", "digits", "--pretrained", "digits_cnn"]
+    done = here("fit", *options, "--data.seed", "1", cwd=tmp_path)
+    assert "held out now: give the split of its training, --data.seed 0" in mistake(done)
+    assert not (tmp_path / "runs").exists()
+    done = here("sweep", *options, "--seeds", "0,1", cwd=tmp_path)
+    assert "held out now: give the split of its training, --data.seed 0" in mistake(done)
+    assert here("fit", *options, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
     (tmp_path / "mine.py").write_text(MINE)

@@ -1,0 +1,26 @@
+"""Refuse a start from weights that were trained on images which are held out now."""
+
+from ..contract.model_file import read_card
+from ..contract.zoo_folder import find_file
+from ..datamodules import ImageDataModule
+
+SPLIT = ("seed", "val_fraction", "test_fraction")  # arguments of the data that decide which images are held out
+
+
+def check_held_out(start: str, data: ImageDataModule) -> None:
+    """Raise ValueError if a model of the zoo was trained on the same data, split otherwise.
+
+    Args:
+        start: the model whose weights the training starts from, by its name, or an exported file.
+        data: of the new training.
+    """
+    card = read_card(find_file(start))
+    name, theirs = card.recipe("data")
+    if name != type(data).__name__ or tuple(card.classes) != tuple(data.classes):
+        return
+    differing = [key for key in SPLIT if key in theirs and getattr(data, key, theirs[key]) != theirs[key]]
+    if differing:
+        raise ValueError(
+            f"{card.name} was trained on images that would be held out now: give the split of its training, "
+            + " ".join(f"--data.{key} {theirs[key]}" for key in differing)
+        )
