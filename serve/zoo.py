@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from ..contract.image_files import readable
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder
 from .model import FileState, Model, Sessions
@@ -51,7 +52,7 @@ class Zoo:
         found = self._find()
         served = {model.path: model for model in self.models}
         for path in served.keys() - found.keys():
-            logger.info("Removed %s: its file is missing.", self._place(path))
+            logger.info("Removed %s: its file is missing.", readable(self._place(path)))
             self._replace(served[path], None)
         fresh = {path: state for path, state in found.items() if self._seen.get(path) != state}
         kept = {self._place(path) for path in found.keys() - fresh.keys()}
@@ -104,7 +105,12 @@ class Zoo:
         if self._said.get(place) == reason:
             return
         expected = isinstance(error, ContractError | OSError)
-        logger.error("Refused %s: %s. The other models are served.", path, error, exc_info=None if expected else error)
+        logger.error(
+            "Refused %s: %s. The other models are served.",
+            readable(path),
+            readable(reason),
+            exc_info=None if expected else error,
+        )
 
     def _replace(self, old: Model | None, new: Model | None) -> None:
         """Replace the table in one step: requests look models up in it at any time."""

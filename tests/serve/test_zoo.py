@@ -67,7 +67,7 @@ def test_a_file_that_is_no_onnx_is_refused(zoo: Path):
     assert "it is not an ONNX file" in refusal(zoo, "text/1/model.onnx")
 
 
-def test_a_folder_whose_name_is_no_utf8_is_listed(zoo: Path):
+def test_a_folder_whose_name_is_no_utf8_is_listed(zoo: Path, caplog: pytest.LogCaptureFixture):
     path = zoo / os.fsdecode(b"caf\xe9") / "1" / "model.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
@@ -75,6 +75,7 @@ def test_a_folder_whose_name_is_no_utf8_is_listed(zoo: Path):
         found = client.get("/models")
     assert found.status_code == 200
     assert list(found.json()["refused"]) == ["caf\udce9/1/model.onnx"]
+    assert caplog.text.encode()  # a log is a file, too
 
 
 def test_a_truncated_file_is_refused(zoo: Path, good: Path):
