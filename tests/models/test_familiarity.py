@@ -216,9 +216,13 @@ def test_too_few_held_out_images_leave_nothing_of_an_earlier_fit(fitted: ImageCl
     assert model.views_an_image == (6 if isinstance(model, SpeedNet) else 1)
 
 
-def test_readings_are_of_the_earlier_activations():
+def test_readings_are_of_the_earlier_activations(monkeypatch: pytest.MonkeyPatch):
     model = create_model("cifar10_cnn")
-    statistics, logits = readings(model, torch.zeros((3, 3, 32, 32), dtype=torch.uint8), batch_size=2)
+    monkeypatch.setattr("cnnzoo.models.export.AT_ONCE", 2 * 32 * 32)  # pixels: two images at once
+    sizes: list[int] = []
+    model.network[0].register_forward_hook(lambda module, given, found: sizes.append(len(found)))
+    statistics, logits = readings(model, torch.zeros((3, 3, 32, 32), dtype=torch.uint8))
+    assert sizes == [2, 1]
     assert [values.shape for values in statistics] == [(3, 2 * 3 * 16), (3, 128)]  # texture, and the second activation
     assert logits.shape == (3, 10)
     assert sum(isinstance(layer, nn.ReLU) for layer in model.network) == 4
