@@ -59,9 +59,8 @@ def fit(cli: ZooCLI) -> None:
     """
     given, config = cli.config_init.trainer, cli.config
     if config.pretrained and not cli.checkpoint:
-        if not config.pretrained.endswith(".ckpt"):
-            check_held_out(config.pretrained, cli.datamodule)
         pretrained.init_from(cli.model, config.pretrained)
+        check_held_out(config.pretrained, cli.datamodule)
     precision = usable_precision(given.precision, given.accelerator)
     if precision != given.precision:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")

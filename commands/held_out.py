@@ -3,8 +3,7 @@
 from ..contract.model_file import read_card
 from ..contract.zoo_folder import find_file
 from ..datamodules import ImageDataModule
-
-SPLIT = ("seed", "val_fraction", "test_fraction")  # arguments of the data that decide which images are held out
+from .runs import SPLIT
 
 
 def check_held_out(start: str, data: ImageDataModule) -> None:

@@ -23,6 +23,7 @@ CHECKPOINTS = "checkpoints"
 RESUMABLE = ("compile", "views", "data_dir", "eval_batch_size")
 # Settings of the trainer that say how long a run trains.
 LENGTH = ("max_epochs", "max_steps", "max_time", "limit_train_batches")
+SPLIT = ("seed", "val_fraction", "test_fraction")  # arguments of the data that decide which images are held out
 SHOWN = 4  # differing settings, and runs, that a message lists
 
 
@@ -110,12 +111,17 @@ def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settin
 
 def differences(run: Path, settings: Settings) -> Differences:
     """Compare the network, data, seed and initial weights of a run with the given ones, except RESUMABLE settings."""
-    theirs, ours = _flat(_completed(read_config(run))), _flat(settings)
-    differing = {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())}
-    differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+    differing = compare(_flat(_completed(read_config(run))), _flat(settings))
     # If a class differs, only that is reported: the arguments of another class mean something else.
     others = [part for part in ("model", "data") if part in differing]
     return {key: pair for key, pair in differing.items() if key in others or key.partition(".")[0] not in others}
+
+
+def compare(theirs: Settings, ours: Settings) -> Differences:
+    """Return the differing leaves of two trees of settings, by their dotted names."""
+    theirs, ours = _leaves("", theirs), _leaves("", ours)
+    pairs = {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def describe(differing: Differences) -> str:
@@ -154,9 +160,7 @@ def check_same_settings(run: Path, settings: Settings) -> None:
 def check_same_split(run: Path, settings: Settings) -> None:
     """Raise ValueError if the held-out images are not those of the run: it may have been trained on them."""
     differing = differences(run, settings)
-    split: Differences = {
-        key: differing[key] for key in ("data.seed", "data.val_fraction", "data.test_fraction") if key in differing
-    }
+    split: Differences = {f"data.{key}": differing[f"data.{key}"] for key in SPLIT if f"data.{key}" in differing}
     if split:
         relative = os.path.relpath(run)
         raise ValueError(
@@ -245,7 +249,7 @@ def _flat(settings: Settings) -> Settings:
 def _leaves(prefix: str, settings: Settings) -> Settings:
     leaves: Settings = {}
     for key, value in settings.items():
-        name = f"{prefix}.{key}"
+        name = f"{prefix}.{key}" if prefix else key
         leaves |= _leaves(name, value) if isinstance(value, dict) else {name: value}
     return leaves
 

@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..contract.files import atomic_write
 from ..contract.machine import cores
-from . import plots
+from . import plots, runs
 from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
 from .parent import end_with_parent
 from .provenance import commit
@@ -67,9 +67,9 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         raise ValueError(f"{'--storage' if given else folder / 'sweep.db'} cannot be used: {reason}") from None
     axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
     recipe = {"config": config, "grid": axes}
-    if differing := _differing(study.user_attrs.setdefault("recipe", recipe), json.loads(json.dumps(recipe))):
+    if differing := runs.compare(study.user_attrs.setdefault("recipe", recipe), json.loads(json.dumps(recipe))):
         raise ValueError(
-            f"the storage holds a sweep {name} of another recipe or grid, which differs in {', '.join(differing)}: "
+            f"the storage holds a sweep {name} of another recipe or grid ({runs.describe(differing)}): "
             "give another --output, or remove it"
         )
     study.set_user_attr("recipe", recipe)
@@ -100,14 +100,6 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         for process in processes:
             process.join()
     return _write(grid, done, folder)
-
-
-def _differing(one: Any, other: Any, name: str = "") -> list[str]:
-    """Return the names of the settings that differ, such as config.model.init_args.dropout."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return [] if one == other else [name.removeprefix(".")]
-    keys = sorted(one.keys() | other.keys())
-    return [found for key in keys for found in _differing(one.get(key), other.get(key), f"{name}.{key}")]
 
 
 def default_workers(trainer: dict[str, Any]) -> int:

@@ -202,10 +202,12 @@ def bento(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     container = {"BENTO_PATH": str(built), "BENTOML_HOME": str(folder), "CNNZOO_PORT": str(port), **QUIET}
     environment = {**os.environ, **container, "PATH": f"{python.parent}:{os.environ['PATH']}"}
     entry = built / "env/docker/entrypoint.sh"
+    deployment = next(yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text()))
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     url = f"http://127.0.0.1:{port}"
     with (
         (folder / "log").open("w") as log,
-        running("bash", entry, cwd=built, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+        running("bash", entry, *arguments, cwd=built, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
     ):
         wait_until_ready(process, url, folder / "log")
         yield url

@@ -192,7 +192,7 @@ def test_a_folder_of_another_sweep_is_not_mixed_up(here: Here, tmp_path: Path):
     here("sweep", "--config", write_config(tmp_path, 1, axis), "--workers", "1", cwd=tmp_path)
     done = here("sweep", "--config", write_config(tmp_path, 2, axis), cwd=tmp_path)
     assert done.returncode == 1
-    assert "another recipe or grid, which differs in config.trainer.max_epochs" in done.stderr
+    assert "another recipe or grid (config.trainer.max_epochs 1, not 2)" in done.stderr
 
 
 def test_an_argument_that_is_not_there_is_named(here: Here, tmp_path: Path):
