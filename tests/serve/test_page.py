@@ -27,6 +27,7 @@ pytestmark = pytest.mark.browser
 DIGITS = tuple("0123456789")
 PHOTOS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+AT_ONCE: dict[str, Any] = {"reduced_motion": "reduce"}  # the first digit is drawn at once, so that no answer changes
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "has_touch": True, "is_mobile": True
 }  # fmt: skip
@@ -786,7 +787,7 @@ def sum_of(inside: Any) -> list[float]:
 
 @pytest.mark.slow
 def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: httpx.Client):
-    with visit() as page:
+    with visit(**AT_ONCE) as page:
         inside = look_inside(page, "digits_cnn")
         names = [entry["name"] for entry in service.get("/models/digits_cnn/layers").json()["layers"]]
         assert inside.locator(".layer .name").all_text_contents() == names
@@ -814,8 +815,9 @@ def test_every_layer_is_shown_and_every_value_is_its_sum(visit: Visit, service: 
 
 @pytest.mark.slow
 def test_escape_closes_the_inside_and_keeps_the_drawing(visit: Visit):
-    with visit() as page:
+    with visit(**AT_ONCE) as page:
         inside = look_inside(page, "digits_cnn")
+        expect(prediction(page, "mnist_cnn").locator(".answer")).not_to_be_empty()
         before = prediction(page, "mnist_cnn").locator(".answer").inner_text()
         inside.locator("select").first.focus()
         page.keyboard.press("Escape")
@@ -846,7 +848,7 @@ def test_an_open_pixel_shows_the_newest_drawing(visit: Visit):
         before = str(seen.get_attribute("src"))
         draw(page, HAND["0"])
         expect(seen).not_to_have_attribute("src", before)
-        page.wait_for_timeout(1000)  # for the last prediction
+        expect(page.locator("#status")).to_contain_text("digits_cnn: 0")  # the last prediction
         expect(inside.locator(".seen")).to_have_attribute("src", str(seen.get_attribute("src")))
 
 
@@ -879,7 +881,7 @@ def test_without_an_image_the_inside_says_so(visit: Visit):
 
 @pytest.mark.slow
 def test_the_maps_follow_the_drawing(visit: Visit):
-    with visit() as page:
+    with visit(**AT_ONCE) as page:
         inside = look_inside(page, "mnist_cnn")
         scale = layer(inside, "conv1").locator(".scale")
         layer(inside, "conv1").get_by_text("As a table").click()
