@@ -17,7 +17,7 @@ SHRINKAGE = 0.1  # of the correlations towards none: directions of little varian
 TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
 STEPS = 128
 SMALLEST = 1e-6
-LEAST_WIDTH = 3e-3  # of a step, in standard deviations: for equal images rounding would decide otherwise
+LEAST_WIDTH = 1e-2  # of a step, in standard deviations: among equal images rounding would decide otherwise
 # A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
 # decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
 MARGIN = 1.5

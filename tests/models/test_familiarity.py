@@ -244,6 +244,17 @@ def test_among_equal_images_rounding_decides_nothing():
     assert (moved - fitted([statistics[:1]], logits[:1])).abs() < 1e-4
 
 
+def test_among_images_of_four_copies_rounding_decides_nothing():
+    """The steps between equal images have no width of their own."""
+    statistics = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) / 1000 + 1
+    logits = torch.linspace(-1, 1, 50, dtype=torch.double).repeat_interleave(4).view(-1, 1).expand(-1, 2)
+    fitted = Familiarity.fit(([statistics], logits), ([statistics], logits)).double()
+    rounding = 2e-5 * fitted.spread[-1]  # of a ResNet-18 in ONNX Runtime
+    sweep = torch.linspace(-1.1, 1.1, 20_000, dtype=torch.double).view(-1, 1).expand(-1, 2)
+    same = [torch.ones(len(sweep), 3, dtype=torch.double)]
+    assert (fitted(same, sweep + rounding) - fitted(same, sweep)).abs().max() < 5e-5
+
+
 def test_strangers_are_shown_as_pixels_and_as_pictures(proto: onnx.ModelProto):
     data, file = DigitsDataModule(), OnnxFile(proto)
     images = data.load(train=False)[0][:20]
