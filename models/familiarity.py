@@ -17,7 +17,9 @@ SHRINKAGE = 0.1  # of the correlations towards none: directions of little varian
 TAIL = 0.1  # below this familiarity, the steps are spaced geometrically
 STEPS = 128
 SMALLEST = 1e-6
-LEAST_WIDTH = 1e-2  # of a step, in standard deviations: among equal images rounding would decide otherwise
+# Where images differ less than this, rounding would decide.
+LEAST_TEXTURE = 2e-4  # standard deviation of a frequency's strength
+LEAST_WIDTH = 1e-2  # of a step, in standard deviations
 # A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
 # decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
 MARGIN = 1.5
@@ -86,7 +88,8 @@ class Familiarity(nn.Module):
         fitted = cls([values.shape[1] for values in train[0]])
         for number, values in enumerate(train[0]):
             fitted.get_buffer(f"mean{number}").copy_(values.double().mean(0))
-            fitted.get_buffer(f"whitening{number}").copy_(_whitening(values.double()))
+            least = LEAST_TEXTURE if number == 0 else SMALLEST
+            fitted.get_buffer(f"whitening{number}").copy_(_whitening(values.double(), least))
         raw = fitted._raw(*held_out).double()
         fitted.center.copy_(raw.mean(0))
         fitted.spread.copy_(raw.std(0).clamp_min(SMALLEST))
@@ -150,10 +153,14 @@ def _cosines(size: int) -> Tensor:
     return torch.einsum("uy,vx->uvyx", waves, waves).reshape(-1, size, size).float()
 
 
-def _whitening(values: Tensor) -> Tensor:
-    """Return the matrix [d, d] by which centered values [N, d] become uncorrelated, with variance 1 or less."""
+def _whitening(values: Tensor, least: float) -> Tensor:
+    """Return the matrix [d, d] by which centered values [N, d] become uncorrelated, with variance 1 or less.
+
+    Args:
+        least: deviation that a column is taken to have at least.
+    """
     deviation = values.std(0)
-    deviation = deviation.clamp_min(SMALLEST + deviation.mean() / 1000)  # of a channel that is never active
+    deviation = deviation.clamp_min(least + deviation.mean() / 1000)  # of a channel that is never active
     standard = (values - values.mean(0)) / deviation
     correlations = standard.T @ standard / len(values)
     shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * torch.eye(len(deviation), dtype=values.dtype)

@@ -73,19 +73,25 @@ def test_a_flat_channel_has_hardly_a_deviation():
     assert channel_statistics(volume)[0, 3:].amax() < 2e-3  # float32 rounds the square of 3.7
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_texture_is_the_strength_of_scipys_cosines(channels: int):
-    images = torch.randint(0, 256, (2, channels, 9, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def scipys_texture(images: torch.Tensor) -> np.ndarray:
+    """Return the texture in double precision."""
+    count, channels, height, width = images.shape
     pixels = images.numpy() / 255 - 0.5
     if channels == 3:
         red, green, blue = pixels.transpose(1, 0, 2, 3)
         grey, across, other = (red + green + blue) / 3, (red - blue) / 2, green / 2 - (red + blue) / 4
         pixels = np.stack([grey, across, other], 1)
-    squares = [pixels[:, :, y : y + 4, x : x + 4] for y in (0, 2, 4) for x in (0, 2, 4, 6)]
+    corners = [(y, x) for y in range(0, height - 3, 2) for x in range(0, width - 3, 2)]
+    squares = [pixels[:, :, y : y + 4, x : x + 4] for y, x in corners]
     strength = np.abs(dctn(np.stack(squares), axes=(3, 4), norm="ortho"))
     mean, deviation = strength.mean(0), strength.std(0)
-    expected = np.concatenate([mean.reshape(2, -1), deviation.reshape(2, -1)], axis=1)
-    np.testing.assert_allclose(texture(images), expected, atol=1e-5)
+    return np.concatenate([mean.reshape(count, -1), deviation.reshape(count, -1)], axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_texture_is_the_strength_of_scipys_cosines(channels: int):
+    images = torch.randint(0, 256, (2, channels, 9, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(texture(images), scipys_texture(images), atol=1e-5)
 
 
 def test_texture_of_tiny_images_has_fewer_frequencies():
@@ -253,6 +259,17 @@ def test_among_images_of_four_copies_rounding_decides_nothing():
     sweep = torch.linspace(-1.1, 1.1, 20_000, dtype=torch.double).view(-1, 1).expand(-1, 2)
     same = [torch.ones(len(sweep), 3, dtype=torch.double)]
     assert (fitted(same, sweep + rounding) - fitted(same, sweep)).abs().max() < 5e-5
+
+
+def test_among_smooth_images_rounding_decides_nothing():
+    """Fine frequencies hardly vary among enlarged images."""
+    coarse = torch.randint(0, 256, (512, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+    images = nn.functional.interpolate(coarse, (64, 64), mode="bilinear").to(torch.uint8)
+    single, double = [texture(images)], [torch.from_numpy(scipys_texture(images))]
+    logits = torch.randn(512, 5, generator=torch.Generator().manual_seed(0))
+    fitted = Familiarity.fit((single, logits), (single, logits))
+    found, exact = fitted.standardized(single, logits), fitted.double().standardized(double, logits.double())
+    assert (found - exact).abs().max() < 1e-4
 
 
 def test_strangers_are_shown_as_pixels_and_as_pictures(proto: onnx.ModelProto):
