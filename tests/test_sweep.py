@@ -295,6 +295,7 @@ def test_the_network_follows_the_size_of_the_images(tmp_path: Path):
     assert run_point(settings, {"data.size": [10, 12]})["val_accuracy"] >= 0
 
 
+@pytest.mark.slow
 def test_nothing_is_started_while_another_machine_runs_the_last_point(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -515,6 +515,7 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(monkeypatch: py
         check_checkpoint(tmp_path / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_of_many_classes_is_no_giant(tmp_path: Path):
     plots.confusion_matrix(np.eye(300, dtype=int), [f"class {n}" for n in range(300)], tmp_path / "matrix.png")
     with Image.open(tmp_path / "matrix.png") as image:

@@ -16,6 +16,7 @@ RUN = "runs/digits_cnn/version_0"
 FAST = ("--corruption_images", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "precision"), [("--quantize", "int8"), ("--fp16", "fp16")])
 def test_a_smaller_file_is_as_accurate(trained: Path, tmp_path: Path, digits: tuple, option: str, precision: Precision):
     value = {"int8": "int8", "fp16": "true"}[precision]
@@ -50,6 +51,7 @@ def test_a_file_that_is_less_accurate_is_not_written(trained: Path, tmp_path: Pa
     assert not (tmp_path / "zoo").exists()
 
 
+@pytest.mark.slow
 def test_without_held_out_images_it_cannot_be_compared(tmp_path: Path):
     done("fit", "--config", "digits", "--trainer.max_epochs", "1", "--data.val_fraction", "0", cwd=tmp_path)
     text = refused("export", "--config", RUN, "--ckpt_path", "last", "--fp16", "true", *FAST, cwd=tmp_path)

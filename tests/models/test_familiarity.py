@@ -263,10 +263,10 @@ def test_among_images_of_four_copies_rounding_decides_nothing():
 
 def test_among_smooth_images_rounding_decides_nothing():
     """Fine frequencies hardly vary among enlarged images."""
-    coarse = torch.randint(0, 256, (512, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+    coarse = torch.randint(0, 256, (256, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()
     images = nn.functional.interpolate(coarse, (64, 64), mode="bilinear").to(torch.uint8)
     single, double = [texture(images)], [torch.from_numpy(scipys_texture(images))]
-    logits = torch.randn(512, 5, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(256, 5, generator=torch.Generator().manual_seed(0))
     fitted = Familiarity.fit((single, logits), (single, logits))
     found, exact = fitted.standardized(single, logits), fitted.double().standardized(double, logits.double())
     assert (found - exact).abs().max() < 1e-4

@@ -246,6 +246,7 @@ def no_message(end: threading.Event) -> Iterator[bytes]:
     yield from ()
 
 
+@pytest.mark.slow
 def test_a_call_whose_message_does_not_arrive_ends(trained: Path, images: np.ndarray):
     """It ends at once without the key, and after the time limit with it. Health probes are answered meanwhile."""
     port, key, end = free_port(), [("authorization", f"Bearer {KEY}")], threading.Event()

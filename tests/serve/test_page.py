@@ -433,6 +433,7 @@ def test_percentages_on_corrupted_images_are_whole_and_100_means_all(visit: Visi
         expect(card.locator(".robustness td")).to_have_text(["57", "58", "29", "99", "100"])
 
 
+@pytest.mark.slow
 def test_a_card_that_says_little_opens_too(visit: Visit):
     with visit() as page:
         card = page.locator(".card", has=page.get_by_role("heading", name="cifar10_cnn"))
@@ -604,7 +605,7 @@ def serious(page: Page) -> list[str]:
     ("device", "scheme"),
     [
         pytest.param(DESKTOP, "light", id="desktop-light"),
-        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(PHONE, "dark", id="phone-dark", marks=pytest.mark.slow),
         pytest.param(DESKTOP, "dark", id="desktop-dark", marks=pytest.mark.slow),
         pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.slow),
     ],
