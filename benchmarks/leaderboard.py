@@ -6,7 +6,7 @@
 Trains the recipe behind `--` with several seeds on all training images, and tests each network once, at the end. The
 standing record is trained again, in turns with it. The entry becomes the record if it reaches the accuracy and is
 faster, both with p < 0.01. Otherwise it is kept among what was tried. If this is stopped, the same command at the same
-commit goes on after the last finished training. Writes benchmarks/leaderboard.json.
+commit goes on after the last finished epoch. Writes benchmarks/leaderboard.json.
 
 Choose a recipe on held-out training images first, with --data.val_fraction 0.1. Nothing else may run meanwhile.
 """
@@ -19,7 +19,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,26 @@ from cnnzoo.contract.files import atomic_write
 TARGETS = {"mnist-99.5": 0.995, "cifar10-90": 0.9, "cifar10-92": 0.92, "cifar10-93": 0.93}
 CORES = 2
 P = 0.01
-FINISHED = Path("build/leaderboard")  # trainings of comparisons that are not finished
+UNFINISHED = Path("build/leaderboard")  # comparisons, with a file for each finished training
 
 Entry = dict[str, Any]
 Run = dict[str, Any]
 
 
-def train(command: str, seed: int) -> Run:
-    """Train and test one network, and return its seed, accuracy, minutes, data and commit."""
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
-        where = ["--trainer.accelerator", "cpu", "--name", "entry", "--runs", folder]
-        _cnnzoo("fit", *shlex.split(command), *seeds, *where)
-        run = Path(folder) / "entry/version_0"
-        _cnnzoo("test", "--config", str(run), "--ckpt_path", "last")
-        found = json.loads((run / "metrics.json").read_text())
+def train(command: str, seed: int, folder: Path) -> Run:
+    """Train and test one network, and return its seed, accuracy, minutes, data and commit.
+
+    Args:
+        folder: holds the run. A training that was stopped goes on after its last epoch.
+    """
+    run = folder / "entry/version_0"
+    if not (run / "checkpoints/last.ckpt").is_file():  # it was killed in its first epoch
+        shutil.rmtree(folder, ignore_errors=True)
+    seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
+    where = ["--trainer.accelerator", "cpu", "--name", "entry", "--runs", str(folder), "--ckpt_path", "last"]
+    _cnnzoo("fit", *shlex.split(command), *seeds, *where)
+    _cnnzoo("test", "--config", str(run), "--ckpt_path", "last")
+    found = json.loads((run / "metrics.json").read_text())
     training = found["training"]
     return {"seed": seed, "accuracy": found["accuracy"], "minutes": training["seconds"] / 60,
             "data": dataset_title(found["dataset"]), "commit": training["commit"],
@@ -60,9 +64,11 @@ def finished_run(path: Path, command: str, seed: int) -> Run:
     if path.is_file():
         found: Run = json.loads(path.read_text())
         return found
-    run = train(command, seed)
+    folder = path.with_suffix("")
+    run = train(command, seed, folder)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(run))
+    shutil.rmtree(folder)
     return run
 
 
@@ -120,7 +126,7 @@ def main() -> None:
     if records := _board(args.output).get(args.target, {}).get("records"):
         sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    comparison = FINISHED / hashlib.sha256(json.dumps([measured, args.target, sides]).encode()).hexdigest()[:16]
+    comparison = UNFINISHED / hashlib.sha256(json.dumps([measured, args.target, sides]).encode()).hexdigest()[:16]
     comparison.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
         for name, command in sides.items():

@@ -1,9 +1,15 @@
 """Test what makes a training a record of the leaderboard."""
 
+import os
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import leaderboard
 import pytest
-from leaderboard import Run, learns_from_more, verdict
+from helpers import running
+from leaderboard import Run, learns_from_more, train, verdict
 
 SPREAD = (-0.002, -0.001, 0.0, 0.001, 0.002)
 
@@ -42,3 +48,22 @@ def test_a_record_is_accurate_and_faster(accuracy: float, minutes: float, record
 )
 def test_an_entry_that_learns_from_more_is_refused(command: str, more: bool):
     assert learns_from_more(command) == more
+
+
+@pytest.mark.slow
+def test_a_stopped_training_goes_on_after_its_last_epoch(tmp_path: Path):
+    command = "--config digits --trainer.max_epochs 40"
+    code = f"import pathlib, leaderboard; leaderboard.train({command!r}, 0, pathlib.Path({str(tmp_path / 'run')!r}))"
+    run = tmp_path / "run/entry/version_0"
+    environment = {**os.environ, "PYTHONPATH": str(Path(leaderboard.__file__).parent)}
+    with running(sys.executable, "-c", code, env=environment) as process:
+        while not (run / "checkpoints/last.ckpt").is_file():
+            assert process.poll() is None
+            time.sleep(0.01)
+    (run / "here").touch()
+    assert len((run / "metrics.csv").read_text().splitlines()) < 2 * 40
+    found = train(command, 0, tmp_path / "run")
+    assert (run / "here").exists()
+    assert not run.with_name("version_1").exists()
+    assert len((run / "metrics.csv").read_text().splitlines()) >= 40
+    assert found["accuracy"] > 0.9
