@@ -1,7 +1,7 @@
 """Refuse a start from weights that were trained on images which are held out now."""
 
-from ..contract.model_file import read_card
-from ..contract.zoo_folder import find_file
+from ..contract.model_file import read_model
+from ..contract.zoo_folder import find_file, read_listed
 from ..datamodules import ImageDataModule
 from .runs import SPLIT
 
@@ -13,7 +13,7 @@ def check_held_out(start: str, data: ImageDataModule) -> None:
         start: the model whose weights the training starts from, by its name, or an exported file.
         data: of the new training.
     """
-    card = read_card(find_file(start))
+    card = read_model(read_listed(find_file(start)))
     name, theirs = card.recipe("data")
     if name != type(data).__name__ or tuple(card.classes) != tuple(data.classes):
         return

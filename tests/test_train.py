@@ -559,6 +559,12 @@ def test_pretrained_weights_that_saw_the_images_which_are_held_out_now_are_refus
     assert here("fit", *options, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
 
 
+def test_pretrained_weights_from_a_file_outside_a_zoo(here: Here, trained: Path, tmp_path: Path):
+    shutil.copy(trained / "zoo/digits_cnn/1/model.onnx", tmp_path / "downloaded.onnx")
+    options = ["--config", "digits", "--pretrained", "downloaded.onnx", "--trainer.max_epochs", "1"]
+    assert here("fit", *options, cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_network_of_ones_own_that_leaves_no_choice(cli: Cli, tmp_path: Path):
     (tmp_path / "mine.py").write_text(MINE)

@@ -24,6 +24,13 @@ def test_a_recipe_of_another_form_is_refused(config: dict):
     assert card.recipe("data") == ("", {})
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_is_refused(number: str):
+    text = json.dumps({**GOOD, "config": {"x": 7}}).replace('{"x": 7}', f'{{"x": {number}}}')
+    with pytest.raises(ContractError, match="its card is not JSON"):
+        ModelCard.from_json(text)
+
+
 def test_entries_of_a_later_minor_release_are_passed_over():
     assert ModelCard.from_json(json.dumps({**GOOD, "new": 1})).name == "m"
 
