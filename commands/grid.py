@@ -19,6 +19,7 @@ from ..models.export import torch_answers
 from .build import OF_DATA, build, fill_from_data, make_data
 from .held_out import check_held_out
 from .provenance import usable_precision
+from .runs import SPLIT
 
 Shown = bool | int | float | str
 SEED = "seed"  # name of the axis that repeats a point
@@ -75,9 +76,10 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
     if start := settings.get("pretrained"):
-        for seed in next((axis.values for axis in grid if axis.name == SEED), [settings["data"]["init_args"]["seed"]]):
-            arguments = {**settings["data"]["init_args"], "seed": seed}
-            check_held_out(start, make_data({**settings["data"], "init_args": arguments}))
+        splits = [axis for axis, key in zip(grid, keys, strict=True) if key in (*SPLIT, "seed_everything")]
+        for values in itertools.product(*(axis.choices.values() for axis in splits)):
+            point = _replaced(settings, dict(zip((axis.argument for axis in splits), values, strict=True)))
+            check_held_out(start, make_data(point["data"]))
     if decided := OF_DATA.keys() & set(keys):
         raise ValueError(
             f"the data decides {', '.join(sorted(decided))}: vary an argument of the data, such as data.size"
@@ -99,12 +101,7 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
         settings: the resolved recipe.
         arguments: value by argument, such as model.learning_rate. seed_everything is the seed of the data, too.
     """
-    settings = copy.deepcopy(settings)
-    if "seed_everything" in arguments:
-        arguments = {"data.seed": arguments["seed_everything"], **arguments}
-    for argument, value in arguments.items():
-        holder, key = _find(settings, argument)
-        holder[key] = value
+    settings = _replaced(settings, arguments)
     fill_from_data(settings["model"], make_data(settings["data"]))
     model, data = build(settings)
     trainer = make_trainer(settings["trainer"])
@@ -116,6 +113,16 @@ def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, 
     for split in ("train", "val", "test"):
         scores[f"{split}_accuracy"] = _accuracy(model, data.splits[split])
     return scores
+
+
+def _replaced(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    settings = copy.deepcopy(settings)
+    if "seed_everything" in arguments:
+        arguments = {"data.seed": arguments["seed_everything"], **arguments}
+    for argument, value in arguments.items():
+        holder, key = _find(settings, argument)
+        holder[key] = value
+    return settings
 
 
 def _accuracy(model: ImageClassifier, split: ImageDataset) -> float:

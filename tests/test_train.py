@@ -556,6 +556,9 @@ def test_pretrained_weights_that_saw_the_images_which_are_held_out_now_are_refus
     assert not (tmp_path / "runs").exists()
     done = here("sweep", *options, "--seeds", "0,1", cwd=tmp_path)
     assert "held out now: give the split of its training, --data.seed 0" in mistake(done)
+    grid = '[{"argument": "data.val_fraction", "values": [0.15, 0.3]}]'
+    done = here("sweep", *options, "--grid", grid, cwd=tmp_path)
+    assert "held out now: give the split of its training, --data.val_fraction 0.15" in mistake(done)
     assert here("fit", *options, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
 
 
