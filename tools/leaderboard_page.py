@@ -27,6 +27,9 @@ The rules:
 - The mean accuracy over seeds is above the target, with p < 0.01 (t-test).
 - It is faster than the record, which is trained again in turns with it, with p < 0.01 (Mann-Whitney test).
 
+The benchmark adds `--data.val_fraction 0` and the seeds to a command, and tests the last checkpoint. Start it with
+`taskset -c 0,1` in a clone without changes.
+
 Views of a test image may be averaged. Minutes and accuracy are median, range and mean over the seeds.
 """
 TITLES = {

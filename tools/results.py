@@ -40,7 +40,7 @@ python tools/results.py sweeps/mnist_cnn      # copies seeds.json to docs/result
 - ± is the standard deviation over seeds (`--seed_everything` and `--data.seed`). They change the initial weights, the
   order of the images and the validation split, and for the digits also the test split.
 - *CIFAR-10 (JPEG q75)* is a copy whose images were compressed again, which costs accuracy.
-- Minutes are those of training, the median over the seeds; after `cnnzoo fit`, with validation. Some were measured
+- Minutes are those of training, the median over the seeds; in rows of `cnnzoo fit`, with validation. Some were measured
   beside other work: the seeds of `mnist_speednet` took 11, 17 and 118 minutes.
 - A row is of the recipe at the commit that its file in results/ names.
 """

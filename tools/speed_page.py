@@ -98,8 +98,8 @@ to fp32, on two cores of an Intel Xeon with avx512_vnni (`python benchmarks/vari
 PRECISION_END = """
 - `cifar10_speednet` looks at unsure images alone in six views. With six views of every image it is as accurate, and
   takes 2.5 times as long.
-- int8 is smaller for all networks, and faster in both columns for the SpeedNets and the ResNet. That of the ResNet
-  would be refused: it loses more than 0.3 points. The layers of the others are too small, or dense.
+- int8 is smaller for all networks, and faster in both columns for the SpeedNets and `cifar10_resnet20`. That of
+  `cifar10_resnet20` would be refused: it loses more than 0.3 points. The layers of the others are too small, or dense.
 - The int8 file of the largest network is shipped. The zoo may weigh 45 MB at most.
 - fp16 halves large files. It is slower here, so no fp16 file is shipped.
 """
