@@ -46,7 +46,7 @@ def train(command: str, seed: int, folder: Path) -> Run:
         folder: holds the run. A training that was stopped goes on after its last epoch.
     """
     run = folder / "entry/version_0"
-    if not (run / "checkpoints/last.ckpt").is_file():  # it was killed in its first epoch
+    if not (run / "checkpoints/last.ckpt").is_file():  # a new training, or one that was stopped in its first epoch
         shutil.rmtree(folder, ignore_errors=True)
     seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.val_fraction", "0"]
     where = ["--trainer.accelerator", "cpu", "--name", "entry", "--runs", str(folder), "--ckpt_path", "last"]

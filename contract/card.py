@@ -179,7 +179,7 @@ class ModelCard:
         """Read a card of schema 1 or 2. Raises ContractError that names the wrong field."""
         try:
             fields = json.loads(text)
-            json.dumps(fields, allow_nan=False)
+            json.dumps(fields, allow_nan=False)  # raises ValueError for NaN, and for 1e999, which is read as infinity
         except (ValueError, RecursionError) as error:
             raise ContractError(f"its card is not JSON ({error})") from None
         if not isinstance(fields, dict):
