@@ -19,7 +19,8 @@ STEPS = 128
 SMALLEST = 1e-6
 # Where images differ less than this, rounding would decide.
 LEAST_TEXTURE = 2e-4  # standard deviation of a frequency's strength
-LEAST_WIDTH = 1e-2  # of a step, in standard deviations
+LEAST_SPREAD = 0.1  # standard deviation of the logarithm of a distance, or of the energy
+STEEPEST = 2.0  # change of familiarity, a standard deviation of strangeness
 # A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
 # decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.
 MARGIN = 1.5
@@ -92,15 +93,15 @@ class Familiarity(nn.Module):
             fitted.get_buffer(f"whitening{number}").copy_(_whitening(values.double(), least))
         raw = fitted._raw(*held_out).double()
         fitted.center.copy_(raw.mean(0))
-        fitted.spread.copy_(raw.std(0).clamp_min(SMALLEST))
+        fitted.spread.copy_(raw.std(0).clamp_min(LEAST_SPREAD))
         fitted.center[:-1] += MARGIN * fitted.spread[:-1]
         fitted.spread[:-1] /= SLOPE
         tail = torch.logspace(math.log10(TAIL / 100), math.log10(TAIL), STEPS // 4, dtype=torch.double)
         rest = torch.linspace(TAIL, 1, STEPS - len(tail) + 1, dtype=torch.double)[1:]
         levels = torch.cat([torch.zeros(1), tail, rest]).flip(0).double()  # familiarity at the ends of the steps
-        knots = fitted.strangeness(*held_out).double().quantile(1 - levels)
+        knots = apart(fitted.strangeness(*held_out).double().quantile(1 - levels), levels)
         fitted.upper.copy_(knots[1:])
-        fitted.width.copy_(knots.diff().clamp_min(LEAST_WIDTH))
+        fitted.width.copy_(knots.diff())
         fitted.share.copy_(-levels.diff())
         return fitted
 
@@ -117,6 +118,19 @@ class Familiarity(nn.Module):
         for name, value in own.items():
             value.copy_(buffers[name])
         return restored
+
+
+def apart(knots: Tensor, levels: Tensor) -> Tensor:
+    """Return ascending knots that are moved, both ways, so that familiarity is nowhere steeper than STEEPEST.
+
+    Args:
+        knots: strangeness of held-out images, float64 [steps + 1].
+        levels: familiarity at the knots, from 1 down to 0, float64 [steps + 1].
+    """
+    least = (1 - levels) / STEEPEST
+    above = (knots - least).cummax(0).values
+    below = (knots - least).flip(0).cummin(0).values.flip(0)
+    return (above + below) / 2 + least
 
 
 def channel_statistics(volume: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import onnx
+import torch
 from onnx.numpy_helper import from_array, to_array
 from torch import Tensor
 
-from .familiarity import LEAST_WIDTH
+from .familiarity import apart
 
 
 def refit_familiarity(proto: onnx.ModelProto, found: Tensor) -> None:
@@ -19,6 +20,7 @@ def refit_familiarity(proto: onnx.ModelProto, found: Tensor) -> None:
     knots = np.append(to_array(upper)[0] - to_array(width)[0], to_array(upper)).astype(np.float64)
     levels = 1 - np.append(0, np.cumsum(to_array(share), dtype=np.float64))  # familiarity at the knots
     strangeness = np.interp(-found.double().numpy(), -levels, knots)
-    again = np.quantile(strangeness, np.clip(1 - levels, 0, 1))
-    for tensor, values in ((upper, again[1:]), (width, np.maximum(np.diff(again), LEAST_WIDTH))):
+    quantiles = np.quantile(strangeness, np.clip(1 - levels, 0, 1))
+    again = apart(torch.from_numpy(quantiles), torch.from_numpy(levels)).numpy()
+    for tensor, values in ((upper, again[1:]), (width, np.diff(again))):
         tensor.CopyFrom(from_array(values.astype(np.float32), tensor.name))

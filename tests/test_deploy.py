@@ -93,9 +93,10 @@ def prometheus(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def _counted(client: httpx.Client) -> float:
     """Return how often the number of requests has been scraped."""
     try:
-        found = ask(client, "max(count_over_time(cnnzoo_requests_total[1m]))")
+        ready = client.get("/-/ready").is_success
     except httpx.TransportError:  # not yet started
-        return 0
+        ready = False
+    found = ask(client, "max(count_over_time(cnnzoo_requests_total[1m]))") if ready else []
     return float(found[0]["value"][1]) if found else 0
 
 

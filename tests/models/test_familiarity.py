@@ -261,6 +261,16 @@ def test_among_images_of_four_copies_rounding_decides_nothing():
     assert (fitted(same, sweep + rounding) - fitted(same, sweep)).abs().max() < 5e-5
 
 
+def test_a_network_that_hardly_answers_is_not_judged_by_rounding():
+    """After one epoch, logits differ by 0.02."""
+    rng = torch.Generator().manual_seed(0)
+    statistics, logits = torch.ones(200, 3), 0.02 * torch.randn(200, 5, generator=rng)
+    fitted = Familiarity.fit(([statistics], logits), ([statistics], logits)).double()
+    exact = statistics.double(), logits.double()
+    moved = fitted([exact[0]], exact[1] + 1e-6)  # as much as logits differ in ONNX Runtime
+    assert (moved - fitted([exact[0]], exact[1])).abs().max() < 3e-5
+
+
 def test_among_smooth_images_rounding_decides_nothing():
     """Fine frequencies hardly vary among enlarged images."""
     coarse = torch.randint(0, 256, (256, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()

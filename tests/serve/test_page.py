@@ -15,12 +15,11 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers import copy_of_export, listening, png
+from helpers import copy_of_export, listening, png, write
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.browser
 
@@ -930,9 +929,8 @@ def test_what_mattered_is_shown_for_any_class(visit: Visit):
         expect(inside.locator(".strongest")).to_contain_text(re.compile(r"^5: "))
         assert inside.locator(".heat").evaluate("image => image.naturalWidth") == 256
         assert inside.locator(".filters li").count() == 10
-        assert re.fullmatch(
-            r"\d: -?\d+\.\d\d at row \d, column \d", inside.locator(".filters .most").first.inner_text()
-        )
+        most = inside.locator(".filters .most").first
+        expect(most).to_have_text(re.compile(r"^\d: -?\d+\.\d\d at row \d, column \d$"))
 
 
 @pytest.mark.slow
