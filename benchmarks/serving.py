@@ -36,10 +36,10 @@ from peers import PEERS
 from protocols import Protocol, Request
 from server import PeerError, Server, install, install_npm, require_wrk, versions
 
-from cnnzoo.contract.zoo_folder import SHIPPED, ZooFolder
+from cnnzoo.contract.zoo_folder import SHIPPED, find_file
 
 OURS, AGAINST = "cnnzoo", "against"
-MODEL = ZooFolder(SHIPPED).find("mnist_cnn")
+MODEL = find_file("mnist_cnn", SHIPPED)
 TOLERANCE = 1e-4  # of a probability, between a peer's answer and ONNX Runtime's
 COLUMNS = {"requests_per_second": "requests/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
 COLUMNS["cpu_seconds_per_1000"] = "CPU s/1000"

@@ -38,7 +38,7 @@ from protocols import Request
 from server import Server, require_wrk
 
 from cnnzoo.contract.names import CARD_KEY
-from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, find_file
 
 NAME = "mnist_cnn"
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -53,7 +53,7 @@ SEGMENT, CONNECTIONS = 10, 32  # of the soak: seconds between samples, and conne
 
 def make_zoo(path: Path, versions: int) -> Path:
     """Create a zoo folder with copies of one file, each with its version in the card."""
-    proto = onnx.load(ZooFolder(SHIPPED).find(NAME))
+    proto = onnx.load(find_file(NAME, SHIPPED))
     entry = next(e for e in proto.metadata_props if e.key == CARD_KEY)
     card = json.loads(entry.value)
     path.mkdir()
@@ -94,7 +94,7 @@ def by_versions(versions: list[int], work: Path) -> list[dict[str, Any]]:
 
 def by_images(server: Server, duration: float) -> list[dict[str, Any]]:
     """Measure images a second for each batch size."""
-    session = onnxruntime.InferenceSession(ZooFolder(SHIPPED).find(NAME), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(find_file(NAME, SHIPPED), providers=["CPUExecutionProvider"])
     rows = []
     for size in BATCHES:
         request = Request(ONE.path, bytes(size * len(ONE.body)), RAW)

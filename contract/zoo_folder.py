@@ -102,14 +102,6 @@ class ZooFolder:
         """Return the path of a model's file, whether it exists or not."""
         return self.path / model_id.path
 
-    def newest(self, name: str) -> ModelId | None:
-        """Return the newest version of a model, or None."""
-        return next((model_id for model_id in self.ids() if model_id.name == name), None)
-
-    def find(self, spec: str) -> Path:
-        """Return the file of NAME (the newest version) or NAME@VERSION. Raises as `find_file`."""
-        return _find(spec, [self])
-
     def next_version(self, name: str) -> int:
         """Return 1, or the highest version of a model plus 1. A version folder counts even if it is empty."""
         folder = self.path / name

@@ -3,7 +3,6 @@
 import logging
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from ..contract.card import ModelCard
 from ..contract.names import CARD_KEY, FAMILIARITY, INPUT, LOGITS, PROBABILITIES
-from ..contract.zoo_folder import ModelId, ZooFolder
 from .classifier import ImageClassifier
 from .familiarity import Reading
 
@@ -156,11 +154,6 @@ def with_card(proto: onnx.ModelProto, card: ModelCard) -> bytes:
     proto.doc_string = card.summary
     content: bytes = proto.SerializeToString()
     return content
-
-
-def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
-    """Add the network with its card to a zoo folder, and return the file's path. Raises as `ZooFolder.add`."""
-    return ZooFolder(zoo).add(ModelId(card.name, card.version), with_card(proto, card))
 
 
 def _first(numbers: np.ndarray) -> str:

@@ -22,6 +22,7 @@ from ..contract.card import ModelCard
 from ..contract.names import INPUT
 from .api_key import is_authorized
 from .errors import ApiError
+from .held import Held
 from .image_arrays import check_shape
 from .model import Model
 from .routes.compute import compute
@@ -157,7 +158,7 @@ def _method(function: Method) -> Method:
     message_type = getattr(pb, f"{name}Request")
 
     async def call(self: "Inference", _: object, context: Context) -> Any:
-        start, status, model, words, size = time.perf_counter(), 200, "", "", 0
+        start, status, model, words = time.perf_counter(), 200, "", ""
         if name in OPEN:  # its message, which is empty, is not awaited: a stranger could hold any number of such calls
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
             return await function(self, message_type(), context)
@@ -173,18 +174,13 @@ def _method(function: Method) -> Method:
                 content = await context.read()
                 if content is grpc.aio.EOF:
                     raise DecodeError
-                size = len(content)
-                self._held += size
-                if self._held > self._may_hold:
-                    raise ApiError(
-                        503, "overloaded", "the service holds as many bytes as it can: try again in a second"
-                    )
-                if message_type is pb.ModelInferRequest:
-                    check_fields(memoryview(content), NESTED)
-                request = message_type.FromString(content)
-                named = getattr(request, "model_name", "") or getattr(request, "name", "")
-                model = named if self._zoo.get(named) else ""
-                return await function(self, request, context)
+                with self._held.add(len(content)):
+                    if message_type is pb.ModelInferRequest:
+                        check_fields(memoryview(content), NESTED)
+                    request = message_type.FromString(content)
+                    named = getattr(request, "model_name", "") or getattr(request, "name", "")
+                    model = named if self._zoo.get(named) else ""
+                    return await function(self, request, context)
         except DecodeError:
             status, words = 400, f"the message is no {name}Request"
         except ApiError as error:
@@ -199,7 +195,6 @@ def _method(function: Method) -> Method:
             status, words = 500, "the server failed on this request; its log says why"
             logger.exception("gRPC %s failed", name)
         finally:
-            self._held -= size
             self._calls -= counted
             self._metrics.in_flight -= 1
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
@@ -216,8 +211,7 @@ class Inference:
         self._settings = app.state.settings
         self._metrics = app.state.metrics
         self._calls = 0  # in flight, with the key
-        self._held = 0  # bytes of their messages that have arrived
-        self._may_hold = max(self._settings.max_held, _largest(self._settings))
+        self._held = Held(self._settings.max_held, "messages")
 
     @_method
     async def ServerLive(self, request: Any, context: Context) -> Any:

@@ -33,8 +33,9 @@ import cnnzoo.__main__
 from cnnzoo.commands.cli import ZooCLI
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import CARD_KEY
+from cnnzoo.contract.zoo_folder import ModelId, ZooFolder
 from cnnzoo.models import ImageClassifier, create_model
-from cnnzoo.models.export import to_onnx
+from cnnzoo.models.export import to_onnx, with_card
 from cnnzoo.serve.app import create_app
 from cnnzoo.serve.settings import read_settings
 
@@ -253,6 +254,11 @@ def exported(name: str) -> tuple[ImageClassifier, onnx.ModelProto]:
     torch.manual_seed(0)
     model = create_model(name)
     return model, to_onnx(model)
+
+
+def write(proto: onnx.ModelProto, card: ModelCard, zoo: Path) -> Path:
+    """Add a network with its card to a zoo folder, and return the file's path."""
+    return ZooFolder(zoo).add(ModelId(card.name, card.version), with_card(proto, card))
 
 
 def copy_of_export(name: str) -> onnx.ModelProto:

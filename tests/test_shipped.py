@@ -23,7 +23,7 @@ from cnnzoo.contract.card import Preparation
 from cnnzoo.contract.checksums import read_checksums
 from cnnzoo.contract.images import to_input
 from cnnzoo.contract.model_file import read_card
-from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder
+from cnnzoo.contract.zoo_folder import SHIPPED, ModelId, ZooFolder, find_file
 from cnnzoo.datamodules import DATASETS, MNISTDataModule
 from cnnzoo.models import ImageClassifier, create_model
 from cnnzoo.models.export import OnnxFile, check_parity, torch_answers
@@ -252,7 +252,7 @@ def test_framing_lets_the_networks_read_handwriting_on_a_page(name: str, least: 
         ink = ImageOps.invert(Image.fromarray(digit).resize((140, 140), Image.Resampling.BICUBIC))
         page.paste(ink, (int(rng.integers(0, 180)), int(rng.integers(0, 140))))
         pages.append(page)
-    path = ZooFolder(SHIPPED).find(name)
+    path = find_file(name, SHIPPED)
     card, file = read_card(path), OnnxFile(path.read_bytes())
 
     def accuracy(prepare: Preparation) -> float:

@@ -16,7 +16,7 @@ import yaml
 
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import ContractError
-from cnnzoo.contract.zoo_folder import ZooFolder
+from cnnzoo.contract.zoo_folder import ZooFolder, find_file
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 # In this order: mnist_tiny learns from mnist_speednet.
@@ -49,12 +49,11 @@ def main() -> None:
 
 def is_up_to_date(zoo: ZooFolder, name: str, recipe: dict[str, Any]) -> bool:
     """Return whether the newest version of a model was made by this recipe."""
-    newest = zoo.newest(name)
     try:
-        card = read_card(zoo.file(newest)) if newest else None
-    except ContractError:
+        card = read_card(find_file(name, zoo.path))
+    except (FileNotFoundError, ContractError):
         return False
-    return card is not None and _holds({**asdict(card), **card.config}, recipe)
+    return _holds({**asdict(card), **card.config}, recipe)
 
 
 def _holds(config: Any, recipe: Any) -> bool:

@@ -6,13 +6,12 @@ import re
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
 from ...contract.card import ModelCard
 from ...contract.zoo_folder import ModelId
 from ..errors import ApiError
 from ..zoo import Zoo
-from .lookup import model_of
+from .lookup import model_of, versioned
 
 RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")
 RANGES = re.compile(r"bytes=[\d\s-]+(,[\d\s-]+)+")
@@ -77,7 +76,4 @@ def _drop_ignored_range(request: Request, etag: str) -> None:
         request.scope["headers"] = [(key, v) for key, v in request.scope["headers"] if key != b"range"]
 
 
-routes = [
-    Route("/models/{model}.onnx", download),
-    Route("/models/{model}/versions/{version}.onnx", download),
-]
+routes = versioned("/models", ".onnx", download)

@@ -4,7 +4,6 @@ import numpy as np
 from anyio import CapacityLimiter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from ...contract.card import class_number
 from ..drawing import data_url, over
@@ -13,7 +12,7 @@ from ..model import Model
 from ..occlusion import Cover, covered, drops, fill_of
 from ..threads import in_thread
 from .compute import compute
-from .lookup import model_of
+from .lookup import model_of, versioned
 from .one_image import PREPARE, one_image
 from .query import Parameter, one_of, read_query
 
@@ -76,7 +75,4 @@ async def _probabilities(request: Request, model: Model, images: np.ndarray) -> 
     return np.concatenate(found)
 
 
-routes = [
-    Route("/v1/models/{model}/explain", explain, methods=["POST"]),
-    Route("/v1/models/{model}/versions/{version}/explain", explain, methods=["POST"]),
-]
+routes = versioned("/v1/models", "/explain", explain, ["POST"])

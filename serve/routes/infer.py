@@ -3,7 +3,6 @@
 import time
 
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ...contract.names import HEADER_LENGTH
@@ -12,7 +11,7 @@ from ..large_response import PIECE, LargeResponse
 from ..tensors import read, write
 from ..threads import in_thread
 from .compute import compute
-from .lookup import model_of
+from .lookup import model_of, versioned
 
 HEADER = HEADER_LENGTH.lower().encode()
 FEW = 2**12  # logits of an answer that is written on the event loop
@@ -65,7 +64,4 @@ async def _body(receive: Receive) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-routes = [
-    Route("/v2/models/{model}/infer", Infer(), methods=["POST"]),
-    Route("/v2/models/{model}/versions/{version}/infer", Infer(), methods=["POST"]),
-]
+routes = versioned("/v2/models", "/infer", Infer(), ["POST"])

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from ...contract.layers import arithmetic
 from ...contract.names import HEADER_LENGTH, ContractError
@@ -20,7 +19,7 @@ from ..inspectors import Inspectors
 from ..large_response import LargeResponse
 from ..model import FileGone, Model
 from .compute import not_loaded
-from .lookup import model_of
+from .lookup import model_of, versioned
 from .one_image import PREPARE, one_image
 from .query import Parameter, one_of, read_query
 
@@ -154,8 +153,6 @@ def _binary(model: Model, values: dict[str, np.ndarray]) -> tuple[bytes, dict[st
 
 
 routes = [
-    Route("/models/{model}/layers", show_layers),
-    Route("/models/{model}/versions/{version}/layers", show_layers),
-    Route("/v1/models/{model}/inspect", inspect, methods=["POST"]),
-    Route("/v1/models/{model}/versions/{version}/inspect", inspect, methods=["POST"]),
+    *versioned("/models", "/layers", show_layers),
+    *versioned("/v1/models", "/inspect", inspect, ["POST"]),
 ]

@@ -1,5 +1,9 @@
 """Find the model that a request names."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.routing import Route
 from starlette.types import Scope
 
 from ...contract.names import did_you_mean
@@ -32,3 +36,9 @@ def find(zoo: Zoo, name: str, version: str | None = None) -> Model:
         there = ", ".join(map(str, versions))
         raise ApiError(404, "unknown_version", f"{name} has no version {(version or '')[:16]!r} (there are {there})")
     return model
+
+
+def versioned(before: str, after: str, endpoint: Any, methods: Sequence[str] = ("GET",)) -> list[Route]:
+    """Return the routes of a model's newest version and of a named one."""
+    middles = ("/{model}", "/{model}/versions/{version}")
+    return [Route(before + middle + after, endpoint, methods=methods) for middle in middles]

@@ -12,7 +12,7 @@ from ...contract.facts import class_accuracies, facts, worst_confusions
 from ..errors import AsciiJSONResponse
 from ..model import Model
 from ..session import provider
-from .lookup import model_of
+from .lookup import model_of, versioned
 from .query import read_query
 
 # Fields that only the whole card has. All other fields are in the list, too.
@@ -70,6 +70,5 @@ def describe(model: Model) -> dict[str, Any]:
 
 routes = [
     Route("/models", list_models),
-    Route("/models/{model}", show_card),
-    Route("/models/{model}/versions/{version}", show_card),
+    *versioned("/models", "", show_card),
 ]

@@ -9,7 +9,6 @@ import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ...contract.card import ModelCard, Preparation
 from ...contract.names import UNFAMILIAR
@@ -21,7 +20,7 @@ from ..large_response import LargeResponse
 from ..limits import MAX_FILES
 from ..threads import in_thread
 from .compute import compute
-from .lookup import model_of
+from .lookup import model_of, versioned
 from .one_image import IMAGE_TYPES, PREPARE, read_input
 from .query import Parameter, one_of, read_query, share, whole_number
 
@@ -168,7 +167,4 @@ def _milliseconds(seconds: float) -> float:
     return round(1000 * seconds, 2)
 
 
-routes = [
-    Route("/v1/models/{model}/predict", predict, methods=["POST"]),
-    Route("/v1/models/{model}/versions/{version}/predict", predict, methods=["POST"]),
-]
+routes = versioned("/v1/models", "/predict", predict, ["POST"])

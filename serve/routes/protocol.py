@@ -10,7 +10,7 @@ from ...contract import __version__
 from ...contract.card import ModelCard
 from ...contract.names import FAMILIARITY, INPUT
 from ..zoo import Zoo
-from .lookup import model_of
+from .lookup import model_of, versioned
 from .operations import check_models
 
 SERVER = {"name": "cnnzoo", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
@@ -63,16 +63,11 @@ async def index(request: Request) -> JSONResponse:
     )
 
 
-def _both(suffix: str, endpoint: Any) -> list[Route]:
-    """Return the routes of the newest version and of a named one."""
-    return [Route(f"/v2/models/{{model}}{version}{suffix}", endpoint) for version in ("", "/versions/{version}")]
-
-
 routes = [
     Route("/v2", server),
     Route("/v2/health/live", live),
     Route("/v2/health/ready", ready),
     Route("/v2/repository/index", index, methods=["POST"]),
-    *_both("/ready", model_ready),
-    *_both("", metadata),
+    *versioned("/v2/models", "/ready", model_ready),
+    *versioned("/v2/models", "", metadata),
 ]

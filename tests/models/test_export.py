@@ -9,20 +9,13 @@ import onnx.numpy_helper
 import onnxruntime as ort
 import pytest
 import torch
-from helpers import copy_of_export, exported
+from helpers import copy_of_export, exported, write
 
 import cnnzoo.models
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.names import ContractError
 from cnnzoo.models import ImageClassifier, create_model
-from cnnzoo.models.export import (
-    OnnxFile,
-    ParityError,
-    check_parity,
-    to_onnx,
-    torch_answers,
-    write,
-)
+from cnnzoo.models.export import OnnxFile, ParityError, check_parity, to_onnx, torch_answers
 from cnnzoo.models.pretrained import init_from, load
 from cnnzoo.models.variants import to_int8
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import quiet
+from helpers import quiet, write
 from lightning import Trainer
 from torch import nn
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.datamodules import Augmentation, DigitsDataModule
 from cnnzoo.models import SpeedNet, create_model
-from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers, write
+from cnnzoo.models.export import OnnxFile, check_parity, to_onnx, torch_answers
 from cnnzoo.models.muon import Muon, orthogonalized
 from cnnzoo.models.summary import multiply_adds, summarize
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-from helpers import copy_of_export, exported
+from helpers import copy_of_export, exported, write
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.models import list_models
-from cnnzoo.models.export import write
 
 # ONNX types that the ONNX Runtime backend maps to Triton's; others cannot be served.
 TYPES = {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT", "DOUBLE",

@@ -378,7 +378,7 @@ def test_garbage_and_too_many_bytes_leave_the_others_answered(trained: Path, ima
                 client.async_infer("digits_cnn", [many], lambda result, error: answers.put(error))
             refused = [error for error in (answers.get(timeout=60) for _ in range(20)) if error]
             assert 0 < len(refused) < 20
-            assert all(re.search("UNAVAILABLE.*as many bytes as it can", str(error)) for error in refused)
+            assert all(re.search("UNAVAILABLE.*as many messages as it can", str(error)) for error in refused)
             assert client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities").shape == (5, 10)
 
 

@@ -16,13 +16,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from helpers import copy_of_export, error, free_port, in_process, png, refused
+from helpers import copy_of_export, error, free_port, in_process, png, refused, write
 from PIL import Image
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.models import create_model
-from cnnzoo.models.export import to_onnx, write
+from cnnzoo.models.export import to_onnx
 
 PREDICT = "/v1/models/digits_cnn/predict"
 

@@ -17,10 +17,9 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import copy_of_export, free_port, interrupt, running, serve, server_processes, started
+from helpers import copy_of_export, free_port, interrupt, running, serve, server_processes, started, write
 
 from cnnzoo.contract.card import ModelCard
-from cnnzoo.models.export import write
 
 pytestmark = pytest.mark.slow
 

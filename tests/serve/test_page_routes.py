@@ -14,7 +14,7 @@ from PIL import Image
 from cnnzoo.contract.facts import facts
 from cnnzoo.contract.images import decode, to_input
 from cnnzoo.contract.model_file import read_card
-from cnnzoo.contract.zoo_folder import SHIPPED, ZooFolder
+from cnnzoo.contract.zoo_folder import SHIPPED, find_file
 from cnnzoo.serve.drawing import data_url, to_image
 from cnnzoo.serve.routes.page import FOLDER
 
@@ -140,4 +140,4 @@ def test_the_example_photos_are_those_that_the_page_offers():
 def test_a_closed_card_shows_facts_that_a_model_card_has():
     brief = re.findall(r'"([\w-]+)"', (FOLDER / "cards.js").read_text().partition("BRIEF = [")[2].partition("]")[0])
     assert len(brief) == 7
-    assert facts(read_card(ZooFolder(SHIPPED).find("digits_cnn")), 1).keys() >= set(brief)
+    assert facts(read_card(find_file("digits_cnn", SHIPPED)), 1).keys() >= set(brief)

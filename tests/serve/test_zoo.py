@@ -14,12 +14,11 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
-from helpers import copy_of_export, in_process, png, refused
+from helpers import copy_of_export, in_process, png, refused, write
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import ContractError
-from cnnzoo.models.export import write
 from cnnzoo.serve.model import Model, Sessions
 from cnnzoo.serve.session import Session
 from cnnzoo.serve.zoo import Zoo
