@@ -8,7 +8,7 @@ from ..contract.card import class_number
 from ..contract.images import read_input
 from ..contract.names import naming
 from ..contract.zoo_folder import find_file, read_listed
-from ..serve.inspector import Inspector
+from ..serve.inspector import Inspector, position_of
 from ..serve.occlusion import Cover, covered, drops, fill_of
 from . import UsageError, say
 from .figures import check_png
@@ -42,7 +42,10 @@ def inspect_model(
     """
     from . import posters
 
-    position = _position(pixel)
+    try:
+        position = None if pixel is None else position_of(pixel)
+    except ValueError as error:
+        raise UsageError(f"--pixel is {pixel}: {error}") from None
     if position and layer is None:
         raise UsageError("--pixel is one of a layer: give --layer too")
     if filters and layer:
@@ -109,13 +112,3 @@ def _open(model: str, zoo: Path | None) -> Inspector:
     path = find_file(model, zoo)
     with naming(path):
         return Inspector(read_listed(path), threads=0)
-
-
-def _position(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--pixel is {text}: give a map, a row and a column, such as 3,12,7")
-    which, row, column = map(int, parts)
-    return which, row, column

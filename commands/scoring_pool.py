@@ -14,7 +14,7 @@ from typing import Any
 from ..contract.machine import cores
 from ..serve.session import CUDA, provider
 from . import UsageError
-from .parent import end_with_parent
+from .parent import end_with_parent, ignoring_interrupts
 from .scoring import Row, Scorer
 
 GPU_PROCESSES = 4  # each has its own CUDA context, of some hundred megabytes
@@ -38,22 +38,14 @@ def scoring_pool(model: Path, **options: Any) -> Iterator[Score]:
     processes = min(cores(), GPU_PROCESSES) if provider() == CUDA else cores()
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (model, options))
     try:
-        _start_all(pool, processes)
+        with ignoring_interrupts():
+            for _ in range(processes):  # the pool starts a process for a call that waits
+                pool.submit(int)
         yield partial(_scored, pool, processes * AHEAD)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
-
-
-def _start_all(pool: ProcessPoolExecutor, processes: int) -> None:
-    """Start the processes now. A Ctrl-C is for this process alone, also while they start: it ends the pool."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process inherits
-    try:
-        for _ in range(processes):  # the pool starts a process for a call that waits
-            pool.submit(int)
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _scored(pool: ProcessPoolExecutor, ahead: int, batches: Iterable[Sequence[Path]]) -> Iterator[list[Row]]:

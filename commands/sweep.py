@@ -9,7 +9,6 @@ import logging
 import math
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import warnings
@@ -30,7 +29,7 @@ from ..contract.files import atomic_write
 from ..contract.machine import cores
 from . import plots, runs
 from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
-from .parent import end_with_parent
+from .parent import end_with_parent, ignoring_interrupts
 from .provenance import commit
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
@@ -94,7 +93,9 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
                     context.Process(target=_work, args=(*arguments, own[k % len(own)] if own else None), daemon=True)
                     for k in range(min(workers, len(waiting)))
                 ]
-                _start(processes)
+                with ignoring_interrupts():  # this process ends, and they end with it
+                    for process in processes:
+                        process.start()
             time.sleep(0.5)
         bar.update(task, completed=len(done))
         for process in processes:
@@ -113,16 +114,6 @@ def gpus(trainer: dict[str, Any]) -> list[str]:
         return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named and torch.cuda.is_available() else [*map(str, range(torch.cuda.device_count()))]
-
-
-def _start(processes: Sequence[Any]) -> None:
-    """Start processes that ignore Ctrl-C: this one ends, and they end with it."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process inherits
-    try:
-        for process in processes:
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _storage(address: str) -> RDBStorage:

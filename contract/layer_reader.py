@@ -106,7 +106,7 @@ class _Reader:
         last = self.found[-1].tensor
         classes = self._volume(PROBABILITIES)
         softmax = Layer("softmax", "Softmax", PROBABILITIES, (last,), classes, temperature=self._temperature(last))
-        views = any(node.op_type == "NonZero" for node in _ancestors(self.graph.node, LOGITS))
+        views = any(node.op_type == "NonZero" for node in ancestors(self.graph.node, LOGITS))
         self._add(replace(softmax, further_views=views), False)
         return self.found
 
@@ -130,7 +130,7 @@ class _Reader:
 
     def _way_to_logits(self) -> list[onnx.NodeProto]:
         """Return the nodes from the image to the logits of its first view."""
-        before = _ancestors(self.graph.node, LOGITS)
+        before = ancestors(self.graph.node, LOGITS)
         head, later = None, set[str]()  # later: values of the images that are looked at in further views
         for node in before:
             if node.op_type == "NonZero" or later & set(node.input):
@@ -139,7 +139,7 @@ class _Reader:
                 head = node
         if head is None:
             raise ContractError("it has no convolution and no dense layer")
-        return [node for node in _ancestors(before, head.output[0]) if not self.constant >= set(node.output)]
+        return [node for node in ancestors(before, head.output[0]) if not self.constant >= set(node.output)]
 
     def _computed(self, node: onnx.NodeProto) -> list[str]:
         return [name for name in node.input if name and name not in self.constant]
@@ -279,7 +279,7 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
     return constant
 
 
-def _ancestors(nodes: Iterable[onnx.NodeProto], value: str) -> list[onnx.NodeProto]:
+def ancestors(nodes: Iterable[onnx.NodeProto], value: str) -> list[onnx.NodeProto]:
     """Return the nodes that a value is computed from, sorted as the graph is."""
     wanted, found = {value}, []
     for node in reversed(list(nodes)):

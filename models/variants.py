@@ -11,6 +11,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
+from ..contract.layer_reader import ancestors
 from ..contract.names import FAMILIARITY, INPUT, LOGITS, PROBABILITIES
 
 # Operators with integer inputs and outputs. Others compute in float32.
@@ -69,26 +70,15 @@ def _large(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
 
 def _precise(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that stay in float32: the last layer, in each view, and those of familiarity."""
-    before = set(_before(graph, LOGITS))
-    layers = [node for node in graph.node if node.op_type in ("Gemm", "Conv") and node.name in before]
+    layers = [node for node in ancestors(graph.node, LOGITS) if node.op_type in ("Gemm", "Conv")]
     last = [node.name for node in layers if node.input[1] == layers[-1].input[1]]
     return last + _familiarity_nodes(graph)
 
 
 def _familiarity_nodes(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that only familiarity needs."""
-    needed = {output: _before(graph, output) for output in (FAMILIARITY, PROBABILITIES)}
-    return [name for name in needed[FAMILIARITY] if name not in needed[PROBABILITIES]]
-
-
-def _before(graph: onnx.GraphProto, output: str) -> list[str]:
-    """Return the names of the nodes that `output` is computed from."""
-    values, found = {output}, []
-    for node in reversed(graph.node):  # sorted, so that each node comes after those that it needs
-        if values & set(node.output):
-            values |= set(node.input)
-            found.append(node.name)
-    return found
+    other = {node.name for node in ancestors(graph.node, PROBABILITIES)}
+    return [node.name for node in ancestors(graph.node, FAMILIARITY) if node.name not in other]
 
 
 def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -140,6 +140,15 @@ class Inspector:
         return [np.asarray(values, np.float32) for values in found]
 
 
+def position_of(text: str) -> tuple[int, int, int]:
+    """Return the position in a text such as 3,12,7. Raises ValueError."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise ValueError("give a map, a row and a column, such as 3,12,7")
+    which, row, column = map(int, parts)
+    return which, row, column
+
+
 def _cut(volume: np.ndarray, top: int, left: int, size: tuple[int, int], border: float) -> np.ndarray:
     """Return the part [D, height, width] of a volume at (top, left), with `border` where it reaches past the edge."""
     height, width = size

@@ -14,7 +14,7 @@ from ...contract.names import HEADER_LENGTH, ContractError
 from ..batcher import QueueFull
 from ..drawing import data_url, sheet, sheet_columns
 from ..errors import ApiError
-from ..inspector import Inspector, Window
+from ..inspector import Inspector, Window, position_of
 from ..inspectors import Inspectors
 from ..large_response import LargeResponse
 from ..model import FileGone, Model
@@ -61,18 +61,10 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _position(text: str) -> tuple[int, int, int]:
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
-        raise ValueError("give a map, a row and a column, such as 3,12,7")
-    which, row, column = map(int, parts)
-    return which, row, column
-
-
 INSPECT = {
     "layers": Parameter(_names, None),
     "format": Parameter(one_of("png", "binary"), "png"),
-    "pixel": Parameter(_position, None),
+    "pixel": Parameter(position_of, None),
     "prepare": PREPARE,
 }
 
