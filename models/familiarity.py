@@ -19,7 +19,7 @@ STEPS = 128
 SMALLEST = 1e-6
 # Where images differ less than this, rounding would decide.
 LEAST_TEXTURE = 2e-4  # standard deviation of a frequency's strength
-LEAST_SPREAD = 0.1  # standard deviation of the logarithm of a distance, or of the energy
+LEAST_SPREAD = 0.05  # standard deviation of the logarithm of a distance, or of the energy
 STEEPEST = 2.0  # change of familiarity, a standard deviation of strangeness
 # A distance counts from MARGIN standard deviations above its mean, and then SLOPE times as much as the energy. So it
 # decides about noise and other datasets, and leaves unknown classes of the same dataset to the energy.

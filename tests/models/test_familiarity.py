@@ -268,7 +268,7 @@ def test_a_network_that_hardly_answers_is_not_judged_by_rounding():
     fitted = Familiarity.fit(([statistics], logits), ([statistics], logits)).double()
     exact = statistics.double(), logits.double()
     moved = fitted([exact[0]], exact[1] + 1e-6)  # as much as logits differ in ONNX Runtime
-    assert (moved - fitted([exact[0]], exact[1])).abs().max() < 3e-5
+    assert (moved - fitted([exact[0]], exact[1])).abs().max() < 5e-5
 
 
 def test_among_smooth_images_rounding_decides_nothing():
