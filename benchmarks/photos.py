@@ -12,15 +12,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from common import machine, number, options, output_of, save, show
 from PIL import Image
-from torch import Tensor
 
 from cnnzoo.datamodules import Augmentation, ImageFolderDataModule
 
@@ -56,15 +53,10 @@ def seconds_to_load(folder: Path, side: int) -> tuple[float, ImageFolderDataModu
     return time.perf_counter() - start, data
 
 
-def batches(data: ImageFolderDataModule) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give the batches of one epoch."""
-    yield from data.train_dataloader()
-
-
 def images_a_second(data: ImageFolderDataModule, augment: bool) -> float:
     """Read an epoch, at most a minute of it."""
     count, start = 0, time.perf_counter()
-    for number_of_batch, (images, _) in enumerate(batches(data)):
+    for number_of_batch, (images, _) in enumerate(data.train_dataloader()):
         if augment:
             images = RECIPE(images, (0, 0, number_of_batch), 0, 1)
         count += len(images)
@@ -82,13 +74,6 @@ def forget(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-@contextmanager
-def cache(folder: Path) -> Iterator[Path]:
-    """Use a folder as the cache of decoded photos."""
-    os.environ["CNNZOO_CACHE"] = str(folder)
-    yield folder
-
-
 def main() -> None:
     """Measure, print and save."""
     parser = options(__doc__, __file__)
@@ -96,8 +81,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224)
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    with tempfile.TemporaryDirectory() as name, cache(Path(name, "cache")) as pixels:
-        photos = Path(name, "photos")
+    with tempfile.TemporaryDirectory() as name:
+        photos, pixels = Path(name, "photos"), Path(name, "cache")
+        os.environ["CNNZOO_CACHE"] = str(pixels)
         write(photos, args.photos)
         megabytes = sum(path.stat().st_size for path in photos.rglob("*.jpg")) / 1e6
         decoding, data = seconds_to_load(photos, args.side)
