@@ -77,10 +77,15 @@ def _cnnzoo(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "cnnzoo", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
-def learns_from_more(command: str) -> bool:
-    """Return whether a recipe learns from another network's weights or answers."""
+def recipe(command: str) -> dict[str, Any]:
+    """Return all settings of a command, with those of its files, which may be changed meanwhile."""
     words = [sys.executable, "-m", "cnnzoo", "fit", *shlex.split(command), "--print_config"]
-    settings = yaml.safe_load(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    settings: dict[str, Any] = yaml.safe_load(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return settings
+
+
+def learns_from_more(settings: dict[str, Any]) -> bool:
+    """Return whether a recipe learns from another network's weights or answers."""
     arguments = settings["model"]["init_args"]
     return any((settings.get("pretrained"), arguments.get("teacher"), arguments.get("weights")))
 
@@ -121,12 +126,13 @@ def main() -> None:
     if measured.endswith("-dirty"):
         sys.exit("commit the code first: an entry names the commit that was measured")
     sides = {"new": shlex.join(args.command)}
-    if learns_from_more(sides["new"]):
+    if learns_from_more(recipe(sides["new"])):
         parser.error("an entry learns from the training images alone: leave out pretrained weights and a teacher")
     if records := _board(args.output).get(args.target, {}).get("records"):
         sides["record"] = records[-1]["command"]
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    comparison = UNFINISHED / hashlib.sha256(json.dumps([measured, args.target, sides]).encode()).hexdigest()[:16]
+    what = json.dumps([measured, args.target, sides, *map(recipe, sides.values())])
+    comparison = UNFINISHED / hashlib.sha256(what.encode()).hexdigest()[:16]
     comparison.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):  # in turns, so that a slow phase of the machine meets both
         for name, command in sides.items():

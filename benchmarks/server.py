@@ -22,7 +22,7 @@ from peers import Peer
 from protocols import Request
 
 PEERS_DIR = HERE / "peers"
-SAME = ("bentoml", "onnxruntime")  # every environment has this project's release of these
+SAME = ("bentoml", "onnxruntime")  # every Python environment has this project's release of these
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 
 
@@ -54,11 +54,13 @@ def install(requirements: str, cache: Path) -> Path:
 def install_npm(requirements: str, cache: Path) -> Path:
     """Return the folder of node_modules with these packages; no script of a package is run."""
     packages, folder = (PEERS_DIR / f"{requirements}.txt").read_text().split(), cache / requirements
-    if not all((folder / "node_modules" / package).is_dir() for package in packages):
+    stamp = folder / "installed.txt"
+    if not stamp.is_file() or stamp.read_text().split() != packages:
         print(f"Installing {' '.join(packages)} into {folder}", file=sys.stderr, flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         npm = ["npm", "install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder)]
         subprocess.run([*npm, *packages], check=True, cwd=folder)
+        stamp.write_text("\n".join(packages) + "\n")
     return folder
 
 

@@ -24,22 +24,18 @@ README = """
 
 ## Use
 
-The file takes raw pixels, uint8 `[N, {channels}, {height}, {width}]`, and gives {outputs}.
-
-```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-logits, probabilities = session.run(["logits", "probabilities"], {{"images": images}})
-```
-
-An image file becomes pixels as in training, {prepared}, by cnnzoo, which need not have PyTorch:
+The file takes raw pixels, uint8 `[N, {channels}, {height}, {width}]`, and gives {outputs}. An image file becomes pixels
+as in training, {prepared}, by cnnzoo, which is installed from a clone of its repository and needs no PyTorch for this:
 
 ```python
 from pathlib import Path
+
+import onnxruntime
 from cnnzoo.contract.images import decode, to_input
 
 images = to_input(decode(Path("image.png").read_bytes()), {shape}, "{prepare}")[None]
+session = onnxruntime.InferenceSession("model.onnx")
+logits, probabilities = session.run(["logits", "probabilities"], {{"images": images}})
 ```
 """
 PREPARED = {

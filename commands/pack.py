@@ -108,4 +108,5 @@ def _needs(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise UsageError(f"--as {extra} needs {error.name}: pip install 'cnnzoo[{extra}]'") from None
+        packages = {"huggingface": "safetensors", "mlflow": "mlflow-skinny pandas"}[extra]
+        raise UsageError(f"--as {extra} needs {error.name}: pip install {packages}") from None

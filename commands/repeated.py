@@ -42,7 +42,7 @@ def points(table: Path, grid: Sequence[Axis]) -> list[Point]:
     """Return the points in sweep.csv whose training succeeded with every seed. Raises ValueError if there are none."""
     names = [axis.name for axis in grid if axis.name != SEED]
     groups: dict[tuple[str, ...], list[Row]] = {}
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             groups.setdefault(tuple(row[name] for name in names), []).append(row)
     found = [

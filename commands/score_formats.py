@@ -33,7 +33,7 @@ def find_format(suffix: str) -> Format:
     try:
         import pyarrow.parquet  # noqa: F401
     except ModuleNotFoundError:
-        raise UsageError("Parquet needs pyarrow: pip install 'cnnzoo[parquet]', or give a .csv") from None
+        raise UsageError("Parquet needs pyarrow: pip install pyarrow, or give a .csv") from None
     return Format(_write_parquet, _parquet_errors, _join_parquet)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -159,7 +159,8 @@ def _enqueue(study: optuna.Study, points: Sequence[dict[str, Shown]], begin: dat
     newest = _newest(study)
     for point in points:
         trial = newest.get(_key(point))
-        if trial is None or (_status(trial) and not _is_finished(trial, begin)):
+        lost = trial and trial.state == TrialState.FAIL and not _status(trial)  # a process died before it enqueued it
+        if trial is None or lost or (_status(trial) and not _is_finished(trial, begin)):
             study.enqueue_trial(point, user_attrs={"point": point})
 
 
@@ -251,7 +252,8 @@ def _heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(HEARTBEAT):
-            storage.record_heartbeat(trial_id)
+            with suppress(StorageInternalError):  # a locked database: the next beat comes in time
+                storage.record_heartbeat(trial_id)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -273,7 +275,7 @@ def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Pat
             row.pop("error", None)  # of an earlier try
     rows.sort(key=lambda row: [list(axis.choices).index(row[axis.name]) for axis in grid])
     table = folder / "sweep.csv"
-    with atomic_write(table) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

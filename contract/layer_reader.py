@@ -243,7 +243,7 @@ class _Reader:
     def _weights(self, node: onnx.NodeProto) -> tuple[str, ...]:
         """Return the names of a node's constants. A bias of zeros is the exporter's, for a layer without one."""
         names = [name for name in node.input[1:] if name in self.constant]
-        return tuple(name for name in names if name.endswith(".bias") or self._is_used(name))
+        return tuple(name for name in names if name == names[0] or name.endswith(".bias") or self._is_used(name))
 
     def _is_used(self, name: str) -> bool:
         return name not in self.initializers or bool(np.any(to_array(self.initializers[name])))

@@ -111,11 +111,13 @@ class Familiarity(nn.Module):
         means = {name.removeprefix("mean"): value.numel() for name, value in buffers.items()}
         sizes = {int(number): size for number, size in means.items() if number.isdecimal()}
         steps = buffers["upper"].numel() if "upper" in buffers else STEPS
-        restored = cls([sizes[number] for number in sorted(sizes)], steps)
+        with torch.device("meta"):  # nothing is allocated by the sizes that a damaged file claims
+            restored = cls([sizes[number] for number in sorted(sizes)], max(1, steps))
         own = dict(restored.named_buffers())
         if wrong := [name for name in own if name not in buffers or buffers[name].shape != own[name].shape]:
             raise ValueError(f"the file's familiarity is damaged: {', '.join(wrong)} missing or of a wrong shape")
-        for name, value in own.items():
+        restored.to_empty(device="cpu")
+        for name, value in restored.named_buffers():
             value.copy_(buffers[name])
         return restored
 

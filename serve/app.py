@@ -95,7 +95,7 @@ def _tracing(routes: list[Route]) -> tuple[list[Middleware], Callable[[], None]]
     try:
         from .tracing import tracing
     except ModuleNotFoundError as error:
-        logger.warning("No traces are sent, since %s is missing: pip install 'cnnzoo[traces]'", error.name)
+        logger.warning("No traces are sent, since %s is missing: docs/service.md says what to install", error.name)
         return [], lambda: None
     return tracing(routes)
 

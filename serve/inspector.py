@@ -82,11 +82,16 @@ class Inspector:
         return {layer.name: rows[0].reshape(layer.volume) for layer, rows in zip(chosen, found, strict=True)}
 
     def kernel(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the kernels float32 [K, depth, height, width] and the biases [K] of a convolution."""
+        """Return the kernels float32 [K, depth, height, width] and the biases [K] of a convolution.
+
+        Raises KeyError for another layer, ContractError for values that are not finite.
+        """
         layer = self.find(name)
         if layer.operator != "Conv":
             raise KeyError(f"{name} is no convolution: only those have kernels")
         parts = [self._weight(part) for part in layer.weight]
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ContractError(f"its layer {name} has weights that are not finite")
         bias = parts[1] if len(parts) > 1 else np.zeros(len(parts[0]), np.float32)
         return parts[0], bias
 

@@ -42,7 +42,7 @@ class ServeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="IP address to listen on, or localhost; 0.0.0.0 is every interface")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(3000, description="port to listen on")
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        0, description="port of the Open Inference Protocol over gRPC (`pip install 'cnnzoo[grpc]'`); 0: off"
+        0, description="port of the Open Inference Protocol over gRPC, which needs more packages; 0: off"
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="worker processes; each loads the models")
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
@@ -127,7 +127,7 @@ class ServeSettings(BaseSettings):
         if value and value == others.data.get("port"):
             raise ValueError("HTTP has this port: choose another one")
         if value and not (find_spec("grpc_health") and find_spec("tritonclient")):
-            raise ValueError("gRPC needs more packages: pip install 'cnnzoo[grpc]'")
+            raise ValueError("gRPC needs tritonclient[grpc] and grpcio-health-checking: see docs/service.md")
         return value
 
     @model_validator(mode="after")

@@ -1,7 +1,9 @@
 """Test deploy/: the manifests against Kubernetes' schema, and every query of the dashboard with a real Prometheus."""
 
 import json
+import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from cnnzoo.serve.routes import create_routes
 from cnnzoo.serve.settings import read_settings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
+KUBECTL = shutil.which("kubectl") or ""
 PROMETHEUS = shutil.which("prometheus") or ""
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 
@@ -26,6 +29,23 @@ def test_the_manifests_follow_the_schema():
     assert {manifest["kind"] for manifest in MANIFESTS} == {"Deployment", "Service"}
     for manifest in MANIFESTS:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.skipif(not KUBECTL, reason="needs kubectl 1.21 or newer")
+def test_kustomize_sets_what_the_kustomization_names(tmp_path: Path):
+    for name in ("kubernetes.yaml", "kustomization.yaml"):
+        text = (DEPLOY / name).read_text()
+        (tmp_path / name).write_text(text.replace("newName: cnnzoo", "newName: registry.example/cnnzoo"))
+    done = subprocess.run([KUBECTL, "kustomize", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    manifests = {manifest["kind"]: manifest for manifest in yaml.safe_load_all(done.stdout)}
+    assert manifests.keys() == {"Deployment", "Service"}
+    for manifest in manifests.values():
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+    deployment = manifests["Deployment"]["spec"]
+    (container,) = deployment["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/cnnzoo:0.3.0"
+    assert deployment["replicas"] == 2
 
 
 def test_the_settings_are_valid_beside_the_variables_of_the_service(monkeypatch: pytest.MonkeyPatch):
@@ -116,6 +136,8 @@ def test_every_query_of_the_dashboard_has_an_answer(prometheus: httpx.Client):
         assert found, title
         if "a second" in title or title == "Images in a batch, mean":
             assert max(float(row["value"][1]) for row in found) > 0, title
+    for metric in set(re.findall(r"cnnzoo_\w+", str(queries))):  # also where a query has `or vector(0)`
+        assert ask(prometheus, metric), metric
     counted = next(query for title, query in queries if title == "Requests a second").replace("rate(", "").split("[")[0]
     by_route = ask(prometheus, counted.replace("sum(", "sum by (route) (") + ")")
     assert {row["metric"]["route"] for row in by_route} == {"/models", "/v2/models/{model}/infer"}  # without probes

@@ -46,7 +46,7 @@ print(tuple(model(images).shape), tuple(fresh.eval()(images).shape), model.tempe
         tmp_path,
     )
     lines = output.splitlines()
-    assert set(list_models()) <= set(eval(lines[0]))
+    assert set(list_models()) == set(eval(lines[0]))
     assert "Return mnist_cnn, a LightningModule" in output
     assert lines[-1] == "(2, 10) (2, 3) True"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import leaderboard
 import pytest
 from helpers import running
-from leaderboard import Run, learns_from_more, train, verdict
+from leaderboard import Run, learns_from_more, recipe, train, verdict
 
 SPREAD = (-0.002, -0.001, 0.0, 0.001, 0.002)
 
@@ -47,7 +47,7 @@ def test_a_record_is_accurate_and_faster(accuracy: float, minutes: float, record
     ],
 )
 def test_an_entry_that_learns_from_more_is_refused(command: str, more: bool):
-    assert learns_from_more(command) == more
+    assert learns_from_more(recipe(command)) == more
 
 
 @pytest.mark.slow

@@ -21,8 +21,10 @@ async def compute(model: Model, images: np.ndarray) -> Outputs:
         raise ApiError(429, "busy", message) from None
     except ContractError as error:
         raise not_loaded(model, error) from None
-    if not np.isfinite(outputs[0]).all():  # JSON has no NaN
-        raise ApiError(500, "not_finite", f"{model.card.name} gives no finite logits for this image: export it again")
+    for name, values in zip(model.card.outputs, outputs, strict=True):
+        if not np.isfinite(values).all():  # JSON has no NaN
+            message = f"{model.card.name} gives no finite {name} for this image: export it again"
+            raise ApiError(500, "not_finite", message)
     return outputs
 
 

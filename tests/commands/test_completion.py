@@ -39,6 +39,12 @@ def test_models_of_the_zoo_folder(copied: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["get", "predict", "inspect", "explain", "pack"])
+def test_every_command_completes_the_name_of_its_model(command: str, copied: Path):
+    assert "digits_cnn" in completions(f"cnnzoo {command} di", copied)
+
+
+@pytest.mark.slow
 def test_without_a_zoo_folder_the_shipped_models(tmp_path: Path):
     assert "mnist_speednet" in completions("cnnzoo card mnist_", tmp_path)
 

@@ -60,15 +60,31 @@ def test_a_repository_for_hugging_face(
     np.testing.assert_allclose(probabilities.detach(), answers(trained / FILE, images), atol=1e-5)
     assert config["id2label"]["3"] == "3"
     assert config["architectures"] == ["DigitsCNN"]
-    # The README's own way from an image file to pixels.
-    (example,) = (part for part in card.text.split("```python")[1:] if "to_input" in part)
-    Image.fromarray(images[0, 0]).save(tmp_path / "image.png")
-    monkeypatch.chdir(tmp_path)
+    # The README's own way from an image file to probabilities.
+    (example,) = card.text.split("```python")[1:]
+    Image.fromarray(images[0, 0]).save(folder / "image.png")
+    monkeypatch.chdir(folder)
     found: dict[str, Any] = {}
     exec(example.split("```")[0], found)
     expected = to_input(Image.fromarray(images[0, 0]), (1, 8, 8), "digits")
     np.testing.assert_array_equal(found["images"], expected[None])
+    np.testing.assert_allclose(found["probabilities"], answers(trained / FILE, expected[None]), atol=1e-6)
     assert config["prepare"] == "digits"
+
+
+def test_a_repository_names_its_dataset_and_has_weights_for_a_network_with_batch_norm(tmp_path: Path):
+    words = ("pack", "mnist_speednet", "--as", "huggingface", "--zoo", str(SHIPPED))
+    assert command(*words, cwd=tmp_path).returncode == 0
+    folder = tmp_path / "packed/mnist_speednet"
+    card = HubCard.load(folder / "README.md")
+    assert card.data.datasets == ["ylecun/mnist"]
+    assert set(card.data.tags) >= {"onnx", "image-classification"}
+    config = json.loads((folder / "config.json").read_text())
+    model = create_model("mnist_speednet", **config["model"]["init_args"])
+    model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    logits = create_model("mnist_speednet", pretrained=True).eval().logits_in_training(images)
+    torch.testing.assert_close(model.eval().logits_in_training(images), logits)
 
 
 def test_figures_of_a_lossy_copy_are_not_those_of_the_original(tmp_path: Path):

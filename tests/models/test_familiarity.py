@@ -163,6 +163,13 @@ def test_the_file_has_it_and_gives_it_back(
         restore(path)
 
 
+@pytest.mark.parametrize("claimed", [{"mean0": torch.zeros(200_000)}, {"upper": torch.zeros(0)}])
+def test_a_damaged_file_allocates_nothing(claimed: dict[str, torch.Tensor]):
+    """A whitening of 200,000 statistics would take 160 GB."""
+    with pytest.raises(ValueError, match="familiarity is damaged"):
+        Familiarity.restore(claimed)
+
+
 def test_many_layers_come_back_in_their_order():
     sizes = [4 + number for number in range(12)]
     train, held_out = ([torch.randn(n, size) for size in sizes] for n in (200, 120))

@@ -21,6 +21,7 @@ from PIL import Image
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
+from cnnzoo.contract.zoo_folder import find_file
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx
 
@@ -222,8 +223,20 @@ def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path, digits):
         assert "no finite logits" in error(client.post(PREDICT, content=body, headers=headers), 500)
         found = client.post("/v1/models/digits_cnn/inspect", content=body, headers=headers)
         assert "values that are not finite" in error(found, 422)
+        assert "weights that are not finite" in error(client.get("/models/digits_cnn/layers"), 422)
         value = client.post("/v1/models/digits_cnn/inspect?layers=conv1&pixel=0,0,0", content=body, headers=headers)
         assert "values that are not finite" in error(value, 422)
+
+
+def test_a_familiarity_that_is_no_number_is_an_error(trained: Path, tmp_path: Path, digits):
+    path = find_file("digits_cnn", trained / "zoo")
+    proto = onnx.load(path)
+    mean = next(tensor for tensor in proto.graph.initializer if tensor.name == "familiarity.mean0")
+    mean.CopyFrom(onnx.numpy_helper.from_array(np.full(list(mean.dims), np.nan, np.float32), mean.name))
+    write(proto, read_card(path), tmp_path)
+    body, headers = png(digits[0][0, 0].numpy()), {"Content-Type": "image/png"}
+    with in_process(tmp_path) as client:
+        assert "no finite familiarity" in error(client.post(PREDICT, content=body, headers=headers), 500)
 
 
 def test_health(client: httpx.Client, served: httpx.Client):

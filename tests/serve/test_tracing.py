@@ -51,7 +51,7 @@ def parts(answer: httpx.Response) -> dict[str, float]:
 
 def test_server_timing_is_in_every_answer(trained: Path, digits):
     picture = png(digits[0][0, 0].numpy())
-    with listening(trained / "zoo") as client:
+    with listening(trained / "zoo", max_body=4096) as client:
         start = time.perf_counter()
         predicted = client.post("/v1/models/digits_cnn/predict", content=picture, headers={"content-type": "image/png"})
         waited = 1000 * (time.perf_counter() - start)
@@ -67,6 +67,8 @@ def test_server_timing_is_in_every_answer(trained: Path, digits):
         assert list(parts(inferred)) == ["decode", "queue", "compute", "total"]
         for path in ("/models", "/nowhere", "/", "/models/digits_cnn.onnx"):
             assert list(parts(client.get(path))) == ["total"]
+        large = client.post("/v1/models/digits_cnn/predict", content=bytes(5000), headers={"content-type": "image/png"})
+        assert (large.status_code, list(parts(large))) == (413, ["total"])
         assert "traceresponse" not in predicted.headers
 
 
