@@ -424,6 +424,25 @@ def test_a_sweep_that_was_stopped_often_goes_on(tmp_path: Path, monkeypatch: pyt
     assert [row["status"] for row in rows(tmp_path)] == ["ok"]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.timeout(60)
+def test_a_point_that_failed_before_it_was_enqueued_again_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The process died in between."""
+
+    class Died(InThread):
+        def start(self) -> None:
+            self.study.tell(self.study.ask().number, state=TrialState.FAIL)
+            raise KeyboardInterrupt
+
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    for worker in (Died, InThread):
+        trained = work_with(monkeypatch, worker)
+        with suppress(KeyboardInterrupt):
+            run_sweep(config, [seed_axis("0")], tmp_path / OUTPUT, None, workers=1)
+    assert trained == [{"seed_everything": 0}]
+    assert [row["status"] for row in rows(tmp_path)] == ["ok"]
+
+
 def test_no_workers(here: Here, tmp_path: Path):
     done = here("sweep", "--config", write_config(tmp_path, 1, RATE), "--workers", "0", cwd=tmp_path)
     assert "--workers is 0: give at least 1" in done.stderr

@@ -226,18 +226,18 @@ async def test_a_client_that_does_not_read_holds_no_bytes(stuck: str):
     body_limit = BodyLimit(app, limit=1000, held=100, requests=1)
     for _ in range(2):  # the second one finds the first one's place free
         with anyio.fail_after(5):
-            await ErrorFormat(Deadline(body_limit, seconds=0.05))(POST, receive, send)
+            await ErrorFormat(Deadline(body_limit, seconds=0.5))(POST, receive, send)
         assert sent[-1] == stuck
         assert held.bytes == 0
 
 
 async def test_an_answer_may_take_longer_if_the_client_reads_it():
     async def send(message: Message) -> None:
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.2)  # together more than a second
         sent.append(message)
 
     sent: list[Message] = []
-    await Deadline(LargeResponse(bytes(400_000), Held(1, "")), seconds=0.2)(POST, receive_nothing, send)
+    await Deadline(LargeResponse(bytes(400_000), Held(1, "")), seconds=0.8)(POST, receive_nothing, send)
     assert sum(len(message.get("body", b"")) for message in sent) == 400_000
 
 
