@@ -9,6 +9,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor
 
 from ..contract.layer_reader import ancestors
@@ -87,9 +88,20 @@ def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True, node_block_list=precise)
     # The converter casts a value once for each node that stays in float32, all under one name.
     nodes = {tuple(node.output): node for node in converted.graph.node}
+    # It also casts what one such node gives another to 16 bits and back.
+    shortened = {n.output[0]: n.input[0] for n in nodes.values() if _casts_to(n, onnx.TensorProto.FLOAT16)}
+    for node in nodes.values():
+        if _casts_to(node, onnx.TensorProto.FLOAT):
+            node.input[0] = shortened.get(node.input[0], node.input[0])
+    used = {name for node in nodes.values() for name in node.input} | {value.name for value in converted.graph.output}
     del converted.graph.node[:]
-    converted.graph.node.extend(nodes.values())
+    converted.graph.node.extend(node for node in nodes.values() if used & set(node.output))
+    OnnxModel.graph_topological_sort(converted.graph)  # the converter appends its casts
     return converted
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and any(entry.name == "to" and entry.i == kind for entry in node.attribute)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # published without types
