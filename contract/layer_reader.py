@@ -191,7 +191,7 @@ class _Reader:
     def _add_dense(self, node: onnx.NodeProto, source: str) -> None:
         output, weight = node.output[0], self._weights(node)
         volume = self._volume(output)
-        self.reach[output] = _Reach(self.image)
+        self.reach[output] = _Reach(self.image, (0, 0))
         self._add(
             Layer(
                 "dense",
@@ -211,7 +211,7 @@ class _Reader:
             self.layer_of[output] = self.layer_of.get(source, source)
             return
         if kind == "mean":
-            self.reach[output] = _Reach(self.image)
+            self.reach[output] = _Reach(self.image, (0, 0))
         weight = self._weights(node)[:2] if kind == "norm" else ()
         self._add(
             Layer(

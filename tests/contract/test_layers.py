@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from cnnzoo.contract.layer_reader import read_layers
 from cnnzoo.contract.layers import Layer, arithmetic
 from cnnzoo.contract.names import ContractError
-from cnnzoo.models import ImageClassifier, ResNet, SpeedNet, create_model
+from cnnzoo.models import ImageClassifier, ResNet, SpeedNet, TorchvisionClassifier, create_model
 from cnnzoo.models.export import readings, to_onnx
 from cnnzoo.models.familiarity import Familiarity
 from cnnzoo.models.summary import multiply_adds
@@ -118,6 +118,22 @@ def test_a_layers_receptive_field_holds_all_that_moves_it(network: tuple[ImageCl
             box.append((max(first, 0), min(last, side - 1)) == (found.min(), found.max()))
         if layer.name.startswith("conv"):  # pooling sees only the largest
             assert all(box), layer.name
+
+
+@pytest.mark.slow
+def test_behind_a_mean_that_scales_the_maps_a_value_depends_on_the_whole_image():
+    """As in squeeze-and-excitation, of which MobileNet's blocks are made."""
+    model = TorchvisionClassifier("mobilenet_v3_small", None, (3, 64, 64), 3).eval()
+    layers = read_layers(to_onnx(model))
+    first = next(number for number, layer in enumerate(layers) if layer.name == "mean1")
+    behind = [layer for layer in layers[first + 1 :] if layer.name.startswith("conv") and layer.volume[1] > 1]
+    assert len(behind) > 10
+    for layer in behind:
+        for number in (0, 1):
+            for position in (0, layer.volume[number + 1] - 1):
+                top = layer.receptive_offset[number] + position * layer.receptive_step[number]
+                assert top <= 0, layer.name
+                assert top + layer.receptive_field[number] >= 64, layer.name
 
 
 def _with_one_view(proto: onnx.ModelProto) -> onnx.ModelProto:
