@@ -23,6 +23,8 @@ from .runs import SPLIT
 
 Shown = bool | int | float | str
 SEED = "seed"  # name of the axis that repeats a point
+SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
+RESULTS = ("status", *SCORES, "train_loss", "seconds", "commit", "error")  # columns of sweep.csv
 AT_ONCE = 500  # images that are loaded at once to measure an accuracy
 
 
@@ -90,6 +92,8 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
             raise ValueError(f"two axes of the grid are called {axis.name}: give them labels")
         if axis.name == SEED and axis.argument != "seed_everything":
             raise ValueError(f"the axis {axis.argument} of the grid is called {SEED}: give it a label, or use --seeds")
+        if axis.name in RESULTS:
+            raise ValueError(f"an axis of the grid is called {axis.name}, as a column of results: give it a label")
         if len(axis.choices) < len(axis.values):
             raise ValueError(f"a value occurs twice on the axis {axis.name}: {axis.values}")
 

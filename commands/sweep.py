@@ -28,14 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..contract.files import atomic_write
 from ..contract.machine import cores
 from . import plots, runs
-from .grid import SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
+from .grid import RESULTS, SCORES, SEED, Axis, Shown, all_points, check_grid, has_heatmaps, run_point
 from .parent import end_with_parent, ignoring_interrupts
 from .provenance import commit
 
 HEARTBEAT = 5  # seconds; a point is run again after two missed heartbeats
 LOST_AFTER = timedelta(seconds=4 * HEARTBEAT)  # from the start of a point to its first heartbeat, at most
 RETRIES = 2  # of a point whose process died
-SCORES = ("train_accuracy", "val_accuracy", "test_accuracy")
 
 
 def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storage: str | None, workers: int) -> Path:
@@ -266,7 +265,7 @@ def _heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
 def _write(grid: Sequence[Axis], trials: list[FrozenTrial], folder: Path) -> Path:
     names = [axis.name for axis in grid]
-    columns = [*names, "status", *SCORES, "train_loss", "seconds", "commit", "error"]
+    columns = [*names, *RESULTS]
     rows = [{**trial.user_attrs["point"], **trial.user_attrs, "status": _status(trial)} for trial in trials]
     for row in rows:
         if row["status"] == "failed":

@@ -230,6 +230,7 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"grid": []}, "sweep needs --seeds, such as 0,1,2, or a grid"),
         ({"grid": [{"argument": "model.num_classes", "values": [9, 10]}]}, "the data decides num_classes"),
         ({"grid": [{"argument": "data.seed", "values": [0, 1]}]}, "the axis data.seed of the grid is called seed"),
+        ({"grid": [{**RATE, "label": "seconds"}]}, "an axis of the grid is called seconds, as a column of results"),
         ({"trainer": {"fast_dev_run": 3}}, "a sweep takes no trainer.fast_dev_run"),
         (
             {"trainer": {"callbacks": {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss"}}}},
