@@ -902,6 +902,7 @@ def test_while_a_network_is_open_predictions_wait_for_the_pen_to_rest(visit: Vis
         page.keyboard.press("Escape")  # which closes the network
         page.keyboard.press("Escape")  # which clears the pad
         draw(page, HAND["0"])
+        expect(page.get_by_role("status")).to_contain_text("digits_cnn: 0")  # the last prediction
         look_inside(page, "digits_cnn")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url.split("?")[0].rpartition("/")[2]))
