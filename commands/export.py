@@ -154,7 +154,7 @@ def _convert(
     answers = full.answers(images), OnnxFile(converted).answers(images)
     before, after = ((logits.argmax(1) == labels).double().mean().item() for logits, *_ in answers)
     if len(answers[1]) > 2:
-        refit_familiarity(converted, answers[1][2])
+        refit_familiarity(converted, images)
     compared = f"{precision} {after:.2%} of {len(labels):,} validation images correct, fp32 {before:.2%}"
     if after < before - MAX_ACCURACY_DROP:
         raise GateError(f"{compared}: more than {MAX_ACCURACY_DROP:.1%} less. Nothing was written")

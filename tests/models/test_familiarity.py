@@ -195,9 +195,9 @@ def test_a_variant_is_fitted_again(proto: onnx.ModelProto, data: DigitsDataModul
     proto = to_int8(proto, train[:256]) if kind == "int8" else to_fp16(proto)
     _mangle(proto)
     before = OnnxFile(proto).answers(held_out)[2]
-    refit_familiarity(proto, before)
+    refit_familiarity(proto, held_out)
     after = OnnxFile(proto).answers(held_out)[2]
-    assert abs((before < 0.05).double().mean() - 0.05) > 0.01
+    assert (before < 0.05).double().mean() > 0.1  # most of them are 0
     assert abs((after < 0.05).double().mean() - 0.05) < 0.01
     ordered = after[before.argsort()][(before == 0).sum() :]  # those at 0 were in an unknown order
     assert (ordered.diff() >= -1e-6).all()
@@ -220,7 +220,7 @@ def _mangle(proto: onnx.ModelProto) -> None:
     """Move the steps of familiarity, as a changed network would."""
     for tensor in proto.graph.initializer:
         if tensor.name == "familiarity.upper":
-            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) - 0.3, tensor.name))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) - 1, tensor.name))
 
 
 def test_too_few_held_out_images_give_none():
