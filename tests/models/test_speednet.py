@@ -169,7 +169,7 @@ def test_of_large_images_fewer_are_whitened(monkeypatch: pytest.MonkeyPatch):
 
 def test_training_leaves_the_whitening_and_the_norms_scales_alone():
     torch.manual_seed(0)
-    size: dict = {"input_shape": (1, 8, 8), "widths": [32], "whitening_kernel": 3}  # a narrower one is upset by rounding
+    size: dict = {"input_shape": (1, 8, 8), "widths": [32], "whitening_kernel": 3}  # rounding upsets a narrower one
     model = SpeedNet(**size, views="flip_shift", learning_rate=0.1)  # and this one by the recipe's 0.24
     data = DigitsDataModule(batch_size=200, val_fraction=0.3)  # 432 held-out images: rounding moves a few answers
     data.setup("fit")
