@@ -54,7 +54,7 @@ def pages() -> dict[Path, str]:
         if lists["tried"]:
             parts += ["Tried, and no record:", _tried(lists["tried"])]
     if missing := [title for target, title in TITLES.items() if not board.get(target, {}).get("records")]:
-        tried = "[training.md](training.md#speed) has what was tried on held-out images."
+        tried = "[training.md](training.md) has what was tried on held-out images."
         parts += ["## No record yet", f"{'; '.join(missing)}. {tried}"]
     return {ROOT / "docs/leaderboard.md": "\n\n".join(part.strip() for part in parts) + "\n"}
 
