@@ -1,7 +1,7 @@
 """Networks for torch.hub, without an installed cnnzoo: `torch.hub.load(CLONE, "mnist_cnn", source="local")`."""
 
 import sys
-from collections.abc import Callable as _Callable  # torch.hub lists every function without an underscore as a network
+from collections.abc import Callable as _Callable  # torch.hub lists each callable without an underscore
 from pathlib import Path as _Path
 from types import ModuleType as _ModuleType
 from typing import Any as _Any

@@ -1,4 +1,4 @@
-"""Find the model that a request names."""
+"""Find the model that a request names, and write the routes that name one."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -270,7 +270,7 @@ def test_a_call_whose_message_does_not_arrive_ends(trained: Path, images: np.nda
             infer = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
             begin = time.monotonic()
             assert infer.future(no_message(end)).code() == grpc.StatusCode.UNAUTHENTICATED
-            assert time.monotonic() - begin < 3
+            assert time.monotonic() - begin < 1
             held = [infer.future(no_message(end), metadata=key) for _ in range(3)]
             time.sleep(1)
             assert client.is_server_live()
