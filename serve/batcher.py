@@ -1,6 +1,6 @@
 """Micro-batching: requests that arrive while a batch runs form the next batch.
 
-There is no timer: an idle model starts at once.
+There is no timer: an idle model starts as soon as the event loop has read what has arrived.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from . import timing
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
-# An image that comes alone and takes at most this long is computed on the event loop: to hand it to a thread and back
-# takes a sixth of its time (benchmarks/serving.py, one connection).
-INLINE_SECONDS = 1e-3
+# A batch that takes at most this long is computed on the event loop. A thread would have to wait for Python's lock, up
+# to sys.getswitchinterval(), each time that it takes or returns a batch while the loop is busy with requests.
+INLINE_SECONDS = 5e-3
 
 
 class QueueFull(Exception):
@@ -44,8 +44,8 @@ class Batcher:
     """Queue of one model, used from one event loop.
 
     Args:
-        run: computes the outputs of images [N, C, H, W]. It runs on a thread, or on the event loop if it takes little
-            time, and never twice at once.
+        run: computes the outputs of images [N, C, H, W]. It runs on the event loop if it takes little time and no
+            other images wait, else on a thread, and never twice at once.
         max_batch: images in a batch. A request with more is computed in several, between those of other requests.
         max_queue: images in the queue.
         executor: the threads that compute; None: one of its own.
@@ -68,10 +68,10 @@ class Batcher:
         self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
         self._ready = ready
-        self._seconds = math.inf  # of the last batch, if it was a single image
+        self._seconds = math.inf  # an image, of the last batch
         self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()  # of the queue
-        self._busy = False
+        self._busy = False  # a batch is computed, or the next one is to start
         self.queued = 0  # images
 
     async def __call__(self, images: np.ndarray) -> Outputs:
@@ -91,11 +91,9 @@ class Batcher:
                 raise QueueFull
             self._waiting.append(items[0])
             self.queued += len(images)
-        if not self._busy and self._is_quick():
+        if not self._busy:
             self._busy = True
             loop.call_soon(self._start)  # after the requests that arrived with this one
-        elif not self._busy:
-            self._start()
         try:
             parts = [await item.outputs for item in items]
         except BaseException:
@@ -117,14 +115,14 @@ class Batcher:
                 item.outputs.exception()  # else asyncio complains that nobody looked at it
 
     def _start(self) -> None:
-        """Run the next batch, if there is one: on a thread, or here if it is a single image that takes little time."""
+        """Compute the next batch, if there is one."""
         batch = self._take()
         self._busy = bool(batch)
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        if _images(batch) == 1 and not self._waiting and self._is_quick():
-            self._finish(batch, self._results(batch), idle=False)
+        if not self._waiting and self._ready() and self._seconds * _images(batch) <= INLINE_SECONDS:
+            self._finish(batch, self._results(batch))
             loop.call_soon(self._start)
         else:
             self._executor.submit(self._work, batch, loop)
@@ -144,19 +142,15 @@ class Batcher:
             self.queued -= size
         return batch
 
-    def _is_quick(self) -> bool:
-        return self._seconds <= INLINE_SECONDS and self._ready()
-
     def _work(self, batch: list[Item], loop: asyncio.AbstractEventLoop) -> None:
         """Compute a batch on a thread, and then the next one as long as a whole one waits.
 
         A loop that is busy with new requests would take long to start it. No exception may leave the model busy.
         """
         while batch:
-            results = self._results(batch)
-            following = self._take(self._max_batch)
-            loop.call_soon_threadsafe(self._finish, batch, results, not following)
-            batch = following
+            loop.call_soon_threadsafe(self._finish, batch, self._results(batch))
+            batch = self._take(self._max_batch)
+        loop.call_soon_threadsafe(self._start)
 
     def _results(self, batch: list[Item]) -> list[Outputs | Exception]:
         """Return the outputs of each item, and note in it when they were computed."""
@@ -169,11 +163,11 @@ class Batcher:
         finished = time.perf_counter()
         for item in batch:
             item.started, item.finished = started, finished
-        self._seconds = finished - started if _images(batch) == 1 else math.inf
+        self._seconds = (finished - started) / max(1, _images(batch))
         return results
 
-    def _finish(self, batch: list[Item], results: list[Outputs | Exception], idle: bool) -> None:
-        """Give each request its outputs, and start the next batch if the thread is idle."""
+    def _finish(self, batch: list[Item], results: list[Outputs | Exception]) -> None:
+        """Give each request its outputs."""
         for item, result in zip(batch, results, strict=True):
             if item.outputs.done():  # the request was cancelled
                 continue
@@ -181,8 +175,6 @@ class Batcher:
                 item.outputs.set_exception(result)
             else:
                 item.outputs.set_result(result)
-        if idle:
-            self._start()
 
     def _compute(self, parts: list[np.ndarray]) -> list[Outputs | Exception]:
         """Return the outputs of each part. If the batch fails, each part is tried alone."""

@@ -42,6 +42,10 @@ class FileGone(ContractError):
     """Error of a file that was changed or removed after the scan."""
 
 
+class NotFinite(Exception):
+    """An output, named by the message, that is not a number for some image."""
+
+
 class Model:
     """A file of the zoo folder. Reads it, and checks it against the contract.
 
@@ -80,9 +84,14 @@ class Model:
     def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the outputs of uint8 images [N, C, H, W], as `Session.run`.
 
-        Raises ContractError if the session is not in memory and the file can no longer be loaded.
+        Raises ContractError if the session is not in memory and the file can no longer be loaded, NotFinite if an
+        answer is not a number.
         """
-        return self._sessions.get(self).run(images)
+        outputs = self._sessions.get(self).run(images)
+        for name, values in zip(self.card.outputs, outputs, strict=True):
+            if not np.isfinite(values).all():  # JSON has no NaN
+                raise NotFinite(name)
+        return outputs
 
     def is_loaded(self) -> bool:
         """Return True if the session is in memory."""

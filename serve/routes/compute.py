@@ -5,7 +5,7 @@ import numpy as np
 from ...contract.names import ContractError
 from ..batcher import Outputs, QueueFull
 from ..errors import ApiError
-from ..model import Model
+from ..model import Model, NotFinite
 
 
 async def compute(model: Model, images: np.ndarray) -> Outputs:
@@ -15,17 +15,15 @@ async def compute(model: Model, images: np.ndarray) -> Outputs:
     a number.
     """
     try:
-        outputs = await model.batcher(images)
+        return await model.batcher(images)
     except QueueFull:
         message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None
     except ContractError as error:
         raise not_loaded(model, error) from None
-    for name, values in zip(model.card.outputs, outputs, strict=True):
-        if not np.isfinite(values).all():  # JSON has no NaN
-            message = f"{model.card.name} gives no finite {name} for this image: export it again"
-            raise ApiError(500, "not_finite", message)
-    return outputs
+    except NotFinite as error:
+        message = f"{model.card.name} gives no finite {error} for this image: export it again"
+        raise ApiError(500, "not_finite", message) from None
 
 
 def not_loaded(model: Model, error: ContractError) -> ApiError:

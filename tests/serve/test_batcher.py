@@ -68,21 +68,22 @@ async def test_each_gets_the_outputs_of_its_own_images(ready: bool):
     assert len(network.sizes) < 500  # some did share
 
 
-async def test_an_idle_network_starts_at_once_and_a_busy_one_gathers():
+async def test_what_arrives_together_shares_a_batch_and_a_busy_network_gathers():
     network = Network()
     network.free.clear()
     batcher = Batcher(network, max_batch=4)
-    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3, 4, 5, 6)]
+    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2)]
     await until(lambda: network.sizes)
-    assert network.sizes == [1]
-    assert batcher.queued == 5
+    assert network.sizes == [2]
+    asked += [asyncio.create_task(batcher(images(n))) for n in (3, 4, 5, 6, 7)]
+    await until(lambda: batcher.queued == 5)
     network.free.set()
     await asyncio.gather(*asked)
-    assert network.sizes == [1, 4, 1]
+    assert network.sizes == [2, 4, 1]
 
 
-async def test_a_single_quick_image_is_computed_on_the_event_loop(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cnnzoo.serve.batcher.INLINE_SECONDS", 1)  # a busy machine may stop it for milliseconds
+async def test_a_quick_batch_is_computed_on_the_event_loop(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cnnzoo.serve.batcher.INLINE_SECONDS", 8)  # a busy machine may stop it for milliseconds
     ready, threads = True, []
     network = Network()
 
@@ -99,9 +100,7 @@ async def test_a_single_quick_image_is_computed_on_the_event_loop(monkeypatch: p
     results = await asyncio.gather(*(batcher(images(n)) for n in range(8)))
     assert [outputs[0].item() for outputs in results] == list(range(8))
     assert network.sizes[-1] == 8  # those that arrive together share a batch
-    assert threads[-1] != here
-    await batcher(images(1))
-    assert threads[-1] != here  # the next requests of so many may come meanwhile
+    assert threads[-1] == here
     with pytest.raises(RuntimeError, match="unlucky"):
         await batcher(images(13))
     assert threads[-1] == here
@@ -123,6 +122,20 @@ async def test_others_that_wait_are_not_computed_on_the_event_loop():
     del threads[:]
     await batcher(images(*range(20)))
     assert threading.get_ident() not in threads[:-1]
+
+
+async def test_a_batch_that_takes_long_is_computed_on_a_thread():
+    threads: dict[int, int] = {}
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads[len(images)] = threading.get_ident()
+        time.sleep(0.4 * INLINE_SECONDS * len(images))
+        return (images,)
+
+    batcher = Batcher(run, ready=lambda: True)
+    await batcher(images(1))
+    await batcher(images(1, 2, 3))
+    assert threads[3] != threading.get_ident()
 
 
 async def test_a_slow_image_is_computed_on_a_thread():
@@ -194,8 +207,10 @@ async def test_a_cancelled_request_leaves_the_queue():
     network = Network()
     network.free.clear()
     batcher = Batcher(network, max_batch=8, max_queue=1024)
-    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3)]
+    asked = [asyncio.create_task(batcher(images(1)))]
     await until(lambda: network.sizes)
+    asked += [asyncio.create_task(batcher(images(n))) for n in (2, 3)]
+    await until(lambda: batcher.queued == 2)
     asked[1].cancel()
     await until(lambda: batcher.queued == 1)
     network.free.set()
@@ -218,7 +233,9 @@ async def test_a_full_queue_refuses_and_recovers():
     network = Network()
     network.free.clear()
     batcher = Batcher(network, max_batch=2, max_queue=3)
-    asked = [asyncio.create_task(batcher(images(n))) for n in (1, 2, 3, 4)]
+    asked = [asyncio.create_task(batcher(images(1)))]
+    await until(lambda: network.sizes)
+    asked += [asyncio.create_task(batcher(images(n))) for n in (2, 3, 4)]
     await until(lambda: batcher.queued == 3)
     with pytest.raises(QueueFull):
         await batcher(images(5))
