@@ -13,7 +13,7 @@ logger = logging.getLogger("cnnzoo.serve")
 class Deadline:
     """ASGI middleware that answers 504 if no answer has begun within `seconds`, or 408 if the body has not arrived.
 
-    An answer that has begun may take longer, if the client reads each of its messages within `seconds`. Else it stays
+    An answer that has begun may take longer, if each of its messages is made and read within `seconds`. Else it stays
     incomplete, and the server closes the connection.
     """
 
@@ -44,8 +44,6 @@ class Deadline:
                 begun = True
                 limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
             await send(message)
-            if not limit.expired():
-                limit.reschedule(None)
 
         try:
             async with limit:
