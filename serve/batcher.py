@@ -35,6 +35,7 @@ class Item:
 
     images: np.ndarray
     outputs: asyncio.Future[Outputs]
+    inline: bool  # it may be computed on the event loop
     rest: "Item | None" = None  # the request's next images, which queue when these are taken
     started: float = 0.0  # when its batch began to compute, and when that had finished, in seconds of perf_counter
     finished: float = 0.0
@@ -74,8 +75,11 @@ class Batcher:
         self._busy = False  # a batch is computed, or the next one is to start
         self.queued = 0  # images
 
-    async def __call__(self, images: np.ndarray) -> Outputs:
+    async def __call__(self, images: np.ndarray, inline: bool = True) -> Outputs:
         """Return the outputs of uint8 images [N, C, H, W].
+
+        Args:
+            inline: they may be computed on the event loop. That is slower if many requests come one after another.
 
         Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. If a
         call is cancelled, its running batch is finished, and the rest is dropped.
@@ -83,7 +87,7 @@ class Batcher:
         queued = time.perf_counter()
         loop = asyncio.get_running_loop()
         starts = range(0, max(1, len(images)), self._max_batch)
-        items = [Item(images[i : i + self._max_batch], loop.create_future()) for i in starts]
+        items = [Item(images[i : i + self._max_batch], loop.create_future(), inline) for i in starts]
         for item, rest in pairwise(items):
             item.rest = rest
         with self._lock:
@@ -121,7 +125,8 @@ class Batcher:
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        if not self._waiting and self._ready() and self._seconds * _images(batch) <= INLINE_SECONDS:
+        quick = self._ready() and self._seconds * _images(batch) <= INLINE_SECONDS
+        if quick and not self._waiting and all(item.inline for item in batch):
             self._finish(batch, self._results(batch))
             loop.call_soon(self._start)
         else:

@@ -246,12 +246,14 @@ class Inference:
         model = self._find(request.model_name, request.model_version)
         read = partial(_read, request, model.card)
         call = read() if request.ByteSize() <= SMALL else await in_thread(read)
-        outputs = dict(zip(model.card.outputs, await compute(model, call.images), strict=True))
+        # gRPC hands over one call at a time: on the event loop, each would be a batch of its own.
+        outputs = await compute(model, call.images, inline=self._calls == 1)
+        results = dict(zip(model.card.outputs, outputs, strict=True))
         response = pb.ModelInferResponse(
             model_name=model.card.name, model_version=str(model.card.version), id=request.id
         )
         for output in call.outputs:
-            answer = answer_of(output, outputs[output.name], model.card)
+            answer = answer_of(output, results[output.name], model.card)
             response.outputs.add(name=output.name, datatype=answer.datatype, shape=answer.shape)
             response.raw_output_contents.append(answer.packed())
         return response

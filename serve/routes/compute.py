@@ -8,14 +8,16 @@ from ..errors import ApiError
 from ..model import Model, NotFinite
 
 
-async def compute(model: Model, images: np.ndarray) -> Outputs:
+async def compute(model: Model, images: np.ndarray, inline: bool = True) -> Outputs:
     """Return the outputs in `model.card.outputs` of uint8 images [N, C, H, W], float32, one row an image.
+
+    `inline` is the batcher's.
 
     Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded, 500 if its answer is not
     a number.
     """
     try:
-        return await model.batcher(images)
+        return await model.batcher(images, inline)
     except QueueFull:
         message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None

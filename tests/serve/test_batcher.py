@@ -104,6 +104,10 @@ async def test_a_quick_batch_is_computed_on_the_event_loop(monkeypatch: pytest.M
     with pytest.raises(RuntimeError, match="unlucky"):
         await batcher(images(13))
     assert threads[-1] == here
+    await asyncio.gather(batcher(images(1)), batcher(images(2), inline=False))
+    assert threads[-1] != here
+    await batcher(images(1))
+    assert threads[-1] == here
     ready = False  # loading it would take long
     await batcher(images(1))
     assert threads[-1] != here
