@@ -79,7 +79,7 @@ class Batcher:
         """Return the outputs of uint8 images [N, C, H, W].
 
         Args:
-            inline: they may be computed on the event loop. That is slower if many requests come one after another.
+            inline: they may be computed on the event loop. Without it, requests that come one by one share a batch.
 
         Raises QueueFull, or what `run` raises for these images; other requests of the batch are not affected. If a
         call is cancelled, its running batch is finished, and the rest is dropped.

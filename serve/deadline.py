@@ -52,7 +52,7 @@ class Deadline:
             if not limit.expired():
                 raise
             if begun:
-                return logger.info("A client did not read its answer: the connection is closed.")
+                return logger.info("An answer was not made and read in time: the connection is closed.")
             late = f"within {self.seconds:g} seconds: try again, or send fewer images in a request that has many"
             if reading:
                 raise ApiError(408, "slow_body", f"the body did not arrive {late}", CLOSE) from None

@@ -11,7 +11,8 @@ from ..model import Model, NotFinite
 async def compute(model: Model, images: np.ndarray, inline: bool = True) -> Outputs:
     """Return the outputs in `model.card.outputs` of uint8 images [N, C, H, W], float32, one row an image.
 
-    `inline` is the batcher's.
+    Args:
+        inline: they may be computed on the event loop, as in `Batcher`.
 
     Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded, 500 if its answer is not
     a number.
