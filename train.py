@@ -12,7 +12,7 @@ import numpy as np
 import rich
 import torch
 from lightning import Callback
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ProgressBar, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -20,7 +20,7 @@ from rich.text import Text
 from torch.utils.data import DataLoader
 
 from cnnzoo.commands import figures, plots, provenance, repeated, report, runs
-from cnnzoo.commands.checkpoints import AtomicCheckpointIO, Best, last_checkpoints
+from cnnzoo.commands.checkpoints import Best, last_checkpoints, with_atomic_checkpoints
 from cnnzoo.commands.cli import ZooCLI, quiet_lightning
 from cnnzoo.commands.export import export_model
 from cnnzoo.commands.grid import Axis, has_heatmaps, make_trainer
@@ -61,6 +61,10 @@ def fit(cli: ZooCLI) -> None:
     if config.pretrained and not cli.checkpoint:
         pretrained.init_from(cli.model, config.pretrained)
         check_held_out(config.pretrained, cli.datamodule)
+    if cli.model.teacher_name:
+        check_held_out(cli.model.teacher_name, cli.datamodule)
+    if cli.checkpoint:  # which has the rate that was found; a finder would begin again at epoch 0
+        cli.callbacks = [one for one in cli.callbacks if not isinstance(one, BatchSizeFinder | LearningRateFinder)]
     precision = usable_precision(given.precision, given.accelerator)
     if precision != given.precision:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")
@@ -79,7 +83,7 @@ def fit(cli: ZooCLI) -> None:
     own = given.logger if isinstance(given.logger, list) else [given.logger]
     loggers = [*(folder.loggers if folder else []), *(logger for logger in own if isinstance(logger, Logger))]
     try:
-        options = {"precision": precision, "plugins": given.plugins or AtomicCheckpointIO()}
+        options = {"precision": precision, "plugins": with_atomic_checkpoints(given.plugins)}
         trainer = cli.new_trainer(callbacks, logger=loggers, **options)
         if trainer.is_global_zero:
             rich.print(report.summary_table(cli.model))
@@ -146,7 +150,9 @@ def predict(cli: ZooCLI, images: list[Path], top_k: int = 3) -> None:
     prepare = runs.read_checkpoint(cli.checkpoint).get("prepare") or cli.datamodule.prepare_image  # older: not there
     pixels = np.stack([read_input(file, cli.datamodule.image_shape, prepare) for file in files])
     inputs: Any = DataLoader(list(torch.from_numpy(pixels)), batch_size=256)  # type: ignore[arg-type]
-    trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto")  # more devices are of no use for a few files
+    whole = {"limit_predict_batches": 1.0, "fast_dev_run": False}
+    # More devices are of no use for a few files.
+    trainer = cli.new_evaluator(devices=1, num_nodes=1, strategy="auto", **whole)
     answers = cli.run_loop(trainer, "predict", inputs)
     classes = cli.datamodule.classes
     table = top_columns(min(top_k, len(classes)))

@@ -7,7 +7,8 @@ One server offers both. h2load (apt-get install nghttp2-client) keeps a number o
 - http: HTTP/1.1, one call a connection.
 - grpc: gRPC, one call a connection.
 - grpc_shared: gRPC, all calls in one connection, as a client library sends them.
-- grpc_empty: gRPC's ServerLive, which computes nothing: the cost of gRPC itself.
+- grpc_empty: gRPC's ServerLive, which reads and computes nothing: the cost of gRPC itself.
+- grpc_read: gRPC's ModelReady, whose message is read, checked and parsed.
 
 An answer over HTTP and one over gRPC are compared with ONNX Runtime's, and the number of calls with those that the
 service counted as answered.
@@ -43,11 +44,15 @@ ROUTES = {
     "grpc": "grpc:ModelInfer",
     "grpc_shared": "grpc:ModelInfer",
     "grpc_empty": "grpc:ServerLive",
+    "grpc_read": "grpc:ModelReady",
 }
 PEER = Peer(
     "env CNNZOO_GRPC_PORT={grpc} {bin}/python -m cnnzoo serve --zoo {zoo} --port {port}", {"tensor": V2_BINARY}, None
 )
-COLUMNS = {"requests_per_second": "requests/s", "mean_ms": "mean ms", "cpu_seconds_per_1000": "CPU s/1000"}
+COLUMNS = {
+    "requests_per_second": "requests/s", "mean_ms": "mean ms", "cpu_seconds_per_1000": "CPU s/1000",
+    "images_per_batch": "images a batch",
+}  # fmt: skip
 
 
 def h2load(url: str, body: Path, headers: dict[str, str], seconds: int, *flags: str) -> dict[str, float]:
@@ -70,24 +75,27 @@ def _found(pattern: str, text: str) -> tuple[str, ...]:
     return match.groups()
 
 
-def answered(server: Server, way: str) -> int:
-    """Return the calls that the service counted as answered."""
+def counted(server: Server, name: str, **labels: str) -> int:
+    """Return a metric of the service, as the sum over all series with these labels."""
     families = text_string_to_metric_families(httpx.get(f"http://127.0.0.1:{server.port}/metrics").text)
-    wanted = {"route": ROUTES[way], "status": "200"}
-    samples = (sample for family in families for sample in family.samples if sample.name == "cnnzoo_requests_total")
-    return int(sum(sample.value for sample in samples if wanted.items() <= sample.labels.items()))
+    samples = (sample for family in families for sample in family.samples if sample.name == name)
+    return int(sum(sample.value for sample in samples if labels.items() <= sample.labels.items()))
 
 
 def measure(server: Server, send: Callable[[], dict[str, float]], way: str) -> dict[str, float]:
     """Measure one turn. Exits unless the service answered all calls."""
+    answered = partial(counted, server, "cnnzoo_requests_total", route=ROUTES[way], status="200")
+    batches = partial(counted, server, "cnnzoo_batch_images_count")
+    images = partial(counted, server, "cnnzoo_batch_images_sum")
     server.settle()
-    before, cpu = answered(server, way), server.cpu_seconds()
+    before, batches_before, images_before, cpu = answered(), batches(), images(), server.cpu_seconds()
     figures = send()
     cpu = server.cpu_seconds() - cpu
     server.settle()
-    if (good := answered(server, way) - before) < figures["requests"]:
+    if (good := answered() - before) < figures["requests"]:
         sys.exit(f"{way}: {figures['requests']:.0f} calls ended, and the service answered {good}")
-    return {**figures, "cpu_seconds_per_1000": 1000 * cpu / figures["requests"]}
+    batch = (images() - images_before) / max(1, batches() - batches_before)
+    return {**figures, "cpu_seconds_per_1000": 1000 * cpu / figures["requests"], "images_per_batch": batch}
 
 
 def message(data: Payloads) -> bytes:
@@ -136,18 +144,21 @@ def main() -> None:
             (work / "http").write_bytes(request.body)
             (work / "grpc").write_bytes(message(data))
             (work / "empty").write_bytes(frame(b""))
+            (work / "name").write_bytes(frame(service_pb2.ModelReadyRequest(name=data.name).SerializeToString()))
             grpc = f"http://127.0.0.1:{port}/inference.GRPCInferenceService"
             http = partial(
                 h2load, f"http://127.0.0.1:{server.port}{request.path}", work / "http", request.headers, args.seconds
             )
             infer = partial(h2load, f"{grpc}/ModelInfer", work / "grpc", GRPC_HEADERS, args.seconds)
             empty = partial(h2load, f"{grpc}/ServerLive", work / "empty", GRPC_HEADERS, args.seconds)
+            named = partial(h2load, f"{grpc}/ModelReady", work / "name", GRPC_HEADERS, args.seconds)
             for calls in args.calls:
                 send: dict[str, Callable[[], dict[str, float]]] = {
                     "http": partial(http, "--h1", f"-c{calls}"),
                     "grpc": partial(infer, f"-c{calls}"),
                     "grpc_shared": partial(infer, "-c1", f"-m{calls}"),
                     "grpc_empty": partial(empty, f"-c{calls}"),
+                    "grpc_read": partial(named, f"-c{calls}"),
                 }
                 sides = {way: partial(measure, server, one, way) for way, one in send.items()}
                 for way, rounds in take_turns(sides, args.rounds).items():

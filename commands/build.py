@@ -31,7 +31,8 @@ def build(settings: dict[str, Any]) -> tuple[ImageClassifier, ImageDataModule]:
 
     Sets the recipe's seed, and loads its `pretrained` weights.
     """
-    lightning.seed_everything(settings["seed_everything"], verbose=False)
+    if settings["seed_everything"] is not False:
+        lightning.seed_everything(settings["seed_everything"], verbose=False)
     built = _instantiate({part: settings[part] for part in ("model", "data")})
     if start := settings.get("pretrained"):
         pretrained.init_from(built.model, start)

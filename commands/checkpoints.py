@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 from torch import Tensor
 
 from ..contract.files import atomic_write
@@ -32,6 +32,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
+
+
+def with_atomic_checkpoints(plugins: Any) -> list[Any]:
+    """Return a Trainer's plugins, with `AtomicCheckpointIO` unless one of them writes checkpoints."""
+    given = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+    return given if any(isinstance(one, CheckpointIO) for one in given) else [*given, AtomicCheckpointIO()]
 
 
 class _Movable(ModelCheckpoint):
@@ -70,8 +76,12 @@ def check_best(options: dict[str, Any]) -> None:
     for name in ("dirpath", "filename", "save_top_k"):
         if options[name] != BEST.get(name):
             raise ValueError(f"checkpoint.{name} is {options[name]}: fit keeps one best checkpoint, as best.ckpt")
-    if str(options["monitor"]).endswith("loss") and options["mode"] == "max":
-        raise ValueError(f"the best {options['monitor']} is the lowest: give --checkpoint.mode min, too")
+    monitor = options["monitor"]
+    if not monitor:
+        raise ValueError("checkpoint.monitor is null: give a metric, such as val_accuracy")
+    for ending, mode, best in (("loss", "min", "lowest"), ("accuracy", "max", "highest")):
+        if monitor.endswith(ending) and options["mode"] != mode:
+            raise ValueError(f"the best {monitor} is the {best}: give --checkpoint.mode {mode}, too")
 
 
 class Last(_Movable):
@@ -79,23 +89,35 @@ class Last(_Movable):
 
 
 class WithinEpoch(_Movable):
-    """Checkpoint every so many steps, except at the last step of an epoch.
+    """Checkpoint every so many steps, or one step later if a validation follows the step.
 
-    There the end of the epoch saves one. If Lightning resumed from a checkpoint between the two, it would skip the
-    validation and the epoch's row in the log. A training that diverges keeps its last good checkpoint.
+    If Lightning resumed from a checkpoint between a step and its validation, it would skip the validation, and at the
+    end of an epoch the row in the log, too. There the end of the epoch saves one. A training that diverges keeps its
+    last good checkpoint.
 
     Args:
         every: number of steps.
     """
 
     def __init__(self, every: int, **options: Any) -> None:
-        super().__init__(every_n_train_steps=every, **options)
+        super().__init__(every_n_train_steps=1, **options)
         self.every = every
+        self._due = False
 
-    def on_train_batch_end(self, trainer: Trainer, module: Any, *args: Any) -> None:
-        if trainer.is_last_batch or trainer.global_step % self.every or module.diverges():
-            return
-        super().on_train_batch_end(trainer, module, *args)
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._due |= trainer.global_step % self.every == 0
+        if trainer.is_last_batch:
+            self._due = False
+        if self._due and not _is_validated(trainer, batch_idx) and not module.diverges():
+            self._due = False
+            super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+
+def _is_validated(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether a validation within the epoch may follow a step."""
+    number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    every = trainer.val_check_batch
+    return trainer.enable_validation and isinstance(every, int) and (number + 1) % every == 0
 
 
 def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:

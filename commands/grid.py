@@ -77,7 +77,8 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
-    if start := settings.get("pretrained"):
+    teacher = settings.get("model", {}).get("init_args", {}).get("teacher")
+    for start in filter(None, (settings.get("pretrained"), teacher)):
         splits = [axis for axis, key in zip(grid, keys, strict=True) if key in (*SPLIT, "seed_everything")]
         for values in itertools.product(*(axis.choices.values() for axis in splits)):
             point = _replaced(settings, dict(zip((axis.argument for axis in splits), values, strict=True)))
@@ -94,6 +95,10 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
             raise ValueError(f"the axis {axis.argument} of the grid is called {SEED}: give it a label, or use --seeds")
         if axis.name in RESULTS:
             raise ValueError(f"an axis of the grid is called {axis.name}, as a column of results: give it a label")
+        if not axis.values:
+            raise ValueError(f"the axis {axis.name} has no values: give some")
+        if axis.factor != 1 and not all(isinstance(value, int | float) for value in axis.values):
+            raise ValueError(f"the axis {axis.name} has a factor, and values that are no numbers: {axis.values}")
         if len(axis.choices) < len(axis.values):
             raise ValueError(f"a value occurs twice on the axis {axis.name}: {axis.values}")
 

@@ -16,7 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from ..contract.card import Training
 from ..contract.facts import counted
 from ..contract.machine import cores, cpuinfo
-from .runs import read_checkpoint
+from .runs import epochs_of, read_checkpoint
 
 RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
 # Options that do not say how the network is trained, but where files are, and how a sweep is shared out. The URL of a
@@ -24,6 +24,8 @@ RECIPE = ("name", "seed_everything", "pretrained", "model", "data", "trainer")
 PATH_OPTIONS = (
     "--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir", "--output", "--storage", "--workers",
 )  # fmt: skip
+PLACES = ("logger", "default_root_dir")  # settings of the trainer that say where something is written
+LENGTH = "length"  # key of a run's max_epochs and max_steps
 RUN_OPTIONS = ("--config", "-c", "--ckpt_path")  # options that choose a run
 
 
@@ -42,10 +44,11 @@ class Provenance(Callback):
             "commit": commit(),
             "hardware": hardware(trainer),
             "precision": trainer.precision,
+            LENGTH: [trainer.max_epochs, trainer.max_steps],
         }
-        before = self._kept.get("command")
-        self._kept = {**own, **self._kept}
-        if before and not _options(own["command"]) <= _options(before):  # such as a higher max_epochs
+        before, length = self._kept.get("command"), self._kept.get(LENGTH, own[LENGTH])
+        self._kept = {**own, **self._kept, LENGTH: own[LENGTH]}
+        if before and (length != own[LENGTH] or not _options(own["command"]) <= _options(before)):
             self._kept["command"] = f"{before} && {own['command']}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,10 +62,11 @@ def training_provenance(checkpoint: str | Path) -> Training:
     """Return what `Provenance` kept of a checkpoint's run, with the number of epochs."""
     last = Path(checkpoint).with_name("last.ckpt")  # the best checkpoint is not the end of the run
     content = read_checkpoint(last if last.is_file() else Path(checkpoint))
-    kept = content["callbacks"].get("Provenance", {})
+    kept = content.get("callbacks", {}).get("Provenance", {})  # some have the weights alone
+    kept.pop(LENGTH, None)
     if "command" in kept:
         kept["command"] = " && ".join(_without_paths(shlex.split(one)) for one in kept["command"].split(" && "))
-    return cast(Training, {**kept, "epochs": content["epoch"] + 1})
+    return cast(Training, {**kept, "epochs": epochs_of(content)})
 
 
 def command() -> str:
@@ -73,9 +77,13 @@ def command() -> str:
 
 
 def recipe(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of resolved settings that says how a network is trained, without the data's folder."""
+    """Return the part of resolved settings that says how a network is trained.
+
+    Without the data's folder, and without loggers, whose URLs may have a password.
+    """
     kept: dict[str, Any] = {key: settings[key] for key in RECIPE if settings.get(key) is not None}
-    kept["trainer"] = {flag: value for flag, value in settings.get("trainer", {}).items() if value is not None}
+    trainer = settings.get("trainer", {})
+    kept["trainer"] = {flag: trainer[flag] for flag in trainer if flag not in PLACES and trainer[flag] is not None}
     if "data_dir" in kept.get("data", {}).get("init_args", {}):
         kept["data"] = {**kept["data"], "init_args": {**kept["data"]["init_args"], "data_dir": None}}
     return kept

@@ -14,10 +14,12 @@ import torch
 import yaml
 from jsonargparse import ArgumentError
 
+from ..contract.facts import counted
 from .build import settings_parser
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+SAVED = ("best.ckpt", "last.ckpt")
 # Arguments of the network and the data that change no training step: a run may be resumed, tested or exported with
 # another value. Of the other settings only seed_everything and pretrained are compared.
 RESUMABLE = ("compile", "views", "data_dir", "eval_batch_size")
@@ -61,11 +63,12 @@ def remove_run(run: Path) -> None:
 
 def run_of(path: Path) -> Path | None:
     """Return the run folder that holds a config or a checkpoint, or None for a file elsewhere."""
-    for folder in list(path.absolute().parents)[:2]:
-        is_run = folder.name.startswith("version_") or (folder / CHECKPOINTS).is_dir()
-        if is_run and (folder / CONFIG).is_file():
-            return folder
-    return None
+    path = path.absolute()
+    folder = path.parent if path.name == CONFIG else path.parents[1] if path.parent.name == CHECKPOINTS else None
+    if folder is None or not (folder / CONFIG).is_file():
+        return None
+    is_run = folder.name.startswith("version_") or any((folder / CHECKPOINTS / name).is_file() for name in SAVED)
+    return folder if is_run else None
 
 
 def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settings: Settings) -> Path:
@@ -141,11 +144,13 @@ def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
             f"{run} was started with {describe(differing)}: resume with --config {quote(str(run))}, "
             "or leave out --ckpt_path to start a new run"
         )
-    epochs, wanted = read_checkpoint(checkpoint)["epoch"] + 1, settings["trainer"].get("max_epochs")
+    content, wanted = read_checkpoint(checkpoint), settings["trainer"].get("max_epochs")
+    if "optimizer_states" not in content:
+        raise ValueError(f"{checkpoint} has the weights alone: resume with --ckpt_path last")
+    epochs = epochs_of(content)
     if wanted is not None and 0 <= wanted < epochs:
-        raise ValueError(
-            f"{checkpoint} has {epochs} epochs, --trainer.max_epochs {wanted} is fewer: give at least {epochs}"
-        )
+        has = f"{checkpoint} has {counted(epochs, 'epoch')}"
+        raise ValueError(f"{has}, --trainer.max_epochs {wanted} is fewer: give at least {epochs}")
 
 
 def check_same_settings(run: Path, settings: Settings) -> None:
@@ -252,6 +257,13 @@ def _leaves(prefix: str, settings: Settings) -> Settings:
         name = f"{prefix}.{key}" if prefix else key
         leaves |= _leaves(name, value) if isinstance(value, dict) else {name: value}
     return leaves
+
+
+def epochs_of(content: dict[str, Any]) -> int:
+    """Return how many epochs a checkpoint has finished."""
+    if "loops" not in content:  # of the weights alone
+        return int(content["epoch"]) + 1
+    return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

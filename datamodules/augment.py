@@ -19,7 +19,8 @@ class Augmentation:
     Args:
         flip: mirror left to right with probability 1/2; or alternate: mirror half of the images in even epochs and
             the others in odd epochs, so that an image is never the same twice in a row (arXiv 2404.00498, §3.6).
-        shift: move by up to this many pixels in each direction: whole pixels, or any distance if it has a fraction.
+        shift: move by up to this many pixels in each direction: whole pixels, or any distance if it has a fraction or
+            beside rotate, zoom or crop.
         rotate: turn by up to this many degrees in either direction.
         zoom: magnify or shrink by up to this share (0.1: 90% to 110%).
         crop: enlarge a random part to the whole image (arXiv 1409.4842, §6): at least this share of the area, with 3:4

@@ -50,6 +50,8 @@ class ImageDataModule(LightningDataModule):
             )
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}: expected a share from 0 up to but not including 1")
+        if seed < 0:
+            raise ValueError(f"data.seed is {seed}: give 0 or more")
         self.data_dir = Path(data_dir or os.environ.get("CNNZOO_DATA") or "data").expanduser()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

@@ -47,8 +47,8 @@ def create_model(name: str, pretrained: bool | str | Path = False, **kwargs: Any
 
     Args:
         name: one of `list_models()`.
-        pretrained: True for the newest version of this name in the zoo folder (`CNNZOO_ZOO`, else `zoo/`), or if
-            there is none, the version that comes with cnnzoo; or the path of an exported model.onnx.
+        pretrained: True for the newest version of this name in the folder `CNNZOO_ZOO`; without that variable in
+            `zoo/`, or if there is none, the version that comes with cnnzoo; or the path of an exported model.onnx.
         kwargs: the network's own arguments. With pretrained weights they default to those of the training run. With
             another num_classes the last layer is new, and the other weights are loaded.
 

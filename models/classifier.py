@@ -72,7 +72,7 @@ class ImageClassifier(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_settings(optimizer, schedule, warmup)
+        check_settings(optimizer, schedule, warmup, label_smoothing)
         self.save_hyperparameters(ignore=["network"], logger=False)
         # Convolution and pooling are faster in channels-last memory, on CPUs and on tensor cores.
         self.network: nn.Sequential = network.to(memory_format=torch.channels_last)

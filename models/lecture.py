@@ -113,7 +113,9 @@ class CIFAR10CNN(ImageClassifier):
 def _with_head(
     features: list[nn.Module], input_shape: Shape, hidden: int, num_classes: int, *dropout: nn.Module
 ) -> nn.Sequential:
-    """Append a hidden dense layer and an output layer."""
+    """Append a hidden dense layer and an output layer. Raises ValueError for a layer without neurons."""
+    if hidden < 1:
+        raise ValueError(f"hidden is {hidden}: give at least 1")
     depth, height, width = input_shape
     features = [*features, nn.Flatten()]
     flat = layers(features, Volume(width, height, depth))[-1].output.size

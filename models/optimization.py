@@ -20,13 +20,15 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {
 """The learning rate's share of its highest value, by the progress 0-1 after the warm-up."""
 
 
-def check_settings(optimizer: str, schedule: str, warmup: float) -> None:
-    """Raise ValueError for an unknown optimizer or schedule, or a warm-up that is no share of the steps."""
+def check_settings(optimizer: str, schedule: str, warmup: float, label_smoothing: float) -> None:
+    """Raise ValueError for an unknown optimizer or schedule, or a warm-up or label smoothing that is no share."""
     for name, value, choices in (("optimizer", optimizer, get_args(OptimizerName)), ("schedule", schedule, SCHEDULES)):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup is {warmup}: expected a share of all steps, from 0 up to but not including 1")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}: expected a share from 0 up to but not including 1")
 
 
 def make_optimizer(

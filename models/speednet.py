@@ -74,6 +74,10 @@ class SpeedNet(ImageClassifier):
         teacher: str | None = None,
         compile: bool = False,
     ) -> None:
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths is {list(widths)}: give the channels of each group, 1 or more")
+        if min(head_learning_rate, bias_learning_rate) <= 0:
+            raise ValueError("head_learning_rate and bias_learning_rate divide weight_decay: give rates above 0")
         depth, height, width = input_shape
         patch = depth * whitening_kernel**2
         whitening = nn.Conv2d(depth, 2 * patch, whitening_kernel)

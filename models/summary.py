@@ -48,7 +48,13 @@ def _measured(model: ImageClassifier) -> list[LayerCost]:
     counts = _flops(model).get_flop_counts()
     for hook in hooks:
         hook.remove()
-    return [
+    own = [
+        LayerCost(name, Volume(1, 1, parameter.numel()), parameter.numel(), 0)
+        for layer in model.network.children()
+        if not isinstance(layer, nn.Sequential) and list(layer.children())
+        for name, parameter in layer.named_parameters(recurse=False)
+    ]
+    return own + [
         LayerCost(
             path.partition(".")[2] or type(parts[path]).__name__.lower(),
             volume,
@@ -60,13 +66,13 @@ def _measured(model: ImageClassifier) -> list[LayerCost]:
 
 
 def _parts(network: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:
-    """Give the path and module of each layer, and in place of a backbone those of its children and their sequences."""
+    """Give the path and module of each layer, and in place of a backbone those of its children and their lists."""
     for number, layer in network.named_children():
         if isinstance(layer, nn.Sequential) or not list(layer.children()):
             yield number, layer
             continue
         for name, child in layer.named_children():
-            if isinstance(child, nn.Sequential):
+            if isinstance(child, nn.Sequential | nn.ModuleList):
                 yield from ((f"{number}.{name}.{index}", part) for index, part in child.named_children())
             else:
                 yield f"{number}.{name}", child

@@ -20,8 +20,9 @@ from . import timing
 Outputs = tuple[np.ndarray, ...]  # one row an image in each
 
 
-# A batch that takes at most this long is computed on the event loop. A thread would have to wait for Python's lock, up
-# to sys.getswitchinterval(), each time that it takes or returns a batch while the loop is busy with requests.
+# If no other images wait, a batch that takes at most this long is computed on the event loop. A thread would have to
+# wait for Python's lock, up to sys.getswitchinterval(), each time that it takes or returns a batch while the loop is
+# busy with requests.
 INLINE_SECONDS = 5e-3
 
 
@@ -69,14 +70,15 @@ class Batcher:
         self._executor = executor or ThreadPoolExecutor(1)
         self._observe = observe
         self._ready = ready
-        self._seconds = math.inf  # an image, of the last batch
+        self._seconds = math.inf  # an image, of the last batch that was computed
+        self._quickest = math.inf  # seconds of a batch, so far: a single image may take as long as many
         self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()  # of the queue
         self._busy = False  # a batch is computed, or the next one is to start
         self.queued = 0  # images
 
     async def __call__(self, images: np.ndarray, inline: bool = True) -> Outputs:
-        """Return the outputs of uint8 images [N, C, H, W].
+        """Return the outputs of uint8 images [N, C, H, W], N > 0.
 
         Args:
             inline: they may be computed on the event loop. Without it, requests that come one by one share a batch.
@@ -86,7 +88,7 @@ class Batcher:
         """
         queued = time.perf_counter()
         loop = asyncio.get_running_loop()
-        starts = range(0, max(1, len(images)), self._max_batch)
+        starts = range(0, len(images), self._max_batch)
         items = [Item(images[i : i + self._max_batch], loop.create_future(), inline) for i in starts]
         for item, rest in pairwise(items):
             item.rest = rest
@@ -125,7 +127,8 @@ class Batcher:
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        quick = self._ready() and self._seconds * _images(batch) <= INLINE_SECONDS
+        seconds = max(self._seconds * _images(batch), self._quickest)
+        quick = self._ready() and seconds <= INLINE_SECONDS
         if quick and not self._waiting and all(item.inline for item in batch):
             self._finish(batch, self._results(batch))
             loop.call_soon(self._start)
@@ -148,14 +151,16 @@ class Batcher:
         return batch
 
     def _work(self, batch: list[Item], loop: asyncio.AbstractEventLoop) -> None:
-        """Compute a batch on a thread, and then the next one as long as a whole one waits.
+        """Compute a batch on a thread, and queue the next one for the threads if a whole one waits.
 
-        A loop that is busy with new requests would take long to start it. No exception may leave the model busy.
+        A loop that is busy with new requests would take long to start it. Other models come in between. No exception
+        may leave the model busy.
         """
-        while batch:
-            loop.call_soon_threadsafe(self._finish, batch, self._results(batch))
-            batch = self._take(self._max_batch)
-        loop.call_soon_threadsafe(self._start)
+        loop.call_soon_threadsafe(self._finish, batch, self._results(batch))
+        if batch := self._take(self._max_batch):
+            self._executor.submit(self._work, batch, loop)
+        else:
+            loop.call_soon_threadsafe(self._start)
 
     def _results(self, batch: list[Item]) -> list[Outputs | Exception]:
         """Return the outputs of each item, and note in it when they were computed."""
@@ -168,7 +173,9 @@ class Batcher:
         finished = time.perf_counter()
         for item in batch:
             item.started, item.finished = started, finished
-        self._seconds = (finished - started) / max(1, _images(batch))
+        if not any(isinstance(result, Exception) for result in results):
+            self._seconds = (finished - started) / _images(batch)
+            self._quickest = min(self._quickest, finished - started)
         return results
 
     def _finish(self, batch: list[Item], results: list[Outputs | Exception]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from starlette.applications import Starlette
 from tritonclient.grpc import service_pb2 as pb
 
@@ -39,7 +39,7 @@ SERVICE = "inference.GRPCInferenceService"
 SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
-MAX_WATCHERS = 64  # streams of the health protocol, which have no key
+MAX_HEALTH = 64  # calls of the health protocol at once, which have no key
 HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
@@ -74,9 +74,8 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
             ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second service could share the port unnoticed
         ],
     )
-    server.add_generic_rpc_handlers([_handlers(Inference(app))])
-    health = Health(app.state.zoo)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    health = Health(app.state.zoo, settings.timeout)
+    server.add_generic_rpc_handlers([_handlers(Inference(app)), health.handlers()])
     address = address_of(settings.host, settings.grpc_port)
     try:
         server.add_insecure_port(address)
@@ -90,38 +89,71 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
         await server.stop(settings.timeout)
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # published without types
-    """gRPC's health protocol: SERVING while there is a model. At a stop it ends its streams, which are waited for."""
+class Health:
+    """gRPC's health protocol: SERVING while there is a model. At a stop it ends its streams, which are waited for.
 
-    def __init__(self, zoo: Zoo) -> None:
+    Args:
+        zoo: the models.
+        timeout: seconds for a message to arrive.
+    """
+
+    def __init__(self, zoo: Zoo, timeout: float) -> None:
         self.zoo = zoo
+        self.timeout = timeout
         self.stopping = asyncio.Event()
-        self.watchers = 0
+        self.calls = 0
 
-    async def Check(self, request: Any, context: Context) -> Any:
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the calls by name. Each begins before its message arrives, as those of `Inference`."""
+        write = health_pb2.HealthCheckResponse.SerializeToString
+        methods = {
+            "Check": grpc.stream_unary_rpc_method_handler(self.check, response_serializer=write),
+            "Watch": grpc.stream_stream_rpc_method_handler(self.watch, response_serializer=write),
+        }
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)
+
+    async def check(self, _: object, context: Context) -> Any:
         """Answer with the status now."""
-        if request.service not in ("", SERVICE):
+        service = await self._asked(context)
+        if service not in ("", SERVICE):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no such service: expected {SERVICE}")
-        return self._answer(request.service)
+        return self._answer(service)
 
-    async def Watch(self, request: Any, context: Context) -> AsyncIterator[Any]:
+    async def watch(self, _: object, context: Context) -> AsyncIterator[Any]:
         """Answer with the status now and after each change."""
-        if self.watchers >= MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"there are {MAX_WATCHERS} streams already")
-        self.watchers += 1
+        service = await self._asked(context)
+        told = None
+        while True:
+            answer = self._answer(service)
+            if answer != told:
+                yield answer
+                told = answer
+            if self.stopping.is_set():
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
+
+    async def _asked(self, context: Context) -> str:
+        """Count the call until it is over, and return the service that its message names."""
+        if self.calls >= MAX_HEALTH:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"there are {MAX_HEALTH} such calls already")
+        self.calls += 1
+        context.add_done_callback(self._ended)
         try:
-            told = None
-            while True:
-                answer = self._answer(request.service)
-                if answer != told:
-                    yield answer
-                    told = answer
-                if self.stopping.is_set():
-                    return
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
-        finally:
-            self.watchers -= 1
+            async with asyncio.timeout(self.timeout):
+                content = await context.read()
+            if content is grpc.aio.EOF:
+                raise DecodeError
+            check_fields(memoryview(content), {})
+            return str(health_pb2.HealthCheckRequest.FromString(content).service)
+        except (ApiError, DecodeError):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no HealthCheckRequest")
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {self.timeout:g} seconds")
+        raise AssertionError("abort raises")
+
+    def _ended(self, _: Context) -> None:
+        self.calls -= 1
 
     def _answer(self, service: str) -> Any:
         response = health_pb2.HealthCheckResponse
@@ -163,11 +195,10 @@ def _method(function: Method) -> Method:
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
             return await function(self, message_type(), context)
         self._metrics.in_flight += 1
-        counted = 0
         try:
             self._check_key(context)
-            counted = 1
             self._calls += 1
+            context.add_done_callback(self._ended)
             if self._calls > self._settings.max_requests:
                 raise ApiError(429, "overloaded", "there are as many calls as the service takes: try again in a second")
             async with asyncio.timeout(self._settings.timeout):
@@ -195,7 +226,6 @@ def _method(function: Method) -> Method:
             status, words = 500, "the server failed on this request; its log says why"
             logger.exception("gRPC %s failed", name)
         finally:
-            self._calls -= counted
             self._metrics.in_flight -= 1
             self._metrics.count_request(f"grpc:{name}", model, status, time.perf_counter() - start)
         await context.abort(STATUS.get(status, grpc.StatusCode.INVALID_ARGUMENT), words)
@@ -210,7 +240,7 @@ class Inference:
         self._zoo = app.state.zoo
         self._settings = app.state.settings
         self._metrics = app.state.metrics
-        self._calls = 0  # in flight, with the key
+        self._calls = 0  # with the key, until their answers are sent: a client may not read them
         self._held = Held(self._settings.max_held, "messages")
 
     @_method
@@ -257,6 +287,9 @@ class Inference:
             response.outputs.add(name=output.name, datatype=answer.datatype, shape=answer.shape)
             response.raw_output_contents.append(answer.packed())
         return response
+
+    def _ended(self, _: Context) -> None:
+        self._calls -= 1
 
     def _find(self, name: str, version: str) -> Model:
         return find(self._zoo, name, version or None)
@@ -306,12 +339,13 @@ def _parameters(output: Any) -> dict[str, int]:
     return {name: value.int64_param for name, value in output.parameters.items()}
 
 
-def check_fields(message: memoryview, nested: Nested) -> None:
-    """Raise ApiError 400 if a message, or one nested in it, has more than MAX_FIELDS fields or is damaged.
+def check_fields(message: memoryview, nested: Nested, left: int = MAX_FIELDS) -> int:
+    """Return how many of `left` fields a message leaves, with the messages nested in it.
 
-    To parse millions of empty fields takes a hundred times their bytes.
+    Raises ApiError 400 if it has more, or is damaged. To parse millions of empty fields takes a hundred times their
+    bytes.
     """
-    position = count = 0
+    position = 0
     try:
         while position < len(message):
             tag, position = _varint(message, position)
@@ -321,17 +355,18 @@ def check_fields(message: memoryview, nested: Nested) -> None:
             elif wire == 2:
                 length, position = _varint(message, position)
                 if (inner := nested.get(tag >> 3)) is not None:
-                    check_fields(message[position : position + length], inner)
+                    left = check_fields(message[position : position + length], inner, left)
             else:
                 length = {1: 8, 5: 4}[wire]
             position += length
-            count += 1
-            if count > MAX_FIELDS:
+            left -= 1
+            if left < 0:
                 raise ApiError(400, "fields", f"the message has more than {MAX_FIELDS} fields: send one tensor")
         if position > len(message):
             raise IndexError
     except (IndexError, KeyError):
         raise ApiError(400, "message", "the message is damaged") from None
+    return left
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

@@ -1,10 +1,10 @@
 """The inspectors in memory, and the one thread that they work on."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from .batcher import QueueFull
 from .inspector import Inspector
@@ -24,7 +24,7 @@ class Inspectors:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "inspection")
-        self._open: OrderedDict[Model, Inspector] = OrderedDict()
+        self._open: WeakKeyDictionary[Model, Inspector] = WeakKeyDictionary()  # the least recently used one is first
         self._asked = 0  # inspections that wait, and the one that runs
 
     async def ask(self, model: Model, question: Callable[[Inspector], T]) -> T:
@@ -42,11 +42,8 @@ class Inspectors:
             self._asked -= 1
 
     def _get(self, model: Model) -> Inspector:
-        inspector = self._open.get(model) or Inspector(model.read())
+        inspector = self._open.pop(model, None) or Inspector(model.read())
         self._open[model] = inspector
-        self._open.move_to_end(model)
-        for gone in [other for other in self._open if not other.unchanged()]:
-            del self._open[gone]
         while len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
+            del self._open[next(iter(self._open))]
         return inspector

@@ -44,6 +44,7 @@ class Metrics:
         # There are few series: routes, models and statuses. To look one up takes longer than to add to it.
         self._requests_of = cache(self._requests.labels)
         self._seconds_of = cache(self._seconds.labels)
+        self._batches_of = cache(self._batches.labels)
 
     def count_request(self, route: str, model: str, status: int, seconds: float) -> None:
         """Count an answered request and its time."""
@@ -52,7 +53,7 @@ class Metrics:
 
     def count_batch(self, model: str, images: int) -> None:
         """Count a batch of a model."""
-        self._batches.labels(model).observe(images)
+        self._batches_of(model).observe(images)
 
     def sample(self, queued: dict[str, int]) -> None:
         """Set the gauges: requests in flight, and the images in each model's queue."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,10 @@ class Model:
         self.detached: Session | None = None  # the session of a removed file, for requests in flight
         observe = partial(sessions.observe, self.card.name)
         limits = sessions.max_batch, sessions.max_queue
-        self.batcher = Batcher(self.run, *limits, sessions.executor, observe, self.is_loaded)
+        # Without a cycle of references, which Python would find late: service.py makes collections rare.
+        this = weakref.proxy(self)
+        run, ready = lambda images: this.run(images), lambda: this.is_loaded()
+        self.batcher = Batcher(run, *limits, sessions.executor, observe, ready)
 
     def unchanged(self) -> bool:
         """Return True if the file on disk is the one that was read."""

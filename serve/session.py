@@ -14,6 +14,10 @@ logger = logging.getLogger("cnnzoo.serve")
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
+class WrongRows(ContractError):
+    """An output has not one row an image."""
+
+
 class Session:
     """A zoo file in ONNX Runtime. `contract.read_model` checks its card and its tensors.
 
@@ -37,11 +41,11 @@ class Session:
     def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the outputs, in the order of `OUTPUTS`, of uint8 images [N, C, H, W]. Some files lack the last one.
 
-        Raises ContractError if an output has not one row an image.
+        Raises WrongRows if an output has not one row an image.
         """
         outputs = tuple(self._session.run(self._outputs, {INPUT: images}))
         if any(len(output) != len(images) for output in outputs):
-            raise ContractError(f"its outputs have {[len(output) for output in outputs]} rows for {len(images)} images")
+            raise WrongRows(f"its outputs have {[len(output) for output in outputs]} rows for {len(images)} images")
         return outputs
 
 

@@ -21,6 +21,8 @@ from .limits import MAX_IMAGES
 
 PLAIN = 1024  # lists, objects and quotes of a request whose pixels are one flat list, at most
 REPEATED = 4096  # bytes of JSON before a binary tensor that are parsed once: clients send the same before each
+MAX_ID = 256  # characters of a request's id
+NO_SIZE = "bytes follow the JSON, and no tensor has binary_data_size"
 
 
 class Output(NamedTuple):
@@ -48,7 +50,7 @@ def read(body: bytes, header_length: str | None, card: ModelCard) -> Call:
     if header_length == "0":
         return _raw(body, card)
     length = len(body) if header_length is None else _length(header_length, len(body))
-    parse = _parse_again if header_length is not None and length <= REPEATED else _parse
+    parse = _parse_before if length < len(body) and length <= REPEATED else _parse
     return _call(parse(body[:length], card.input_shape, card.outputs), memoryview(body)[length:])
 
 
@@ -60,10 +62,10 @@ def read_object(call: Any, rest: bytes, card: ModelCard) -> Call:
 def _call(asked: "_Asked", rest: memoryview) -> Call:
     if asked.size is None:
         if len(rest):
-            raise ApiError(400, "binary_size", f"{len(rest)} bytes follow the JSON, and no tensor has binary_data_size")
-        images = _json_images(asked.tensor, asked.shape)
+            raise ApiError(400, "binary_size", NO_SIZE)
+        images = _json_images(asked.data, asked.shape)
     else:
-        images = _binary_images(asked.tensor, rest, asked.shape, asked.size)
+        images = _binary_images(rest, asked.shape, asked.size)
     return Call(images, asked.outputs, asked.id)
 
 
@@ -125,11 +127,11 @@ def _head(name: str, version: int, outputs: list[dict[str, Any]], id: str | None
 
 
 class _Asked(NamedTuple):
-    """Parsed JSON of a request: its one tensor, the tensor's shape and binary size, the outputs, the id."""
+    """Parsed JSON of a request: its one tensor's shape, and binary size or data; the outputs, the id."""
 
-    tensor: dict[str, Any]
     shape: list[int]
-    size: Any
+    size: int | None
+    data: Any
     outputs: tuple[Output, ...]
     id: str | None
 
@@ -146,11 +148,23 @@ def _check(call: Any, image: tuple[int, int, int], outputs: tuple[str, ...]) -> 
     tensor = _tensor(call)
     shape = check_shape(tensor.get("shape"), image)
     name = call.get("id")
+    if isinstance(name, str) and len(name) > MAX_ID:
+        raise ApiError(400, "id", f"the id has {len(name):,} characters: {MAX_ID} are allowed")
     size = _parameters(tensor).get("binary_data_size")
-    return _Asked(tensor, shape, size, _outputs(call, outputs), name if isinstance(name, str) else None)
+    if size is not None and type(size) is not int:
+        raise ApiError(400, "binary_size", f"binary_data_size is {str(size)[:32]}: it is a number of bytes")
+    if size is not None and "data" in tensor:
+        raise ApiError(400, "inputs", "the tensor has both 'data' and binary_data_size: send one of them")
+    return _Asked(shape, size, tensor.get("data"), _outputs(call, outputs), name if isinstance(name, str) else None)
 
 
-_parse_again = lru_cache(1024)(_parse)
+@lru_cache(1024)
+def _parse_before(text: bytes, image: tuple[int, int, int], outputs: tuple[str, ...]) -> _Asked:
+    """Return the parsed JSON before a binary tensor, without what else a client wrote into it."""
+    asked = _parse(text, image, outputs)
+    if asked.size is None:
+        raise ApiError(400, "binary_size", NO_SIZE)
+    return asked
 
 
 def _json(text: bytes) -> Any:
@@ -196,11 +210,7 @@ def _length(text: str, available: int) -> int:
     return int(text)
 
 
-def _binary_images(tensor: dict[str, Any], rest: memoryview, shape: list[int], size: Any) -> np.ndarray:
-    if type(size) is not int:
-        raise ApiError(400, "binary_size", f"binary_data_size is {str(size)[:32]}: it is a number of bytes")
-    if "data" in tensor:
-        raise ApiError(400, "inputs", "the tensor has both 'data' and binary_data_size: send one of them")
+def _binary_images(rest: memoryview, shape: list[int], size: int) -> np.ndarray:
     expected = math.prod(shape)
     if size != expected or len(rest) != expected:
         found = f"binary_data_size is {str(size)[:32]} and {len(rest)} bytes follow the JSON"
@@ -208,10 +218,9 @@ def _binary_images(tensor: dict[str, Any], rest: memoryview, shape: list[int], s
     return np.frombuffer(rest, np.uint8).reshape(shape)
 
 
-def _json_images(tensor: dict[str, Any], shape: list[int]) -> np.ndarray:
-    data = check_numbers(tensor.get("data"))
+def _json_images(data: Any, shape: list[int]) -> np.ndarray:
     try:
-        values = np.asarray(data)
+        values = np.asarray(check_numbers(data))
     except ValueError:
         raise ApiError(400, "shape", f"'data' is ragged: {NESTED}") from None
     if values.size != math.prod(shape) or (values.ndim != 1 and list(values.shape) != shape):

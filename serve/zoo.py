@@ -6,7 +6,7 @@ from pathlib import Path
 from ..contract.image_files import readable
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder
-from .model import FileState, Model, Sessions
+from .model import FileGone, FileState, Model, Sessions
 
 logger = logging.getLogger("cnnzoo.serve")
 
@@ -100,7 +100,7 @@ class Zoo:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "it cannot be read"
         place = self._place(path)
         self.refused[place] = reason
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | FileGone):
             del self._seen[path]
         if self._said.get(place) == reason:
             return

@@ -67,7 +67,14 @@ def test_lightnings_learning_rate_finder_as_documented(here: Here, tmp_path: Pat
     done = here("fit", *DIGITS, "--config", str(recipe), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Finding best initial lr" in done.stderr
-    assert (tmp_path / "runs/digits_cnn/version_0/checkpoints/last.ckpt").is_file()
+    run = tmp_path / "runs/digits_cnn/version_0"
+    assert (run / "checkpoints/last.ckpt").is_file()
+    more = ["--trainer.max_epochs", "3", "--ckpt_path", "last"]
+    done = here("fit", *DIGITS, "--config", str(recipe), *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (run / "metrics.csv").open(newline="") as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["train_loss"]]
+    assert epochs == [0, 1, 2]
 
 
 LOGGERS = {

@@ -12,6 +12,8 @@ import pytest
 import torch
 from helpers import CLI, Cli
 
+from cnnzoo.commands.runs import epochs_of, read_checkpoint
+
 RUN = Path("runs/resumed/version_0")
 # MNIST's network on the digits, for its dropout; a checkpoint every 7 steps, so mostly within an epoch.
 ARGUMENTS = [
@@ -105,3 +107,21 @@ def test_killed_right_behind_a_checkpoint(unbroken: Path, cli: Cli, tmp_path: Pa
     assert done.returncode == -9
     cli("fit", *ARGUMENTS, "--ckpt_path", "last", cwd=tmp_path)
     assert_same(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+def test_killed_where_a_validation_follows_the_step_of_a_checkpoint(cli: Cli, tmp_path: Path):
+    """An epoch has 20 steps, and validates after 7 and 14: the checkpoints follow one step later."""
+    short = ["--trainer.max_epochs", "3", "--trainer.val_check_interval", "7"]
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    for folder in (unbroken, resumed):
+        folder.mkdir()
+    cli("fit", *ARGUMENTS, *short, cwd=unbroken)
+    words = ["fit", *ARGUMENTS, *short]
+    assert subprocess.run([sys.executable, "-c", KILLED, "8", *words], cwd=resumed).returncode == -9
+    assert epochs_of(read_checkpoint(resumed / RUN / "checkpoints/last.ckpt")) == 0
+    cli(*words, "--ckpt_path", "last", cwd=resumed)
+    for which in ("last", "best"):
+        for key, value in weights(unbroken, which).items():
+            assert torch.equal(weights(resumed, which)[key], value), (which, key)
+    assert history(resumed) == history(unbroken)

@@ -199,6 +199,21 @@ def test_the_service_knows_the_pages_photos(service: httpx.Client):
     assert correct["cifar10_speednet"] >= correct["cifar10_cnn"] >= len(photos) - 2
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/service.md"])
+def test_the_answer_in_the_docs_is_that_of_the_service(service: httpx.Client, page: str):
+    root = Path(__file__).parent.parent
+    shown = next(block for block in (root / page).read_text().split("```json\n") if '"predictions"' in block)
+    cat = (root / "serve/page/examples/cat.jpg").read_bytes()
+    answer = service.post("/v1/models/cifar10_speednet/predict", files={"file": cat}).json()
+    (found,) = answer["predictions"]
+    expected = [(c["label"], str(c["class"]), f"{c['probability']:.4f}") for c in found["classes"]]
+    classes = re.findall(r'"label": "(\w+)", "class": (\d+), "probability": ([\d.]+)', shown)
+    assert classes == expected[: len(classes)]
+    assert classes
+    assert f'"version": {answer["version"]}' in shown
+    assert f'"familiarity": {found["familiarity"]:.4f}, "unfamiliar": false' in shown
+
+
 def test_a_photo_of_ones_own_is_familiar_if_it_shows_a_known_class(service: httpx.Client):
     """A sharp photo of a cat, 451 pixels wide. Noise of the network's size is not familiar."""
     cat = Image.open(Path(skimage.__file__).parent / "data/chelsea.png").convert("RGB")

@@ -227,6 +227,11 @@ def test_axes_of_words_and_lists(here: Here, tmp_path: Path):
         ({"grid": [RATE, RATE]}, "two axes of the grid are called learning_rate: give them labels"),
         ({"grid": [{**RATE, "values": [0.1, 0.1]}]}, "a value occurs twice on the axis learning_rate"),
         ({"grid": [{"argument": "data.init_args.val_fraction", "values": [0.1, 0]}]}, "data.val_fraction is 0"),
+        ({"grid": [{**RATE, "values": []}]}, "the axis learning_rate has no values"),
+        (
+            {"grid": [{"argument": "model.optimizer", "values": ["sgd"], "factor": 2}]},
+            "the axis optimizer has a factor, and values that are no numbers",
+        ),
         ({"grid": []}, "sweep needs --seeds, such as 0,1,2, or a grid"),
         ({"grid": [{"argument": "model.num_classes", "values": [9, 10]}]}, "the data decides num_classes"),
         ({"grid": [{"argument": "data.seed", "values": [0, 1]}]}, "the axis data.seed of the grid is called seed"),
@@ -279,8 +284,24 @@ def test_a_renamed_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
     run_sweep(config, [Axis(**RATE)], tmp_path / "before", None, workers=1)
     (tmp_path / "before").rename(tmp_path / "after")
+    config["data"]["init_args"]["data_dir"] = str(tmp_path)  # the data was moved, too
     run_sweep(config, [Axis(**RATE)], tmp_path / "after", None, workers=1)
     assert len(trained) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.timeout(60)
+def test_an_axis_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    work_with(monkeypatch, InThread)
+    config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
+    table = run_sweep(config, [Axis(**RATE, label="begun")], tmp_path / "named", None, workers=1)
+    with table.open(newline="") as file:
+        assert [row["begun"] for row in csv.DictReader(file)] == ["0.1"]
+
+
+def test_a_point_without_a_seed(tmp_path: Path):
+    settings = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text()) | {"seed_everything": False}
+    assert 0 <= run_point(settings, {})["val_accuracy"] <= 1
 
 
 def test_the_network_follows_the_size_of_the_images(tmp_path: Path):

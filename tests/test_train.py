@@ -15,11 +15,13 @@ import pytest
 import torch
 import yaml
 from helpers import CLI, Cli, Finished, Here, done, in_process, png, quiet, refused, running, serve
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from PIL import Image
 
-from cnnzoo.commands import plots, provenance
+from cnnzoo.commands import plots, provenance, runs
 from cnnzoo.commands.build import build
-from cnnzoo.commands.checkpoints import BEST, Best
+from cnnzoo.commands.checkpoints import BEST, AtomicCheckpointIO, Best, with_atomic_checkpoints
 from cnnzoo.commands.run_folder import RunFolder
 from cnnzoo.commands.runs import check_checkpoint
 from cnnzoo.contract.model_file import read_card
@@ -137,7 +139,8 @@ def test_predict_prints_the_likeliest_classes(trained: Path, here: Here, tmp_pat
     done = here("predict", "--config", "digits", "--top_k", "2", str(tmp_path), str(tmp_path / "d1.png"), cwd=trained)
     assert done.stdout.count("%") == 4 * 2
     many = [str(tmp_path / "d1.png")] * 300  # more than one batch
-    done = here("predict", "--config", "digits", "--top_k", "1", *many, cwd=trained)
+    limits = ["--trainer.fast_dev_run", "1"]
+    done = here("predict", "--config", "digits", "--top_k", "1", *limits, *many, cwd=trained)
     assert len(set(re.findall(r"\d  \d+\.\d%", done.stdout))) == 1
     assert done.stdout.count("%") == 300
     missing = here("predict", "--config", "digits", "nothing.png", cwd=trained)
@@ -419,6 +422,8 @@ def test_a_best_checkpoint_is_not_forgotten_in_another_folder(tmp_path: Path):
     ("options", "words"),
     [
         (["--checkpoint.monitor", "val_loss"], "the best val_loss is the lowest: give --checkpoint.mode min, too"),
+        (["--checkpoint.mode", "min"], "the best val_accuracy is the highest: give --checkpoint.mode max, too"),
+        (["--checkpoint.monitor", "null"], "checkpoint.monitor is null: give a metric"),
         (["--checkpoint.save_top_k", "3"], "checkpoint.save_top_k is 3: fit keeps one best checkpoint"),
         (["--checkpoint.filename", "mine"], "checkpoint.filename is mine: fit keeps one best checkpoint"),
         (["--checkpoint.dirpath", "mine"], "checkpoint.dirpath is mine: fit keeps one best checkpoint"),
@@ -560,6 +565,14 @@ def test_pretrained_weights_that_saw_the_images_which_are_held_out_now_are_refus
     done = here("sweep", *options, "--grid", grid, cwd=tmp_path)
     assert "held out now: give the split of its training, --data.val_fraction 0.15" in mistake(done)
     assert here("fit", *options, "--trainer.max_epochs", "1", cwd=tmp_path).returncode == 0
+
+
+def test_a_teacher_that_saw_the_images_which_are_held_out_now_is_refused(here: Here, tmp_path: Path):
+    options = ["--config", "digits", "--model.teacher", "digits_cnn"]
+    for command in (["fit", *options, "--data.seed", "1"], ["sweep", *options, "--seeds", "0,1"]):
+        done = here(*command, cwd=tmp_path)
+        assert "held out now: give the split of its training, --data.seed 0" in mistake(done)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_pretrained_weights_from_a_file_outside_a_zoo(here: Here, trained: Path, tmp_path: Path):
@@ -873,6 +886,45 @@ def test_a_resumed_run_records_both_commands(here: Here, tmp_path: Path):
         "cnnzoo fit --config digits --trainer.max_epochs 1 && "
         "cnnzoo fit --config digits --trainer.max_epochs 2 --ckpt_path last"
     )
+    (tmp_path / "three.yaml").write_text("trainer: {max_epochs: 3}")
+    assert here(*fit, "--config=three.yaml", "--ckpt_path=last", cwd=tmp_path).returncode == 0
+    training = provenance.training_provenance(tmp_path / RUN / "checkpoints/last.ckpt")
+    assert training["command"] == f"{command} && cnnzoo fit --config digits --config three.yaml --ckpt_path last"
+    assert "length" not in training
+
+
+def test_weights_alone_cannot_be_resumed_but_tested(here: Here, tmp_path: Path):
+    fit = ["fit", "--config", "digits", "--trainer.max_epochs", "1", "--checkpoint.save_weights_only", "true"]
+    assert here(*fit, cwd=tmp_path).returncode == 0
+    done = here("fit", "--config", str(RUN), "--ckpt_path", "best", cwd=tmp_path)
+    assert "best.ckpt has the weights alone: resume with --ckpt_path last" in mistake(done)
+    (tmp_path / RUN / "checkpoints/last.ckpt").unlink()
+    assert here("test", "--config", str(RUN), cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / RUN / "metrics.json").read_text())["training"]["epochs"] == 1
+
+
+def test_a_plugin_of_ones_own_keeps_checkpoints_atomic():
+    environment, writer = LightningEnvironment(), TorchCheckpointIO()
+    for given in (None, environment, [environment]):
+        assert isinstance(with_atomic_checkpoints(given)[-1], AtomicCheckpointIO)
+    assert with_atomic_checkpoints([environment, writer]) == [environment, writer]
+
+
+def test_a_loggers_password_is_not_in_the_recipe():
+    logger = {"class_path": "MLFlowLogger", "init_args": {"tracking_uri": "http://me:secret@host"}}
+    settings = {"name": "a", "model": {}, "data": {}, "trainer": {"logger": logger, "max_epochs": 3}}
+    assert provenance.recipe(settings)["trainer"] == {"max_epochs": 3}
+
+
+def test_a_project_with_a_folder_called_checkpoints_is_no_run(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.yaml", "other.yaml"):
+        (tmp_path / name).touch()
+    assert runs.run_of(tmp_path / "config.yaml") is None
+    (tmp_path / "checkpoints/last.ckpt").touch()  # a run folder under a new name
+    assert runs.run_of(tmp_path / "config.yaml") == tmp_path
+    assert runs.run_of(tmp_path / "checkpoints/last.ckpt") == tmp_path
+    assert runs.run_of(tmp_path / "other.yaml") is None
 
 
 # Mistyped options

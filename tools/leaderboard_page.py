@@ -25,7 +25,7 @@ The rules:
 - Two cores and no GPU. All training images, no other data and no pretrained weights. The time is that of the training
   steps: the loading of the data, the set-up of the network and the test are not counted.
 - Settings are chosen on held-out training images. A test image is seen once, at the end.
-- The mean accuracy over seeds is above the target, with p < 0.01 (t-test).
+- The mean accuracy over at least five seeds is above the target, with p < 0.01 (t-test).
 - It is faster than the record, which is trained again in turns with it, with p < 0.01 (Mann-Whitney test).
 
 The benchmark adds `--data.val_fraction 0` and the seeds to a command, and tests the last checkpoint. Start it in a

@@ -2,7 +2,8 @@
 
 A model is up to date if its newest card holds the recipe as it is now, and is left alone. A stopped training resumes
 from its last checkpoint, since each text of a recipe has a run folder of its own. A changed recipe makes the next
-version: remove the older one and its line in SHA256SUMS from git.
+version: remove the older one and its line in SHA256SUMS from git. A setting that was removed from a recipe is not
+noticed.
 """
 
 import hashlib

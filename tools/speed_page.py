@@ -81,7 +81,7 @@ photos for CIFAR-10 networks through a JPEG. MB is the memory of the largest pro
 all:
 """
 GRPC = """
-One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`):
+One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`; commit {commit}):
 """
 GRPC_END = """
 gRPC is slower. With {calls} calls in flight, a call to gRPC's server for Python that computes nothing takes {share:.0%}
@@ -91,7 +91,8 @@ WAYS = {
     "http": "HTTP/1.1, a connection for each call",
     "grpc": "gRPC, a connection for each call",
     "grpc_shared": "gRPC, one connection",
-    "grpc_empty": "gRPC, calls that compute nothing",
+    "grpc_read": "gRPC, calls that are read and compute nothing",
+    "grpc_empty": "gRPC, calls that are answered unread",
 }
 PRECISION = """
 `cnnzoo export --config RUN --quantize int8` and `--fp16 true` write smaller files, if they classify nearly as many
@@ -112,7 +113,7 @@ def versions(serving: dict[str, Any]) -> str:
     """Return what was measured: the commit, and the releases of ONNX Runtime and of the peers."""
     commit = serving["machine"].get("commit", "unknown")[:8]
     named = [f"{name} {version}" for found in serving["versions"].values() for name, version in found.items()]
-    return f"Measured: commit {commit}; {', '.join(dict.fromkeys(named))}."
+    return f"The comparison of servers: commit {commit}; {', '.join(dict.fromkeys(named))}."
 
 
 def load(results: list[dict[str, Any]], payload: str, connections: int) -> str:
@@ -156,7 +157,7 @@ def faster(results: list[dict[str, Any]]) -> str:
         sooner = [PEERS[peer].split(",")[0] for peer in PEERS if p50.get((payload, peer), math.inf) < ours]
         if sooner:
             found.append(f"{title[0].lower()}{title[1:]}: {', '.join(sooner)}")
-    return f"Sooner than cnnzoo: {'; '.join(found) or 'none'}."
+    return f"Faster than cnnzoo with one connection: {'; '.join(found) or 'none'}."
 
 
 def footprint(servers: list[dict[str, Any]]) -> str:
@@ -216,12 +217,13 @@ def scoring(rows: list[dict[str, Any]]) -> str:
 
 def grpc(rows: list[dict[str, Any]]) -> str:
     """Return the speed of HTTP and of gRPC by the number of calls in flight, and the reason."""
-    columns = ("requests_per_second", "mean_ms", "cpu_seconds_per_1000")
+    columns = ("requests_per_second", "mean_ms", "cpu_seconds_per_1000", "images_per_batch")
     cells = [[WAYS[row["way"]], str(row["calls"]), *(number(row[column]) for column in columns)] for row in rows]
     calls = max(row["calls"] for row in rows)
     cpu = {row["way"]: row["cpu_seconds_per_1000"] for row in rows if row["calls"] == calls}
     text = GRPC_END.format(calls=calls, share=cpu["grpc_empty"] / cpu["http"])
-    return table(("", "calls", "requests/s", "mean ms", "CPU s / 1,000"), cells) + "\n\n" + text.strip()
+    heads = ("", "calls", "requests/s", "mean ms", "CPU s / 1,000", "images a batch")
+    return table(heads, cells) + "\n\n" + text.strip()
 
 
 def precision(rows: list[dict[str, Any]]) -> str:
@@ -262,7 +264,7 @@ def pages() -> dict[Path, str]:
     parts += ["## One connection", one_client(results), faster(results)]
     parts += ["## Start and memory", footprint(serving["servers"]), "Memory is measured after all the load above."]
     parts += ["## Growing input", growth(growing)]
-    parts += ["## gRPC", GRPC, grpc(rpc["results"])]
+    parts += ["## gRPC", GRPC.format(commit=rpc["machine"].get("commit", "unknown")[:8]), grpc(rpc["results"])]
     parts += ["## Ten minutes of full load", SOAK, soak(soaked)]
     parts += ["## Looking inside", INSIDE, inside(looking["answers"]), NEIGHBORS, neighbors(looking["neighbors"])]
     parts += [MAPS.format(**maps)]

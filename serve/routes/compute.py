@@ -6,6 +6,7 @@ from ...contract.names import ContractError
 from ..batcher import Outputs, QueueFull
 from ..errors import ApiError
 from ..model import Model, NotFinite
+from ..session import WrongRows
 
 
 async def compute(model: Model, images: np.ndarray, inline: bool = True) -> Outputs:
@@ -15,13 +16,15 @@ async def compute(model: Model, images: np.ndarray, inline: bool = True) -> Outp
         inline: they may be computed on the event loop, as in `Batcher`.
 
     Raises ApiError 429 if the model's queue is full, 503 if the model can no longer be loaded, 500 if its answer is not
-    a number.
+    a number, or has not one row an image.
     """
     try:
         return await model.batcher(images, inline)
     except QueueFull:
         message = f"{model.batcher.queued} images wait for {model.card.name} already: try again in a second"
         raise ApiError(429, "busy", message) from None
+    except WrongRows as error:
+        raise ApiError(500, "rows", f"{model.card.name} cannot be used: {error}") from None
     except ContractError as error:
         raise not_loaded(model, error) from None
     except NotFinite as error:

@@ -25,9 +25,10 @@ from .one_image import IMAGE_TYPES, PREPARE, read_input
 from .query import Parameter, one_of, read_query, share, whole_number
 
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-SMALL_FILE, SMALL_IMAGE = 2**14, 2**14  # bytes and pixels of a PNG that is decoded on the event loop
+SMALL_FILE, SMALL_SIDE = 2**14, 128  # bytes of a PNG that is decoded on the event loop, and pixels along its sides
 COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG that may be a thousand times as large when they are read
-AT_ONCE = 16  # images to decode between two checks for cancellation
+AT_ONCE = 0.05  # seconds to decode images between two checks for cancellation
+MAX_NAME = 255  # characters of a file's name in an answer
 PARAMETERS = {
     "top_k": Parameter(whole_number, 3),
     "min_familiarity": Parameter(share, UNFAMILIAR),
@@ -51,13 +52,11 @@ async def predict(request: Request) -> Response:
     received = time.perf_counter()
     with state.prepared.add(2 * len(files) * math.prod(model.card.input_shape)):  # each alone, and in the batch
         inputs: list[np.ndarray | ApiError] = []
-        for first in range(0, len(files), AT_ONCE):
-            contents = [content for _, content in files[first : first + AT_ONCE]]
-            arguments = contents, model.card.input_shape, prepare, state.settings.max_pixels
-            if len(files) == 1 and is_small(contents[0]):
-                inputs = _inputs(*arguments)
-            else:
-                inputs += await in_thread(_inputs, *arguments)
+        arguments = model.card.input_shape, prepare, state.settings.max_pixels
+        if len(files) == 1 and is_small(files[0][1]):
+            inputs = _inputs([files[0][1]], *arguments)
+        while len(inputs) < len(files):
+            inputs += await in_thread(_inputs, [content for _, content in files[len(inputs) :]], *arguments)
         decoded = time.perf_counter()
         timing.add("decode", received, decoded)
         images = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
@@ -118,19 +117,25 @@ def is_small(data: bytes) -> bool:
         return False
     if data.count(b"IHDR") > 1 or any(chunk in data for chunk in COMPRESSED):  # Pillow takes the last IHDR's size
         return False
-    return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= SMALL_IMAGE
+    return max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) <= SMALL_SIDE
 
 
 def _inputs(
     files: list[bytes], shape: tuple[int, int, int], prepare: Preparation, max_pixels: int
 ) -> list[np.ndarray | ApiError]:
-    """Return the model's input for each file, uint8 [C, H, W], or the reason why there is none."""
+    """Return the model's input for each file, uint8 [C, H, W], or the reason why there is none.
+
+    Returns after AT_ONCE seconds, with the inputs for the first files: at least one.
+    """
     inputs: list[np.ndarray | ApiError] = []
+    end = time.perf_counter() + AT_ONCE
     for data in files:
         try:
             inputs.append(read_input(data, shape, prepare, max_pixels))
         except ApiError as error:
             inputs.append(error)
+        if time.perf_counter() > end:
+            break
     return inputs
 
 
@@ -156,7 +161,7 @@ async def _files(request: Request, max_bytes: int) -> list[tuple[str, bytes]]:
         uploads = [part for name, part in form.multi_items() if name == "file" and isinstance(part, UploadFile)]
         if not uploads:
             raise ApiError(400, "no_file", "the form has no part named 'file' that holds a file, with a filename")
-        return [(part.filename or f"file {n}", await part.read()) for n, part in enumerate(uploads, 1)]
+        return [((part.filename or f"file {n}")[:MAX_NAME], await part.read()) for n, part in enumerate(uploads, 1)]
 
 
 def _familiar(value: np.float32, threshold: float) -> dict[str, Any]:

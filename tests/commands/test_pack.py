@@ -87,6 +87,19 @@ def test_a_repository_names_its_dataset_and_has_weights_for_a_network_with_batch
     torch.testing.assert_close(model.eval().logits_in_training(images), logits)
 
 
+def test_the_snippet_of_the_docs_gives_the_files_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert command("pack", "mnist_cnn", "--as", "huggingface", "--zoo", str(SHIPPED), cwd=tmp_path).returncode == 0
+    page = (Path(__file__).parents[2] / "docs/anywhere.md").read_text()
+    (snippet,) = (code for code in page.split("```python\n")[1:] if "model.safetensors" in code.split("```")[0])
+    images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {"images": images}
+    with torch.inference_mode():
+        exec(snippet.split("```")[0], found)
+    expected = answers(tmp_path / "packed/mnist_cnn/model.onnx", images.numpy())
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+
+
 def test_figures_of_a_lossy_copy_are_not_those_of_the_original(tmp_path: Path):
     assert command("pack", "cifar10_cnn", "--as", "huggingface", "--zoo", str(SHIPPED), cwd=tmp_path).returncode == 0
     card = HubCard.load(tmp_path / "packed/cifar10_cnn/README.md")

@@ -128,7 +128,7 @@ def test_batches_are_uint8_and_whole():
     assert sum(len(labels) for _, labels in data.val_dataloader()) == 144
 
 
-@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}])
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"val_fraction": 1.0}, {"val_fraction": -0.1}, {"seed": -1}])
 def test_senseless_arguments_are_errors(arguments: dict):
     with pytest.raises(ValueError, match=f"data.{next(iter(arguments))}"):
         DigitsDataModule(**arguments)

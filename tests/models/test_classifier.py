@@ -183,6 +183,9 @@ def test_every_schedule_starts_at_the_highest_learning_rate():
     ("arguments", "says"),
     [
         ({"warmup": 1.0}, r"warmup is 1\.0: expected a share"),
+        ({"label_smoothing": 1.5}, r"label_smoothing is 1\.5: expected a share"),
+        ({"label_smoothing": -1}, r"label_smoothing is -1: expected a share"),
+        ({"hidden": 0}, "hidden is 0: give at least 1"),
         ({"optimizer": "rmsprop"}, "expected one of sgd"),
         ({"schedule": "step"}, "expected one of constant, cosine"),
         ({"std": [0.0]}, "above 0"),

@@ -247,3 +247,16 @@ def test_alternate_flips_mirror_each_image_in_every_second_epoch():
     assert 16 < mirrored.sum() < 48
     assert torch.equal(odd, even.flip(3))
     assert torch.equal(Augmentation(flip="alternate")(x, (7, 2, 9), 0, 1), even)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"widths": []}, r"widths is \[\]: give the channels of each group"),
+        ({"widths": [16, 0]}, r"widths is \[16, 0\]: give the channels of each group"),
+        ({"bias_learning_rate": 0}, "divide weight_decay: give rates above 0"),
+    ],
+)
+def test_senseless_arguments_are_errors(arguments: dict[str, Any], says: str):
+    with pytest.raises(ValueError, match=says):
+        SpeedNet(**arguments)

@@ -224,13 +224,19 @@ def test_a_network_with_an_unknown_layer_has_all_its_rows():
     assert sum(row.multiply_adds for row in rows) == multiply_adds(model)
 
 
-def test_the_parts_add_up():
-    model = classifier()
-    parts = summarize(model)
+def test_the_parts_are_named_and_have_volumes():
+    parts = summarize(classifier())
     assert [part.kind for part in parts][:5] == ["conv1", "bn1", "relu", "maxpool", "layer1.0"]
+    assert str(parts[4].output) == "10 × 10 × 64"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16", pytest.param("maxvit_t", marks=pytest.mark.slow)])
+def test_the_parts_add_up(name: str):
+    size = 224 if name == "maxvit_t" else 64
+    model = TorchvisionClassifier(name, weights=None, input_shape=(3, size, size), num_classes=3)
+    parts = summarize(model)
     assert sum(part.parameters for part in parts) == sum(p.numel() for p in model.parameters())
     assert sum(part.multiply_adds for part in parts) == multiply_adds(model)
-    assert str(parts[4].output) == "10 × 10 × 64"
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -261,3 +263,59 @@ async def test_an_error_outside_the_network_fails_its_batch_alone():
         await batcher(images(1))
     assert (await batcher(images(2)))[0].item() == 2
     assert batcher.queued == 0
+
+
+async def test_models_take_turns_on_their_threads():
+    """A large request for one does not keep the other waiting until its end."""
+    order: list[str] = []
+    begun, free, threads = threading.Event(), threading.Event(), ThreadPoolExecutor(1)
+
+    def network(name: str) -> Callable[[np.ndarray], tuple[np.ndarray]]:
+        def run(images: np.ndarray) -> tuple[np.ndarray]:
+            order.append(name)
+            begun.set()
+            assert free.wait(10)
+            return (images,)
+
+        return run
+
+    a, b = (Batcher(network(name), max_batch=1, executor=threads) for name in "ab")
+    large = asyncio.create_task(a(images(*range(20))))
+    await until(begun.is_set)
+    single = asyncio.create_task(b(images(1)))
+    await asyncio.sleep(0.05)
+    free.set()
+    await asyncio.gather(large, single)
+    assert order.index("b") <= 2
+    assert len(order) == 21
+
+
+async def test_a_single_image_may_take_as_long_as_a_batch():
+    """As on a GPU: so the event loop does not compute the next one."""
+    threads = []
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads.append(threading.get_ident())
+        time.sleep(2 * INLINE_SECONDS)
+        return (images,)
+
+    batcher = Batcher(run, ready=lambda: True)
+    await batcher(images(*range(64)))
+    await batcher(images(1))
+    assert threading.get_ident() not in threads
+
+
+async def test_a_failure_says_nothing_about_how_long_a_batch_takes():
+    threads = []
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        threads.append(threading.get_ident())
+        if len(threads) == 1:
+            raise RuntimeError("unlucky")
+        return (images,)
+
+    batcher = Batcher(run, ready=lambda: True)
+    with pytest.raises(RuntimeError, match="unlucky"):
+        await batcher(images(1))
+    await batcher(images(2))
+    assert threading.get_ident() not in threads

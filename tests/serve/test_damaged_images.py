@@ -68,7 +68,9 @@ def test_damaged_images_in_a_form(client: httpx.Client, examples: int):
 def test_only_a_small_png_is_decoded_on_the_event_loop():
     assert is_small(WHOLE[0])
     assert not is_small(WHOLE[2])  # a JPEG
+    assert is_small(png(np.zeros((128, 128), np.uint8)))
     assert not is_small(png(np.zeros((129, 128), np.uint8)))  # few bytes, many pixels
+    assert not is_small(png(np.zeros((1024, 16), np.uint8)))  # a digit network pads it to 2049 pixels
     assert not is_small(WHOLE[0] + bytes(2**14))
     assert not any(is_small(WHOLE[0][:n]) for n in range(24))
     note = PngInfo()

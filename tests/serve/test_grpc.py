@@ -17,11 +17,12 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import psutil
 import pytest
 import torch
 import tritonclient.http as triton_http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from helpers import free_port, listening, running
+from helpers import free_port, listening, running, serve
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
@@ -112,6 +113,36 @@ def test_numbers_in_the_message(service: Service, images: np.ndarray):
     found = stub.ModelInfer(request)
     expected = client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities")
     np.testing.assert_array_equal(np.frombuffer(found.raw_output_contents[1], np.float32).reshape(5, 10), expected)
+
+
+def test_calls_in_flight_share_batches(service: Service, images: np.ndarray):
+    """gRPC hands over one call at a time: computed on the event loop, each would be a batch of its own."""
+    _, http, stub = service
+
+    def batches() -> float:
+        found = re.search(r'^cnnzoo_batch_images_count\{model="digits_cnn"\} (\S+)$', http.get("/metrics").text, re.M)
+        return float(found[1]) if found else 0
+
+    request = pb.ModelInferRequest(model_name="digits_cnn", raw_input_contents=[images[:1].tobytes()])
+    request.inputs.add(name="images", datatype="UINT8", shape=[1, *images.shape[1:]])
+    before = batches()
+    for call in [stub.ModelInfer.future(request) for _ in range(300)]:
+        assert len(call.result().outputs) == 3
+    assert 0 < batches() - before < 150
+
+
+@pytest.mark.slow
+def test_two_workers_answer_on_one_port(trained: Path, images: np.ndarray):
+    port = free_port()
+    with serve(trained / "zoo", CNNZOO_WORKERS="2", CNNZOO_GRPC_PORT=str(port)) as http:
+        wait_for(port)
+        for _ in range(50):  # the kernel chooses the worker of a connection
+            with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+                assert client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities").shape == (5, 10)
+        listeners = {c.pid for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"}
+        assert len(listeners) == 2
+        text = http.get("/metrics").text
+    assert re.search(r'cnnzoo_requests_total\{model="digits_cnn",route="grpc:ModelInfer",status="200"\} 50\.0', text)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +260,7 @@ def test_a_stop_ends_the_streams_of_the_health_protocol(trained: Path):
 
 def test_streams_of_the_health_protocol_are_limited(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """They have no key. One that ends makes room."""
-    monkeypatch.setattr("cnnzoo.serve.grpc_server.MAX_WATCHERS", 2)
+    monkeypatch.setattr("cnnzoo.serve.grpc_server.MAX_HEALTH", 2)
     port = free_port()
     with listening(trained / "zoo", grpc_port=port, api_key=KEY), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         wait_for(port)
@@ -277,10 +308,12 @@ def test_a_call_whose_message_does_not_arrive_ends(trained: Path, images: np.nda
             health = health_pb2_grpc.HealthStub(channel)
             serving = health_pb2.HealthCheckResponse.SERVING
             assert health.Check(health_pb2.HealthCheckRequest()).status == serving
+            ask_health = channel.stream_unary("/grpc.health.v1.Health/Check")
+            asked = [ask_health.future(no_message(end)) for _ in range(2)]  # by strangers: they need no key
             headers = dict(key)
             with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.*as many calls as"):
                 client.infer("digits_cnn", [tensor(images)], headers=headers)
-            assert {call.code() for call in held} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+            assert {call.code() for call in [*held, *asked]} == {grpc.StatusCode.DEADLINE_EXCEEDED}
             probe = channel.stream_unary("/inference.GRPCInferenceService/ServerLive")
             probes = [probe.future(no_message(end)) for _ in range(8)]  # by strangers: they need no key
             time.sleep(0.5)
@@ -299,6 +332,16 @@ def test_millions_of_empty_fields_are_refused_before_they_are_parsed(empty: byte
         message = b"\x2a" + _length(message) + message
     with pytest.raises(ApiError, match="more than 64 fields"):
         check_fields(memoryview(message), NESTED)
+
+
+def test_many_fields_in_many_messages_are_refused():
+    contents = b"".join(64 * [_nested(5, b"\x08\x00" * 64)])
+    with pytest.raises(ApiError, match="more than 64 fields"):
+        check_fields(memoryview(b"".join(64 * [_nested(5, contents)])), NESTED)
+
+
+def _nested(field: int, message: bytes) -> bytes:
+    return bytes([field << 3 | 2]) + _length(message) + message
 
 
 def _length(content: bytes) -> bytes:
@@ -449,3 +492,29 @@ def test_the_process_stops_while_it_is_asked(trained: Path, images: np.ndarray):
         assert set(answered) == {5}
         # gRPC cancels a call that has arrived and has not begun.
         assert all("UNAVAILABLE" in text or "CANCELLED" in text for text in stopped), stopped
+
+
+def test_a_call_whose_answer_is_not_read_counts(trained: Path, images: np.ndarray):
+    port = free_port()
+    many = np.repeat(images[:1], 1024, axis=0)
+    request = pb.ModelInferRequest(model_name="digits_cnn", raw_input_contents=[many.tobytes()])
+    request.inputs.add(name="images", datatype="UINT8", shape=many.shape)
+    for name in ("logits", "probabilities"):  # 350 kB, more than a client's window
+        request.outputs.add(name=name).parameters["classification"].int64_param = 10
+    content = request.SerializeToString()
+    with listening(trained / "zoo", grpc_port=port, max_requests=2):
+        wait_for(port)
+        options = [("grpc.http2.bdp_probe", 0)]
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel,
+            triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        ):
+            infer = channel.stream_stream("/inference.GRPCInferenceService/ModelInfer")
+            unread = [infer(iter([content])) for _ in range(2)]
+            time.sleep(1)
+            with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.*as many calls as"):
+                client.infer("digits_cnn", [tensor(images)])
+            for call in unread:
+                call.cancel()
+            time.sleep(0.5)
+            assert client.infer("digits_cnn", [tensor(images)]).as_numpy("logits").shape == (5, 10)

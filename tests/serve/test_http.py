@@ -6,8 +6,10 @@ import http.client
 import io
 import shutil
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -24,6 +26,7 @@ from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.zoo_folder import find_file
 from cnnzoo.models import create_model
 from cnnzoo.models.export import to_onnx
+from cnnzoo.serve.routes.one_image import read_input
 
 PREDICT = "/v1/models/digits_cnn/predict"
 
@@ -446,3 +449,20 @@ def test_a_models_card_is_all_that_is_in_its_file(client: httpx.Client, trained:
     assert shown["training"]["epochs"] == 8
     assert client.get("/models/digits_cnn").json()["version"] == 2
     assert "no model is called 'pets'" in error(client.get("/models/pets"), 404)
+
+
+def test_after_a_late_answer_the_other_images_are_not_decoded(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    decoded = []
+
+    def slowly(*arguments: Any) -> np.ndarray:
+        decoded.append(time.monotonic())
+        time.sleep(0.1)
+        return read_input(*arguments)
+
+    monkeypatch.setattr("cnnzoo.serve.routes.predict.read_input", slowly)
+    files = [("file", (f"{n}.png", png(np.zeros((8, 8), np.uint8)))) for n in range(16)]
+    with in_process(trained / "zoo", timeout=0.35) as client:
+        error(client.post("/v1/models/digits_cnn/predict", files=files), 504)
+        begun = len(decoded)
+        time.sleep(0.5)
+    assert 2 <= begun <= len(decoded) <= begun + 1

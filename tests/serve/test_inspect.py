@@ -6,6 +6,7 @@ import gc
 import io
 import shutil
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +25,13 @@ from cnnzoo.serve.answers import read_values
 from cnnzoo.serve.batcher import Outputs, QueueFull
 from cnnzoo.serve.client import Client
 from cnnzoo.serve.drawing import over
-from cnnzoo.serve.inspector import Window
+from cnnzoo.serve.inspector import Inspector, Window
 from cnnzoo.serve.inspectors import Inspectors
 from cnnzoo.serve.model import FileState, Model, Sessions
 from cnnzoo.serve.occlusion import Cover, covered, drops, fill_of
 from cnnzoo.serve.routes.compute import compute
 from cnnzoo.serve.routes.inspect import _arithmetic
+from cnnzoo.serve.zoo import Zoo
 
 PNG = {"Content-Type": "image/png"}
 INSPECT = "/v1/models/digits_cnn/inspect"
@@ -215,6 +217,26 @@ def test_predictions_get_their_turn_between_the_images_of_an_explanation(
     assert response.headers["server-timing"].count("compute;") == 1
 
 
+def test_predictions_are_answered_during_an_explanation(
+    client: httpx.Client, digit: bytes, asked: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    run = Model.run
+
+    def slowly(model: Model, images: np.ndarray) -> Outputs:
+        time.sleep(0.01)
+        return run(model, images)
+
+    monkeypatch.setattr(Model, "run", slowly)
+    explanation = threading.Thread(target=lambda: client.post(EXPLAIN, content=digit, headers=PNG))
+    explanation.start()
+    seen = set()
+    while explanation.is_alive():
+        assert client.post("/v1/models/digits_cnn/predict", content=digit, headers=PNG).is_success
+        seen.add(len(asked))
+    assert len(asked) == 9
+    assert len(seen - {0, 9}) > 2
+
+
 def test_an_explanation_stops_when_the_client_hangs_up(
     client: httpx.Client, digit: bytes, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ):
@@ -341,18 +363,18 @@ def test_an_oblong_picture_is_covered_everywhere(shape: tuple[int, int, int]):
 def test_a_replaced_model_does_not_stay_in_memory(trained: Path, tmp_path: Path):
     folder = tmp_path / "zoo"
     shutil.copytree(trained / "zoo", folder)
-    inspectors, opened = Inspectors(), []
+    inspectors, zoo = Inspectors(), Zoo(folder)
 
-    def look(version: int) -> None:
-        path = folder / f"digits_cnn/{version}/model.onnx"
-        model = Model(path, Sessions(), FileState.of(path))
-        opened.append(weakref.ref(asyncio.run(inspectors.ask(model, lambda inspector: inspector))))
+    def look(version: int) -> "weakref.ref[Inspector]":
+        model = zoo.get("digits_cnn", version)
+        assert model
+        return weakref.ref(asyncio.run(inspectors.ask(model, lambda inspector: inspector)))
 
-    look(1)
-    look(2)
+    opened = [look(1), look(2)]
     assert opened[0]() is not None
+    assert look(1)() is opened[0]()
     (folder / "digits_cnn/1/model.onnx").unlink()
-    look(2)
+    zoo.rescan()
     gc.collect()
     assert opened[0]() is None
     assert opened[1]() is not None

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -185,3 +186,23 @@ def test_anything_that_resembles_a_call(data: st.DataObject):
     head = json.dumps(maybe({**call, "parameters": maybe({"binary_data_output": maybe(True)})})).encode()
     rest = bytes(data.draw(st.sampled_from([0, 64, 128, 192, 65])))
     harmless(head + rest, data.draw(st.sampled_from([str(len(head)), str(len(head)), None, "0"])))
+
+
+def test_a_long_id_is_refused():
+    assert read(*request(id="x" * 256), CARD).id == "x" * 256
+    assert "the id has 257 characters: 256 are allowed" in refusal(*request(id="x" * 257))
+
+
+def test_what_a_client_adds_to_a_tensor_is_not_kept():
+    tracemalloc.start()
+    try:
+        for n in range(512):
+            tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 8, 8], "more": [n, *([{}] * 800)]}
+            tensor["parameters"] = {"binary_data_size": 64}
+            head = json.dumps({"inputs": [tensor]}).encode()
+            assert len(head) < 4096
+            read(head + bytes(64), str(len(head)), CARD)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 8_000_000  # the JSON itself is 2 MB

@@ -1,11 +1,14 @@
 """Test which files of a zoo folder are served, which are refused, and why."""
 
+import asyncio
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 import onnx
 import onnx.external_data_helper
 import pytest
-from helpers import copy_of_export, in_process, png, refused, write
+from helpers import copy_of_export, error, in_process, png, refused, write
 
 from cnnzoo.contract.card import ModelCard
 from cnnzoo.contract.model_file import read_card
@@ -217,6 +220,47 @@ def test_an_answer_has_a_row_for_each_image(zoo: Path):
     path = write(proto, ModelCard(**{**CARD.__dict__, "name": "short"}), zoo)
     with pytest.raises(ContractError, match=r"its outputs have \[3, 2\] rows for 3 images"):
         Session(path.read_bytes()).run(np.zeros((3, 1, 8, 8), np.uint8))
+    with in_process(zoo) as client:
+        content = png(np.zeros((8, 8), np.uint8))
+        answer = client.post("/v1/models/short/predict", content=content, headers={"Content-Type": "image/png"})
+    assert "short cannot be used: its outputs have [1, 0] rows for 1 images" in error(answer, 500)
+
+
+def test_a_file_that_cannot_be_read_again_is_tried_later(zoo: Path, monkeypatch: pytest.MonkeyPatch):
+    write(network(), ModelCard(**{**CARD.__dict__, "name": "late"}), zoo)
+    read, reads = Path.read_bytes, []
+
+    def failing(path: Path) -> bytes:
+        reads.append("late" in path.parts)
+        if sum(reads) == 2 and reads[-1]:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    loaded = Zoo(zoo)
+    assert loaded.refused == {"late/1/model.onnx": "it cannot be read (Input/output error)"}
+    loaded.rescan()
+    assert loaded.refused == {}
+    assert loaded.get("late")
+
+
+def test_a_removed_model_leaves_memory_at_once(zoo: Path):
+    """Without Python's search for cycles, which the service makes rare."""
+    sessions = Sessions()
+    loaded = Zoo(zoo, sessions)
+    model = loaded.get("digits_cnn")
+    assert model
+    asyncio.run(model.batcher(np.zeros((1, 1, 8, 8), np.uint8)))
+    gone = weakref.ref(sessions.loaded[model])
+    shutil.rmtree(model.path.parent)
+    gc.disable()
+    try:
+        loaded.rescan()
+        assert not loaded.models
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(
