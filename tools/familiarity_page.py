@@ -50,8 +50,8 @@ The distances are for noise, other datasets and broken images, the energy for un
 ## What the shipped files flag
 
 At the threshold 0.05, in percent. The images are those of [strangers.py](../datamodules/strangers.py). No network was
-trained on them. "As pictures" means: made with about 128 pixels a side, and prepared as the service prepares pictures
-([service.md](service.md)). `cnnzoo verify --metrics` measures it again.
+trained on those in its column. "As pictures" means: made with about 128 pixels a side, and prepared as the service
+prepares pictures ([service.md](service.md)). `cnnzoo verify --metrics` measures it again.
 
 Uniform noise of that size becomes faint when it is scaled to 32×32 pixels, and the JPEG (below) removes most of the
 rest. The CIFAR-10 networks flag little of it.

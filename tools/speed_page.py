@@ -84,8 +84,10 @@ GRPC = """
 One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`; commit {commit}):
 """
 GRPC_END = """
-gRPC is slower. With {calls} calls in flight, a call to gRPC's server for Python that computes nothing takes {share:.0%}
-of the CPU time of a whole HTTP request.
+gRPC is slower, for two reasons. With {calls} calls in flight, gRPC's server for Python takes {share:.0%} of the CPU time
+of a whole HTTP request for a call that it answers unread. And it hands over one call at a time. Requests over HTTP that
+arrive together share a batch of {http:.0f} images on average, calls over gRPC one of {grpc:.0f}. A small batch takes more
+time an image, and each batch has to change threads.
 """
 WAYS = {
     "http": "HTTP/1.1, a connection for each call",
@@ -218,10 +220,12 @@ def scoring(rows: list[dict[str, Any]]) -> str:
 def grpc(rows: list[dict[str, Any]]) -> str:
     """Return the speed of HTTP and of gRPC by the number of calls in flight, and the reason."""
     columns = ("requests_per_second", "mean_ms", "cpu_seconds_per_1000", "images_per_batch")
-    cells = [[WAYS[row["way"]], str(row["calls"]), *(number(row[column]) for column in columns)] for row in rows]
+    cells = [[WAYS[row["way"]], str(row["calls"]), *(number(row[c] or None) for c in columns)] for row in rows]
     calls = max(row["calls"] for row in rows)
-    cpu = {row["way"]: row["cpu_seconds_per_1000"] for row in rows if row["calls"] == calls}
-    text = GRPC_END.format(calls=calls, share=cpu["grpc_empty"] / cpu["http"])
+    most = {row["way"]: row for row in rows if row["calls"] == calls}
+    share = most["grpc_empty"]["cpu_seconds_per_1000"] / most["http"]["cpu_seconds_per_1000"]
+    batches = {way: most[way]["images_per_batch"] for way in ("http", "grpc")}
+    text = GRPC_END.format(calls=calls, share=share, **batches)
     heads = ("", "calls", "requests/s", "mean ms", "CPU s / 1,000", "images a batch")
     return table(heads, cells) + "\n\n" + text.strip()
 
