@@ -84,10 +84,10 @@ GRPC = """
 One image in binary to `mnist_cnn`, by `h2load` (`python benchmarks/grpc_and_http.py`; commit {commit}):
 """
 GRPC_END = """
-gRPC is slower, for two reasons. With {calls} calls in flight, gRPC's server for Python takes {share:.0%} of the CPU time
-of a whole HTTP request for a call that it answers unread. And it hands over one call at a time. Requests over HTTP that
-arrive together share a batch of {http:.0f} images on average, calls over gRPC one of {grpc:.0f}. A small batch takes more
-time an image, and each batch has to change threads.
+gRPC is slower, for two reasons. With {calls} calls in flight, gRPC's server for Python takes {share:.0%} of the CPU
+time of a whole HTTP request for a call that it answers unread. And it hands over one call at a time. Requests over HTTP
+that arrive together share a batch of {http:.0f} images on average, calls over gRPC one of {grpc:.0f}. A small batch
+takes more time an image, and each batch has to change threads.
 """
 WAYS = {
     "http": "HTTP/1.1, a connection for each call",
