@@ -61,10 +61,14 @@ def fit(cli: ZooCLI) -> None:
     if config.pretrained and not cli.checkpoint:
         pretrained.init_from(cli.model, config.pretrained)
         check_held_out(config.pretrained, cli.datamodule)
-    if cli.model.teacher_name:
+    if cli.model.teacher_name and not cli.checkpoint:
         check_held_out(cli.model.teacher_name, cli.datamodule)
-    if cli.checkpoint:  # which has the rate that was found; a finder would begin again at epoch 0
-        cli.callbacks = [one for one in cli.callbacks if not isinstance(one, BatchSizeFinder | LearningRateFinder)]
+    if cli.checkpoint:  # which has the rate that was found; the finder would begin again at epoch 0
+        cli.callbacks = [one for one in cli.callbacks if type(one) is not LearningRateFinder]
+        if any(isinstance(one, BatchSizeFinder) for one in cli.callbacks):
+            raise ValueError(
+                "a run with BatchSizeFinder cannot be resumed: start a new one with the size that it found, without it"
+            )
     precision = usable_precision(given.precision, given.accelerator)
     if precision != given.precision:
         rank_zero_only(print)("This device has no bfloat16 in hardware: training in float32")

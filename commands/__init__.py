@@ -25,4 +25,4 @@ class UsageError(ValueError):
 
 def say(message: str) -> None:
     """Print a message without wrapping and without markup, so that paths can be copied."""
-    console.print(message, soft_wrap=True, markup=False, highlight=False)
+    console.print(message, soft_wrap=True, markup=False, highlight=False, emoji=False)

@@ -92,8 +92,8 @@ class WithinEpoch(_Movable):
     """Checkpoint every so many steps, or one step later if a validation follows the step.
 
     If Lightning resumed from a checkpoint between a step and its validation, it would skip the validation, and at the
-    end of an epoch the row in the log, too. There the end of the epoch saves one. A training that diverges keeps its
-    last good checkpoint.
+    end of an epoch the row in the log, too. There the end of the epoch saves one. If a validation follows each of
+    `every` steps, a checkpoint is saved all the same. A training that diverges keeps its last good checkpoint.
 
     Args:
         every: number of steps.
@@ -105,19 +105,24 @@ class WithinEpoch(_Movable):
         self._due = False
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._due |= trainer.global_step % self.every == 0
         if trainer.is_last_batch:
             self._due = False
-        if self._due and not _is_validated(trainer, batch_idx) and not module.diverges():
+        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:  # this batch was no step
+            return
+        due, late = trainer.global_step % self.every == 0, self._due
+        self._due = due or late
+        waits = _is_validated(trainer, batch_idx) and not (due and late)
+        if self._due and not waits and not module.diverges():
             self._due = False
             super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
 
 def _is_validated(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether a validation within the epoch may follow a step."""
-    number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    every = trainer.val_check_batch
-    return trainer.enable_validation and isinstance(every, int) and (number + 1) % every == 0
+    """Return whether a validation within the epoch follows a batch."""
+    epochs, every = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if not trainer.enable_validation or not isinstance(every, int) or (epochs and (trainer.current_epoch + 1) % epochs):
+        return False
+    return ((batch_idx if epochs else trainer.fit_loop.total_batch_idx) + 1) % every == 0
 
 
 def last_checkpoints(every: int | None) -> list[ModelCheckpoint]:

@@ -49,7 +49,8 @@ def get_model(model: str, /, *, from_: str, zoo: Path | None = None) -> None:
         zoo: the zoo folder to download into (default: CNNZOO_ZOO, else zoo/)
     """
     name, version = split_spec(model)
-    path = fetch(name, version, from_, zoo or ZooFolder.default().path, os.environ.get("CNNZOO_API_KEY"))
+    folder = zoo.expanduser() if zoo else ZooFolder.default().path
+    path = fetch(name, version, from_, folder, os.environ.get("CNNZOO_API_KEY"))
     say(f"{path} ({path.stat().st_size:,} bytes) is what {from_} offers")
 
 
@@ -73,6 +74,8 @@ def fetch(name: str, version: int | None, source: str, zoo: Path, api_key: str |
             with _lock(target):  # a second process waits, and then finds the file
                 if not _is_present(folder, offer, source):
                     _download(http, offer, zoo / f".get-{name}-{offer.model_id.version}-{offer.sha256[:16]}", folder)
+                    if not existed:
+                        zoo.chmod(0o755)  # whatever the umask: the service may run as another user
         finally:
             if not existed:
                 with contextlib.suppress(OSError):  # not empty
@@ -116,6 +119,8 @@ def _offers(http: httpx.Client, source: str, name: str, api_key: str | None) -> 
         status, content = _read(http, f"{source}/models", headers)
     if status == 401:
         raise PermissionError(f"{source} asks for a key: set CNNZOO_API_KEY{' to another one' if api_key else ''}")
+    if status != 404 and not 200 <= status < 300:
+        raise DownloadError(f"{source}/models: HTTP {status}")
     try:
         models = json.loads(content)["models"]
         return [_offered(model, source, headers) for model in models if model["name"] == name]

@@ -78,7 +78,8 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
     teacher = settings.get("model", {}).get("init_args", {}).get("teacher")
-    for start in filter(None, (settings.get("pretrained"), teacher)):
+    varied = [axis.choices.values() for axis, key in zip(grid, keys, strict=True) if key in ("pretrained", "teacher")]
+    for start in filter(None, (settings.get("pretrained"), teacher, *itertools.chain(*varied))):
         splits = [axis for axis, key in zip(grid, keys, strict=True) if key in (*SPLIT, "seed_everything")]
         for values in itertools.product(*(axis.choices.values() for axis in splits)):
             point = _replaced(settings, dict(zip((axis.argument for axis in splits), values, strict=True)))

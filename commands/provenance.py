@@ -25,7 +25,7 @@ PATH_OPTIONS = (
     "--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir", "--output", "--storage", "--workers",
 )  # fmt: skip
 PLACES = ("logger", "default_root_dir")  # settings of the trainer that say where something is written
-LENGTH = "length"  # key of a run's max_epochs and max_steps
+LENGTH = "length"  # key of a run's max_epochs, max_steps and limit_train_batches
 RUN_OPTIONS = ("--config", "-c", "--ckpt_path")  # options that choose a run
 
 
@@ -44,7 +44,7 @@ class Provenance(Callback):
             "commit": commit(),
             "hardware": hardware(trainer),
             "precision": trainer.precision,
-            LENGTH: [trainer.max_epochs, trainer.max_steps],
+            LENGTH: [trainer.max_epochs, trainer.max_steps, trainer.limit_train_batches],
         }
         before, length = self._kept.get("command"), self._kept.get(LENGTH, own[LENGTH])
         self._kept = {**own, **self._kept, LENGTH: own[LENGTH]}

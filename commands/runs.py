@@ -64,11 +64,12 @@ def remove_run(run: Path) -> None:
 def run_of(path: Path) -> Path | None:
     """Return the run folder that holds a config or a checkpoint, or None for a file elsewhere."""
     path = path.absolute()
-    folder = path.parent if path.name == CONFIG else path.parents[1] if path.parent.name == CHECKPOINTS else None
-    if folder is None or not (folder / CONFIG).is_file():
-        return None
-    is_run = folder.name.startswith("version_") or any((folder / CHECKPOINTS / name).is_file() for name in SAVED)
-    return folder if is_run else None
+    folders = path.parents[:2] if path.suffix == ".ckpt" else [path.parent] if path.name == CONFIG else []
+    for folder in folders:
+        is_run = folder.name.startswith("version_") or any((folder / CHECKPOINTS / name).is_file() for name in SAVED)
+        if is_run and (folder / CONFIG).is_file():
+            return folder
+    return None
 
 
 def find_checkpoint(wanted: str, run: Path | None, runs: Path, name: str, settings: Settings) -> Path:
@@ -147,7 +148,7 @@ def check_resumable(run: Path, settings: Settings, checkpoint: Path) -> None:
     content, wanted = read_checkpoint(checkpoint), settings["trainer"].get("max_epochs")
     if "optimizer_states" not in content:
         raise ValueError(f"{checkpoint} has the weights alone: resume with --ckpt_path last")
-    epochs = epochs_of(content)
+    epochs = content["epoch"] + 1  # with the one that was stopped
     if wanted is not None and 0 <= wanted < epochs:
         has = f"{checkpoint} has {counted(epochs, 'epoch')}"
         raise ValueError(f"{has}, --trainer.max_epochs {wanted} is fewer: give at least {epochs}")
@@ -261,8 +262,6 @@ def _leaves(prefix: str, settings: Settings) -> Settings:
 
 def epochs_of(content: dict[str, Any]) -> int:
     """Return how many epochs a checkpoint has finished."""
-    if "loops" not in content:  # of the weights alone
-        return int(content["epoch"]) + 1
     return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.card import ModelCard
-from ..contract.images import UndecodableImage, decode, to_input
+from ..contract.images import UndecodableImage, read_image, to_input
 from ..contract.model_file import read_model
 from ..contract.names import UNFAMILIAR, naming
 from ..contract.zoo_folder import find_file, read_listed
@@ -86,7 +86,7 @@ class Scorer:
     def _input(self, file: Path) -> np.ndarray | str:
         """Return the network's input uint8 [C, H, W], as the service makes it, or why there is none."""
         try:
-            return to_input(decode(file.read_bytes()), self.card.input_shape, self.card.prepare)
+            return to_input(read_image(file), self.card.input_shape, self.card.prepare)
         except (UndecodableImage, OSError) as error:
             return str(error)
 

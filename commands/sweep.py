@@ -3,7 +3,6 @@
 Optuna's storage hands out each point once, keeps its result, and notices by a heartbeat that a process died.
 """
 
-import copy
 import csv
 import json
 import logging
@@ -65,7 +64,7 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{'--storage' if given else folder / 'sweep.db'} cannot be used: {reason}") from None
     axes = [vars(axis) | ({"values": []} if axis.name == SEED else {}) for axis in grid]  # more seeds may follow
-    recipe = {"config": _compared(config, grid), "grid": axes}
+    recipe = {"config": config, "grid": axes}
     if differing := runs.compare(study.user_attrs.setdefault("recipe", recipe), json.loads(json.dumps(recipe))):
         raise ValueError(
             f"the storage holds a sweep {name} of another recipe or grid ({runs.describe(differing)}): "
@@ -101,17 +100,6 @@ def run_sweep(config: dict[str, Any], grid: Sequence[Axis], folder: Path, storag
         for process in processes:
             process.join()
     return _write(grid, done, folder)
-
-
-def _compared(config: dict[str, Any], grid: Sequence[Axis]) -> dict[str, Any]:
-    """Return the part of a recipe that two calls of a sweep must have in common: without what changes no training."""
-    config = copy.deepcopy(config)
-    varied = {axis.argument.rsplit(".", 1)[-1] for axis in grid}
-    for part in ("model", "data"):
-        arguments = config[part].get("init_args", {})
-        for name in {*runs.RESUMABLE} - varied:
-            arguments.pop(name, None)
-    return config
 
 
 def default_workers(trainer: dict[str, Any]) -> int:

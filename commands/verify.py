@@ -18,7 +18,7 @@ from ..contract.model_file import read_card
 from ..contract.names import ContractError
 from ..contract.zoo_folder import ModelId, ZooFolder, find_file, open_zoo
 from ..serve.session import Session
-from . import console, say
+from . import UsageError, console, say
 
 TOLERANCE = 1e-5  # of loss and calibration error, since processors round differently
 NEWER = {"balanced_accuracy"}  # metrics that older cards lack
@@ -41,6 +41,8 @@ def verify_models(
         data_dir: folder of the datasets (default: CNNZOO_DATA, else data/)
         zoo: the zoo folder (default: CNNZOO_ZOO, else zoo/; named models are looked for in the shipped ones, too)
     """
+    if data_dir and not (metrics or parity):
+        raise UsageError("--data_dir is for --metrics and --parity: give one of them, too")
     folder = None if models else open_zoo(zoo)
     paths = folder.files() if folder else [find_file(model, zoo).absolute() for model in models]
     if folder and not paths:
@@ -120,7 +122,7 @@ def _check_sha256(path: Path) -> str:
     found = sha256_of(path)
     expected = ZooFolder.around(path).checksums().get(ModelId.from_path(path).path)
     if expected is None:
-        raise UnlistedError(f"it is {found}, but {SUMS} does not list the file: fetch it with cnnzoo get")
+        raise UnlistedError(f"it is {found}, but {SUMS} does not list the file: fetch or export it again")
     if found != expected:
         raise ContractError(f"it is {found}, {SUMS} says {expected}: the file is damaged or was changed")
     return found
@@ -162,6 +164,8 @@ def _check_metrics(path: Path, data_dir: Path | None) -> str:
     if card.robustness:
         table = card.robustness["accuracy"]
         found = robustness(file, data, images, labels, card.robustness["images"], list(table))
+        if found and found["images"] != card.robustness["images"]:
+            wrong.append("images of robustness")
         rows = found["accuracy"] if found else table
         wrong += [f"robustness to {name}" for name, row in rows.items() if row != table[name]]
     if card.familiarity:
@@ -181,6 +185,7 @@ def _differing(stated: Familiarity, found: Familiarity | None) -> list[str]:
     if found is None:
         return ["familiarity"]
     wrong = [] if abs(found["flagged"] - stated["flagged"]) <= SHARE_TOLERANCE else ["familiarity of test images"]
+    wrong += [] if stated["threshold"] == found["threshold"] else ["threshold of familiarity"]
     for kind, there in stated["strangers"].items():
         here = found["strangers"].get(kind)
         if here is None:

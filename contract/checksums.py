@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from .files import atomic_write
 from .names import ContractError
 
 SUMS = "SHA256SUMS"
@@ -47,13 +48,19 @@ def parse_checksums(text: str) -> dict[str, str]:
 
 
 def add_checksum(folder: Path, path: str, sha256: str) -> None:
-    """Append a line for the relative `path` to SHA256SUMS.
+    """Add a line for the relative `path` to SHA256SUMS, in place of an older line for it.
 
     Appends in a single write, so that two processes at the same time lose no line.
     """
-    if read_checksums(folder).get(path) == sha256:
+    listed = read_checksums(folder)
+    if listed.get(path) == sha256:
         return
     sums = folder / SUMS
+    if path in listed:  # of a file that was removed
+        with atomic_write(sums) as temporary:
+            temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in {**listed, path: sha256}.items()))
+            temporary.chmod(0o644)
+        return
     before = sums.read_bytes() if sums.is_file() else b""
     newline = "\n" if before and not before.endswith(b"\n") else ""
     is_new = not sums.exists()

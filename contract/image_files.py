@@ -43,10 +43,18 @@ def image_files(
         if is_folder(entry):
             if identity(entry) not in visited:
                 yield from image_files(entry.path, others, visited)
-        elif suffix in SUFFIXES and (entry.is_symlink() or entry.is_file()):
+        elif suffix in SUFFIXES and _may_be_read(entry):
             yield entry
         elif others is not None and suffix in OTHER_IMAGES:
             others[suffix] += 1
+
+
+def _may_be_read(entry: os.DirEntry[str]) -> bool:
+    """Return True for a file, and for a link that leads nowhere, whose reading says so. A device could have no end."""
+    try:
+        return entry.is_file() or not os.path.exists(entry.path)
+    except OSError:  # a link to itself
+        return True
 
 
 def readable(path: str | os.PathLike[str]) -> str:

@@ -18,6 +18,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif")  # of files that `decode` reads
 MAX_PIXELS = 25_000_000  # of an image: 75 MB as RGB
 PILLOW_MAX_PIXELS = 178_956_970  # Image.open raises above it: twice Image.MAX_IMAGE_PIXELS
 MAX_SIDE = 65_535  # pixels of width or height, as in a JPEG: an image with 25 million rows takes seconds to decode
+MAX_FILE = 2**29  # bytes of an image file
+MAX_SCANS = 100  # of a JPEG, each of which passes over the whole image; a progressive one has about 10
+MAX_EXIF = 100  # EXIF segments of a JPEG, which Pillow joins one by one
 MAX_PAGE = 1024  # pixels along the longer side of an image in which handwriting is searched
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode has a limit of its own
@@ -41,6 +44,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     if not data:
         raise UndecodableImage("it is empty")
+    if data.startswith(b"\xff\xd8") and (data.count(b"\xff\xda") > MAX_SCANS or data.count(b"Exif\0\0") > MAX_EXIF):
+        raise UndecodableImage(f"the JPEG has more than {MAX_SCANS} scans or {MAX_EXIF} EXIF segments")
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         size = f"the image has {image.width} × {image.height} pixels"
@@ -56,7 +61,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageTooLarge(f"the image has more than {limit:,} pixels: send a smaller one") from None
     except UnidentifiedImageError:
         raise UndecodableImage("not a PNG or JPEG image") from None
-    except UndecodableImage:
+    except (UndecodableImage, MemoryError):
         raise
     except Exception as error:  # damaged files and EXIF raise many different exceptions
         raise UndecodableImage(f"the image is damaged ({error})") from None
@@ -92,7 +97,8 @@ def _through_jpeg(image: Image.Image) -> Image.Image:
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Convert an image to `mode` (L or RGB), on white where it is transparent."""
     if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which convert() would clip
-        image = Image.fromarray((np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8))
+        values, transparent = np.asarray(image, np.int32), image.info.get("transparency")
+        image = Image.fromarray(np.where(values == transparent, 255, (values >> 8).clip(0, 255)).astype(np.uint8))
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
@@ -118,9 +124,16 @@ def to_input(image: Image.Image, shape: tuple[int, int, int], prepare: Preparati
         page = page.reduce(factor)  # a few hundred pixels show the strokes
     grey = np.asarray(page)
     if grey.shape == shape[1:] and not handwriting.dark_on_light(grey):
-        return grey[None]
+        return np.repeat(grey[None], shape[0], axis=0)
     frame = {"mnist": handwriting.frame_mnist, "digits": handwriting.frame_digits}[prepare]
     return fit(Image.fromarray(frame(handwriting.strokes(grey))), shape)
+
+
+def read_image(file: Path) -> Image.Image:
+    """Return the decoded image of a file. Raises as `decode`, and OSError."""
+    if (size := file.stat().st_size) > MAX_FILE:
+        raise ImageTooLarge(f"the file has {size:,} bytes: at most {MAX_FILE:,} are read")
+    return decode(file.read_bytes())
 
 
 def read_input(file: Path, shape: tuple[int, int, int], prepare: Preparation) -> np.ndarray:
@@ -131,6 +144,6 @@ def read_input(file: Path, shape: tuple[int, int, int], prepare: Preparation) ->
     if not file.is_file():
         raise FileNotFoundError(f"no such image: {file}")
     try:
-        return to_input(decode(file.read_bytes()), shape, prepare)
+        return to_input(read_image(file), shape, prepare)
     except UndecodableImage as error:
         raise UndecodableImage(f"{file}: {error}") from None

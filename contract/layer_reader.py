@@ -43,7 +43,7 @@ def read_layers(proto: onnx.ModelProto) -> list[Layer]:
     del bare.graph.value_info[:]  # of an fp16 file it holds the types of the fp32 network
     try:
         return _Reader(onnx.shape_inference.infer_shapes(bare, data_prop=True).graph).layers()
-    except (LookupError, ValueError, TypeError, onnx.shape_inference.InferenceError) as error:
+    except (LookupError, ArithmeticError, ValueError, TypeError, onnx.shape_inference.InferenceError) as error:
         if isinstance(error, ContractError):
             raise
         raise ContractError("its layers cannot be listed: the graph is unlike those that cnnzoo exports") from None

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 
 from ..contract.card import Preparation
-from ..contract.images import SUFFIXES
+from ..contract.image_files import image_files
 from .base import ImageDataModule
 from .download import download
 from .files import load_folder
@@ -68,10 +68,10 @@ class CIFAR10DataModule(ImageDataModule):
 @cache
 def _variant(folder: Path) -> str:
     """Return the encoding of a folder's first image. Raises FileNotFoundError if there is none."""
-    first = next((path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES), None)
+    first = next(image_files(str(folder)), None)
     if first is None:
         raise FileNotFoundError(f"no PNG or JPEG images in {folder.absolute()}: add them, or remove it")
-    return encoding(first)
+    return encoding(Path(first.path))
 
 
 def encoding(path: Path) -> str:

@@ -15,7 +15,7 @@ from filelock import FileLock
 from rich.progress import Progress
 
 from ..contract.files import atomic_write, cache_dir
-from ..contract.images import UndecodableImage, decode, fit
+from ..contract.images import UndecodableImage, fit, read_image
 from ..contract.machine import cores
 
 FORMAT = 2  # raise it when the same files would be decoded to other pixels
@@ -97,12 +97,12 @@ def _decode(
         path, *_ = files[number]
         known = copy(files[number])
         try:
-            images[number] = fit(decode((folder / path).read_bytes()), shape) if known is None else known
+            images[number] = fit(read_image(folder / path), shape) if known is None else known
         except UndecodableImage as error:
             unreadable[path] = str(error)
             return False
-        except OSError as error:
-            unreadable[path] = error.strerror or str(error)
+        except (OSError, MemoryError) as error:
+            unreadable[path] = getattr(error, "strerror", None) or str(error) or "there is too little memory"
             unopened.add(path)
             return False
         return True

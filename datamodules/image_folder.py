@@ -1,6 +1,7 @@
 """Your own images, in class folders."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,4 +119,4 @@ class ImageFolderDataModule(ImageDataModule):
         return splits[split] if splits else self.data_dir
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.data_dir.absolute().name, "variant": "image folder"}
+        return {"name": os.path.basename(os.path.abspath(self.data_dir)), "variant": "image folder"}

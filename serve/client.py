@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
+from ..contract.image_files import readable
 from ..contract.names import HEADER_LENGTH, INPUT, UNFAMILIAR
 from .answers import Outputs, Prediction, read_drops, read_outputs, read_predictions, read_values
 from .downloads import NOT_SATISFIABLE, Download, DownloadError  # noqa: F401 - DownloadError is for users
@@ -217,7 +218,7 @@ def _classify(
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError("images is a single image: expected a list, even of one image")
     parts = [
-        ("file", (f"image {n}", one) if isinstance(one, bytes) else (Path(one).name, Path(one).read_bytes()))
+        ("file", (f"image {n}", one) if isinstance(one, bytes) else (readable(Path(one).name), Path(one).read_bytes()))
         for n, one in enumerate(images)
     ]
     if not parts:

@@ -7,7 +7,7 @@ from typing import IO, Self
 
 from ..contract.checksums import sha256_of
 
-MAX_BYTES = 2**31  # of a file: ONNX's own limit
+MAX_BYTES = 2**31 - 1  # of a file: ONNX's own limit
 NOT_SATISFIABLE = 416  # status of a range that starts at the end of the file: nothing is missing
 
 

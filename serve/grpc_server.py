@@ -39,8 +39,8 @@ SERVICE = "inference.GRPCInferenceService"
 SMALL = 2**16  # bytes of a message that is read on the event loop: a thread would take longer
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
-MAX_HEALTH = 64  # calls of the health protocol at once, which have no key
-HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol
+MAX_WATCHERS = 64  # streams of the health protocol, which have no key
+HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol, and for a message to arrive
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -74,7 +74,7 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
             ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second service could share the port unnoticed
         ],
     )
-    health = Health(app.state.zoo, settings.timeout)
+    health = Health(app.state.zoo)
     server.add_generic_rpc_handlers([_handlers(Inference(app)), health.handlers()])
     address = address_of(settings.host, settings.grpc_port)
     try:
@@ -90,18 +90,12 @@ async def grpc_server(app: Starlette) -> AsyncIterator[None]:
 
 
 class Health:
-    """gRPC's health protocol: SERVING while there is a model. At a stop it ends its streams, which are waited for.
+    """gRPC's health protocol: SERVING while there is a model. At a stop it ends its streams, which are waited for."""
 
-    Args:
-        zoo: the models.
-        timeout: seconds for a message to arrive.
-    """
-
-    def __init__(self, zoo: Zoo, timeout: float) -> None:
+    def __init__(self, zoo: Zoo) -> None:
         self.zoo = zoo
-        self.timeout = timeout
         self.stopping = asyncio.Event()
-        self.calls = 0
+        self.watchers = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the calls by name. Each begins before its message arrives, as those of `Inference`."""
@@ -121,6 +115,10 @@ class Health:
 
     async def watch(self, _: object, context: Context) -> AsyncIterator[Any]:
         """Answer with the status now and after each change."""
+        if self.watchers >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"there are {MAX_WATCHERS} streams already")
+        self.watchers += 1
+        context.add_done_callback(self._ended)
         service = await self._asked(context)
         told = None
         while True:
@@ -134,13 +132,9 @@ class Health:
                 await asyncio.wait_for(self.stopping.wait(), HEALTH_SECONDS)
 
     async def _asked(self, context: Context) -> str:
-        """Count the call until it is over, and return the service that its message names."""
-        if self.calls >= MAX_HEALTH:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"there are {MAX_HEALTH} such calls already")
-        self.calls += 1
-        context.add_done_callback(self._ended)
+        """Return the service that the call's message names."""
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(HEALTH_SECONDS):
                 content = await context.read()
             if content is grpc.aio.EOF:
                 raise DecodeError
@@ -149,11 +143,11 @@ class Health:
         except (ApiError, DecodeError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no HealthCheckRequest")
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {self.timeout:g} seconds")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {HEALTH_SECONDS} second")
         raise AssertionError("abort raises")
 
     def _ended(self, _: Context) -> None:
-        self.calls -= 1
+        self.watchers -= 1
 
     def _answer(self, service: str) -> Any:
         response = health_pb2.HealthCheckResponse
@@ -326,7 +320,7 @@ def _read(request: Any, card: ModelCard) -> Call:
     else:
         entry["data"] = list(getattr(tensor.contents, filled[0]))
     outputs = [{"name": output.name, "parameters": _parameters(output)} for output in request.outputs]
-    return read_object({"inputs": [entry], "outputs": outputs}, raw[0] if raw else b"", card)
+    return read_object({"inputs": [entry], "outputs": outputs, "id": request.id}, raw[0] if raw else b"", card)
 
 
 def _parameters(output: Any) -> dict[str, int]:
@@ -340,10 +334,10 @@ def _parameters(output: Any) -> dict[str, int]:
 
 
 def check_fields(message: memoryview, nested: Nested, left: int = MAX_FIELDS) -> int:
-    """Return how many of `left` fields a message leaves, with the messages nested in it.
+    """Count the fields of a message and of those nested in it, and return how many of `left` remain.
 
-    Raises ApiError 400 if it has more, or is damaged. To parse millions of empty fields takes a hundred times their
-    bytes.
+    Raises ApiError 400 if there are more, or if the message is damaged. To parse millions of empty fields takes a
+    hundred times their bytes.
     """
     position = 0
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CLI, Cli
+from helpers import CLI, Cli, Here
 
 from cnnzoo.commands.runs import epochs_of, read_checkpoint
 
@@ -109,19 +109,37 @@ def test_killed_right_behind_a_checkpoint(unbroken: Path, cli: Cli, tmp_path: Pa
     assert_same(tmp_path, unbroken)
 
 
+INTERVAL = "--trainer.val_check_interval"
+
+
 @pytest.mark.slow
-def test_killed_where_a_validation_follows_the_step_of_a_checkpoint(cli: Cli, tmp_path: Path):
-    """An epoch has 20 steps, and validates after 7 and 14: the checkpoints follow one step later."""
-    short = ["--trainer.max_epochs", "3", "--trainer.val_check_interval", "7"]
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (8, [INTERVAL, "7"]),  # the validation follows step 7
+        (8, [INTERVAL, "0.35"]),
+        (14, [INTERVAL, "1"]),  # one follows each step
+        (8, [INTERVAL, "14", "--trainer.accumulate_grad_batches", "2"]),  # a step has two batches
+    ],
+)
+def test_killed_where_validations_fall_within_an_epoch(cli: Cli, tmp_path: Path, step: int, options: list[str]):
     unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
     for folder in (unbroken, resumed):
         folder.mkdir()
-    cli("fit", *ARGUMENTS, *short, cwd=unbroken)
-    words = ["fit", *ARGUMENTS, *short]
-    assert subprocess.run([sys.executable, "-c", KILLED, "8", *words], cwd=resumed).returncode == -9
-    assert epochs_of(read_checkpoint(resumed / RUN / "checkpoints/last.ckpt")) == 0
+    words = ["fit", *ARGUMENTS, "--trainer.max_epochs", "3", *options]
+    cli(*words, cwd=unbroken)
+    assert subprocess.run([sys.executable, "-c", KILLED, str(step), *words], cwd=resumed).returncode == -9
+    last = read_checkpoint(resumed / RUN / "checkpoints/last.ckpt")
+    assert epochs_of(last) == 0
     cli(*words, "--ckpt_path", "last", cwd=resumed)
     for which in ("last", "best"):
         for key, value in weights(unbroken, which).items():
             assert torch.equal(weights(resumed, which)[key], value), (which, key)
-    assert history(resumed) == history(unbroken)
+
+
+@pytest.mark.slow
+def test_an_epoch_that_was_stopped_is_not_taken_back(cli: Cli, here: Here, tmp_path: Path):
+    assert subprocess.run([sys.executable, "-c", KILLED, "49", "fit", *ARGUMENTS], cwd=tmp_path).returncode == -9
+    done = here("fit", *ARGUMENTS, "--trainer.max_epochs", "2", "--ckpt_path", "last", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "has 3 epochs, --trainer.max_epochs 2 is fewer: give at least 3" in done.stderr

@@ -284,7 +284,6 @@ def test_a_renamed_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = yaml.safe_load(Path(write_config(tmp_path, 1)).read_text())
     run_sweep(config, [Axis(**RATE)], tmp_path / "before", None, workers=1)
     (tmp_path / "before").rename(tmp_path / "after")
-    config["data"]["init_args"]["data_dir"] = str(tmp_path)  # the data was moved, too
     run_sweep(config, [Axis(**RATE)], tmp_path / "after", None, workers=1)
     assert len(trained) == 1
 

@@ -569,7 +569,9 @@ def test_pretrained_weights_that_saw_the_images_which_are_held_out_now_are_refus
 
 def test_a_teacher_that_saw_the_images_which_are_held_out_now_is_refused(here: Here, tmp_path: Path):
     options = ["--config", "digits", "--model.teacher", "digits_cnn"]
-    for command in (["fit", *options, "--data.seed", "1"], ["sweep", *options, "--seeds", "0,1"]):
+    grid = '[{"argument": "model.teacher", "values": ["digits_cnn"]}]'
+    for command in (["fit", *options, "--data.seed", "1"], ["sweep", *options, "--seeds", "0,1"],
+                    ["sweep", "--config", "digits", "--seeds", "0,1", "--grid", grid]):  # fmt: skip
         done = here(*command, cwd=tmp_path)
         assert "held out now: give the split of its training, --data.seed 0" in mistake(done)
     assert not (tmp_path / "runs").exists()
@@ -924,6 +926,7 @@ def test_a_project_with_a_folder_called_checkpoints_is_no_run(tmp_path: Path):
     (tmp_path / "checkpoints/last.ckpt").touch()  # a run folder under a new name
     assert runs.run_of(tmp_path / "config.yaml") == tmp_path
     assert runs.run_of(tmp_path / "checkpoints/last.ckpt") == tmp_path
+    assert runs.run_of(tmp_path / "kept.ckpt") == runs.run_of(tmp_path / "kept/one.ckpt") == tmp_path
     assert runs.run_of(tmp_path / "other.yaml") is None
 
 

@@ -21,8 +21,9 @@ from helpers import Cli, change_one_byte, command, done, in_process, png, refuse
 from PIL import Image
 
 from cnnzoo.__main__ import COMMANDS
-from cnnzoo.commands import RECIPES
+from cnnzoo.commands import RECIPES, verify
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
+from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import CARD_KEY
 from cnnzoo.contract.zoo_folder import ModelId, ZooFolder
 from cnnzoo.serve.zoo import Zoo
@@ -348,6 +349,19 @@ def test_verify_believes_no_card(copied: Path):
     assert all("✗" not in said[true] for true in ("1", "2"))
     for version, (_, words) in enumerate(LIES, start=3):
         assert words in said[str(version)]
+
+
+def test_a_data_folder_without_a_measurement_is_a_mistake(copied: Path):
+    finished = command("verify", "--data_dir", "x", cwd=copied)
+    assert finished.returncode == 2
+    assert "--data_dir is for --metrics and --parity" in finished.stderr
+
+
+def test_another_threshold_of_familiarity_is_noticed(copied: Path):
+    stated = read_card(copied / "zoo" / PLACE).familiarity
+    assert stated
+    assert verify._differing(stated, stated) == []
+    assert verify._differing({**stated, "threshold": 0.5}, stated) == ["threshold of familiarity"]
 
 
 def test_a_card_that_cannot_be_shown_is_none(copied: Path):

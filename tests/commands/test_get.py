@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import os
 import shutil
 import subprocess
 import sys
@@ -226,3 +227,32 @@ def test_the_lock_of_a_waiting_process_stays_valid(copied: Path, tmp_path: Path,
     done("get", "digits_cnn", "--from", str(copied / "zoo"), cwd=other)
     assert locks[0] == locks[1]
     assert locks[1].stat().st_ino == first
+
+
+def test_a_new_zoo_can_be_read_by_others(copied: Path, tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        get.fetch("digits_cnn", None, str(copied / "zoo"), tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_source_that_fails_says_how(tmp_path: Path):
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with web_server(Busy) as url:
+        text = refused("get", "digits_cnn", "--from", url, cwd=tmp_path)
+    assert "/models: HTTP 503" in text
+    assert "neither" not in text
+
+
+def test_the_home_folder_in_an_option(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done("get", "digits_cnn", "--from", str(copied / "zoo"), "--zoo=~/mine", cwd=tmp_path)
+    assert (tmp_path / "mine" / PLACE).is_file()

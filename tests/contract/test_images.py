@@ -1,6 +1,8 @@
 """Test the path from the bytes of an image to a network's input."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from PIL import Image, ImageDraw, ImageOps
 from cnnzoo.contract import images
 from cnnzoo.contract.card import Preparation
 from cnnzoo.contract.handwriting import dark_on_light, frame_digits, frame_mnist, strokes
-from cnnzoo.contract.images import ImageTooLarge, UndecodableImage, decode, fit, to_input
+from cnnzoo.contract.image_files import image_files
+from cnnzoo.contract.images import ImageTooLarge, UndecodableImage, decode, fit, read_image, to_input
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **save) -> bytes:
@@ -269,3 +272,52 @@ def test_paper_is_light_if_the_median_of_its_border_is(shape: tuple[int, int]):
         grey = rng.integers(126, 130, shape, dtype=np.uint8)  # where a rounding would show
         border = [*grey[0], *grey[-1], *grey[:, 0], *grey[:, -1]]
         assert dark_on_light(grey) == (np.median(border) > 127)
+
+
+@pytest.mark.timeout(20)
+def test_a_small_jpeg_cannot_take_minutes():
+    """Each further EXIF segment copies those before; each further scan passes over the whole image."""
+    whole = encoded(Image.new("L", (8, 8)), "JPEG")
+    segment = b"\xff\xe1\0\x12Exif\0\0" + bytes(10)
+    with pytest.raises(UndecodableImage, match="more than 100 scans or 100 EXIF segments"):
+        decode(whole[:2] + segment * 200_000 + whole[2:])
+    progressive = encoded(Image.new("RGB", (5000, 5000)), "JPEG", progressive=True)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    with pytest.raises(UndecodableImage, match="more than 100 scans or 100 EXIF segments"):
+        decode(progressive[:-2] + scan * 10_000 + progressive[-2:])
+    assert decode(progressive).size == (5000, 5000)
+
+
+def test_a_transparent_color_of_16_bits_becomes_white():
+    grey = Image.fromarray(np.array([[1000, 40_000]], np.uint16))
+    found = fit(decode(encoded(grey, transparency=1000)), (1, 1, 2))
+    assert found.tolist() == [[[255, 40_000 >> 8]]]
+
+
+@pytest.mark.parametrize("prepare", ["mnist", "digits"])
+def test_a_framed_drawing_has_as_many_channels_as_the_network(prepare: Preparation):
+    drawing = Image.new("L", (28, 28))
+    assert to_input(drawing, (3, 28, 28), prepare).shape == (3, 28, 28)
+
+
+def test_too_little_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(MemoryError):
+        decode(b"data")
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path):
+    (tmp_path / "a.png").touch()
+    os.truncate(tmp_path / "a.png", 2**43)
+    with pytest.raises(ImageTooLarge, match="the file has 8,796,093,022,208 bytes: at most 536,870,912 are read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_link_to_a_device_is_no_image_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.png").symlink_to(tmp_path / "pipe")
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")  # said to be missing when it is read
+    assert [entry.name for entry in image_files(str(tmp_path))] == ["b.png"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -179,3 +180,14 @@ def test_a_file_is_checked_from_wherever_its_path_begins(zoo: ZooFolder, monkeyp
         monkeypatch.chdir(folder)
         with pytest.raises(ContractError, match="it is damaged or was changed"):
             read_listed(Path(relative))
+
+
+def test_a_version_that_is_added_again_has_one_checksum(zoo: ZooFolder):
+    model = ModelId("again", 1)
+    zoo.add(model, b"before")
+    shutil.rmtree(zoo.path / "again")
+    zoo.add(model, b"after")
+    text = (zoo.path / "SHA256SUMS").read_text()
+    assert text.count("again/1/model.onnx") == 1
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=zoo.path, capture_output=True)
+    assert done.returncode == 0, done.stdout

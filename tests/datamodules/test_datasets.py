@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
 from cnnzoo.contract.card import PREPARATIONS
-from cnnzoo.contract.images import decode
+from cnnzoo.contract.images import read_image
 from cnnzoo.datamodules import DATASETS, CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule
 from cnnzoo.datamodules.cifar10 import CLASSES, encoding
 from cnnzoo.datamodules.files import class_names
@@ -277,11 +277,11 @@ def test_decoded_images_are_cached_until_a_file_changes(cifar10: Path, monkeypat
     first, _ = CIFAR10DataModule(folder).load(train=False)
     decoded = []
 
-    def counted(data: bytes) -> Image.Image:
+    def counted(file: Path) -> Image.Image:
         decoded.append(1)
-        return decode(data)
+        return read_image(file)
 
-    monkeypatch.setattr("cnnzoo.datamodules.decoded.decode", counted)
+    monkeypatch.setattr("cnnzoo.datamodules.decoded.read_image", counted)
     second, _ = CIFAR10DataModule(folder).load(train=False)
     assert torch.equal(first, second)
     assert not decoded

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnnzoo.commands.grid import check_grid
 from cnnzoo.commands.repeated import seed_axis
-from cnnzoo.contract.images import decode, fit
+from cnnzoo.contract.images import decode, fit, read_image
 from cnnzoo.datamodules import ImageFolderDataModule, decoded
 from cnnzoo.datamodules.files import load_folder
 
@@ -52,13 +52,13 @@ def count_decodings(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None)
     """Count what is decoded, and stop the process' decoding at one."""
     seen: list[int] = []
 
-    def counted(data: bytes) -> Image.Image:
+    def counted(file: Path) -> Image.Image:
         seen.append(1)
         if len(seen) == stop_at:
             raise KeyboardInterrupt
-        return decode(data)
+        return read_image(file)
 
-    monkeypatch.setattr(decoded, "decode", counted)
+    monkeypatch.setattr(decoded, "read_image", counted)
     return seen
 
 

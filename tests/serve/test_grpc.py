@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from cnnzoo.serve.app import create_app
+from cnnzoo.serve.batcher import INLINE_SECONDS, Outputs
 from cnnzoo.serve.errors import ApiError
 from cnnzoo.serve.grpc_server import NESTED, check_fields
+from cnnzoo.serve.model import Model
 from cnnzoo.serve.settings import read_settings
 
 KEY = "secret"
@@ -115,9 +118,16 @@ def test_numbers_in_the_message(service: Service, images: np.ndarray):
     np.testing.assert_array_equal(np.frombuffer(found.raw_output_contents[1], np.float32).reshape(5, 10), expected)
 
 
-def test_calls_in_flight_share_batches(service: Service, images: np.ndarray):
+def test_calls_in_flight_share_batches(service: Service, images: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     """gRPC hands over one call at a time: computed on the event loop, each would be a batch of its own."""
     _, http, stub = service
+    run = Model.run
+
+    def slowly(model: Model, images: np.ndarray) -> Outputs:
+        time.sleep(INLINE_SECONDS / 3)
+        return run(model, images)
+
+    monkeypatch.setattr(Model, "run", slowly)
 
     def batches() -> float:
         found = re.search(r'^cnnzoo_batch_images_count\{model="digits_cnn"\} (\S+)$', http.get("/metrics").text, re.M)
@@ -134,13 +144,19 @@ def test_calls_in_flight_share_batches(service: Service, images: np.ndarray):
 @pytest.mark.slow
 def test_two_workers_answer_on_one_port(trained: Path, images: np.ndarray):
     port = free_port()
-    with serve(trained / "zoo", CNNZOO_WORKERS="2", CNNZOO_GRPC_PORT=str(port)) as http:
+    with serve(trained / "zoo", CNNZOO_WORKERS="2", CNNZOO_GRPC_PORT=str(port)) as http, ExitStack() as stack:
         wait_for(port)
-        for _ in range(50):  # the kernel chooses the worker of a connection
-            with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
-                assert client.infer("digits_cnn", [tensor(images)]).as_numpy("probabilities").shape == (5, 10)
+        for n in range(50):  # the kernel chooses the worker of a connection
+            options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", options))
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            request = pb.ModelInferRequest(model_name="digits_cnn", raw_input_contents=[images.tobytes()], id=f"{n}")
+            request.inputs.add(name="images", datatype="UINT8", shape=images.shape)
+            assert stub.ModelInfer(request).id == f"{n}"
         connections = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port]
-        assert len({c.pid for c in connections if c.status == "LISTEN"}) == 2
+        answering = [c.pid for c in connections if c.status == "ESTABLISHED"]
+        assert len(answering) == 50
+        assert len(set(answering)) == 2
         text = http.get("/metrics").text
     assert re.search(r'cnnzoo_requests_total\{model="digits_cnn",route="grpc:ModelInfer",status="200"\} 50\.0', text)
 
@@ -160,12 +176,13 @@ def test_two_workers_answer_on_one_port(trained: Path, images: np.ndarray):
         ({"contents": "uint_contents"}, "INVALID_ARGUMENT", "in one of them"),
         ({"contents": "fp32_contents", "raw": []}, "INVALID_ARGUMENT", "the tensor has fp32_contents"),
         ({"parameter": "shared_memory_region"}, "INVALID_ARGUMENT", "expected classification"),
+        ({"id": "x" * 257}, "INVALID_ARGUMENT", "the id has 257 characters"),
     ],
 )
 def test_errors_say_what_was_expected(service: Service, images: np.ndarray, change: dict, status: str, words: str):
     _, _, stub = service
     request = pb.ModelInferRequest(
-        model_name=change.get("model", "digits_cnn"), model_version=change.get("version", "")
+        model_name=change.get("model", "digits_cnn"), model_version=change.get("version", ""), id=change.get("id", "")
     )
     request.inputs.add(
         name=change.get("name", "images"),
@@ -260,7 +277,7 @@ def test_a_stop_ends_the_streams_of_the_health_protocol(trained: Path):
 
 def test_streams_of_the_health_protocol_are_limited(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """They have no key. One that ends makes room."""
-    monkeypatch.setattr("cnnzoo.serve.grpc_server.MAX_HEALTH", 2)
+    monkeypatch.setattr("cnnzoo.serve.grpc_server.MAX_WATCHERS", 2)
     port = free_port()
     with listening(trained / "zoo", grpc_port=port, api_key=KEY), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         wait_for(port)
@@ -271,6 +288,8 @@ def test_streams_of_the_health_protocol_are_limited(trained: Path, monkeypatch: 
         with pytest.raises(grpc.RpcError) as refused:
             next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=60))
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        # Kubernetes' probes do not depend on the watchers.
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == health_pb2.HealthCheckResponse.SERVING
         streams[0].cancel()
         for _ in range(100):
             try:
