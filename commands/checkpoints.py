@@ -92,8 +92,8 @@ class WithinEpoch(_Movable):
     """Checkpoint every so many steps, or one step later if a validation follows the step.
 
     If Lightning resumed from a checkpoint between a step and its validation, it would skip the validation, and at the
-    end of an epoch the row in the log, too. There the end of the epoch saves one. If a validation follows each of
-    `every` steps, a checkpoint is saved all the same. A training that diverges keeps its last good checkpoint.
+    end of an epoch the row in the log, too. There the end of the epoch saves one. If a validation follows the later
+    step, too, the checkpoint is saved all the same. A training that diverges keeps its last good checkpoint.
 
     Args:
         every: number of steps.
@@ -109,16 +109,16 @@ class WithinEpoch(_Movable):
             self._due = False
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:  # this batch was no step
             return
-        due, late = trainer.global_step % self.every == 0, self._due
-        self._due = due or late
-        waits = _is_validated(trainer, batch_idx) and not (due and late)
+        late = self._due
+        self._due = late or trainer.global_step % self.every == 0
+        waits = _is_validated(trainer, batch_idx) and not late
         if self._due and not waits and not module.diverges():
             self._due = False
             super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
 
 def _is_validated(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether a validation within the epoch follows a batch."""
+    """Return whether a validation within the epoch follows a batch, if validations are counted in batches."""
     epochs, every = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or not isinstance(every, int) or (epochs and (trainer.current_epoch + 1) % epochs):
         return False

@@ -77,13 +77,6 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
     fractions = [axis.values for axis, key in zip(grid, keys, strict=True) if key == "val_fraction"]
     if 0 in itertools.chain(*fractions) or not (fractions or make_data(settings["data"]).validates):
         raise ValueError("data.val_fraction is 0, but a sweep chooses the best point on validation images")
-    teacher = settings.get("model", {}).get("init_args", {}).get("teacher")
-    varied = [axis.choices.values() for axis, key in zip(grid, keys, strict=True) if key in ("pretrained", "teacher")]
-    for start in filter(None, (settings.get("pretrained"), teacher, *itertools.chain(*varied))):
-        splits = [axis for axis, key in zip(grid, keys, strict=True) if key in (*SPLIT, "seed_everything")]
-        for values in itertools.product(*(axis.choices.values() for axis in splits)):
-            point = _replaced(settings, dict(zip((axis.argument for axis in splits), values, strict=True)))
-            check_held_out(start, make_data(point["data"]))
     if decided := OF_DATA.keys() & set(keys):
         raise ValueError(
             f"the data decides {', '.join(sorted(decided))}: vary an argument of the data, such as data.size"
@@ -102,6 +95,23 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
             raise ValueError(f"the axis {axis.name} has a factor, and values that are no numbers: {axis.values}")
         if len(axis.choices) < len(axis.values):
             raise ValueError(f"a value occurs twice on the axis {axis.name}: {axis.values}")
+    _check_starts(settings, dict(zip(keys, grid, strict=True)))
+
+
+def _check_starts(settings: dict[str, Any], axes: dict[str, Axis]) -> None:
+    """Raise ValueError if a network whose weights or answers a point learns from saw images that it holds out.
+
+    Args:
+        axes: the grid, by the last word of each argument.
+    """
+    teacher = settings.get("model", {}).get("init_args", {}).get("teacher")
+    base = {"pretrained": settings.get("pretrained"), "teacher": teacher}
+    starts = [axes[key].choices.values() if key in axes else [start] for key, start in base.items()]
+    splits = [axis for key, axis in axes.items() if key in (*SPLIT, "seed_everything")]
+    for start in filter(None, itertools.chain(*starts)):
+        for values in itertools.product(*(axis.choices.values() for axis in splits)):
+            point = _replaced(settings, dict(zip((axis.argument for axis in splits), values, strict=True)))
+            check_held_out(start, make_data(point["data"]))
 
 
 def run_point(settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, float]:

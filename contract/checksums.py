@@ -4,7 +4,6 @@ import hashlib
 import re
 from pathlib import Path
 
-from .files import atomic_write
 from .names import ContractError
 
 SUMS = "SHA256SUMS"
@@ -48,7 +47,7 @@ def parse_checksums(text: str) -> dict[str, str]:
 
 
 def add_checksum(folder: Path, path: str, sha256: str) -> None:
-    """Add a line for the relative `path` to SHA256SUMS, in place of an older line for it.
+    """Add a line for the relative `path` to SHA256SUMS, or change the line that it has.
 
     Appends in a single write, so that two processes at the same time lose no line.
     """
@@ -57,9 +56,11 @@ def add_checksum(folder: Path, path: str, sha256: str) -> None:
         return
     sums = folder / SUMS
     if path in listed:  # of a file that was removed
-        with atomic_write(sums) as temporary:
-            temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in {**listed, path: sha256}.items()))
-            temporary.chmod(0o644)
+        old = re.compile(rb"(?m)^\s*([0-9a-fA-F]{64}) [ *](?:\./)?" + re.escape(path.encode()) + rb"\s*$")
+        with sums.open("r+b") as file:  # the other lines stay where they are: another process may add one
+            for line in old.finditer(sums.read_bytes()):
+                file.seek(line.start(1))
+                file.write(sha256.encode())
         return
     before = sums.read_bytes() if sums.is_file() else b""
     newline = "\n" if before and not before.endswith(b"\n") else ""

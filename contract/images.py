@@ -5,6 +5,7 @@ Training data, `cnnzoo predict` and the service all use it, so that a network se
 
 import io
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -26,12 +27,17 @@ MAX_PAGE = 1024  # pixels along the longer side of an image in which handwriting
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode has a limit of its own
 
 
+# The start of a scan, with its length and its number of components. Other data hardly contains it, such as a film that
+# a phone appends.
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+
+
 class UndecodableImage(ValueError):
     """Bytes that are not a decodable PNG or JPEG."""
 
 
 class ImageTooLarge(UndecodableImage):
-    """An image with more pixels than the limit, or with a side that is too long."""
+    """An image with more pixels than the limit, with a side that is too long, or in a file that is too large."""
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -40,11 +46,11 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         max_pixels: limit of width × height, at most PILLOW_MAX_PIXELS.
 
-    Raises ImageTooLarge before any pixel is decoded, or UndecodableImage.
+    Raises ImageTooLarge before any pixel is decoded, UndecodableImage, or MemoryError.
     """
     if not data:
         raise UndecodableImage("it is empty")
-    if data.startswith(b"\xff\xd8") and (data.count(b"\xff\xda") > MAX_SCANS or data.count(b"Exif\0\0") > MAX_EXIF):
+    if data.startswith(b"\xff\xd8") and (len(_SCAN.findall(data)) > MAX_SCANS or data.count(b"Exif\0\0") > MAX_EXIF):
         raise UndecodableImage(f"the JPEG has more than {MAX_SCANS} scans or {MAX_EXIF} EXIF segments")
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))

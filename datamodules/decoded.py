@@ -18,7 +18,7 @@ from ..contract.files import atomic_write, cache_dir
 from ..contract.images import UndecodableImage, fit, read_image
 from ..contract.machine import cores
 
-FORMAT = 2  # raise it when the same files would be decoded to other pixels
+FORMAT = 3  # raise it when the same files would be decoded to other pixels
 CHUNK = 512  # images between two notes of what is done
 INDEX = "index.json"
 

@@ -40,7 +40,8 @@ SMALL = 2**16  # bytes of a message that is read on the event loop: a thread wou
 MAX_FIELDS = 64
 MAX_MESSAGE = 4 * 2**20  # bytes of a request; gRPC's own default
 MAX_WATCHERS = 64  # streams of the health protocol, which have no key
-HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol, and for a message to arrive
+HEALTH_SECONDS = 1  # between two looks at the models for a stream of the health protocol
+PROBE_SECONDS = 5  # for a message of the health protocol to arrive
 OPEN = ("ServerLive", "ServerReady")  # health probes have no key
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -134,7 +135,7 @@ class Health:
     async def _asked(self, context: Context) -> str:
         """Return the service that the call's message names."""
         try:
-            async with asyncio.timeout(HEALTH_SECONDS):
+            async with asyncio.timeout(PROBE_SECONDS):
                 content = await context.read()
             if content is grpc.aio.EOF:
                 raise DecodeError
@@ -143,7 +144,7 @@ class Health:
         except (ApiError, DecodeError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no HealthCheckRequest")
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {HEALTH_SECONDS} second")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {PROBE_SECONDS} seconds")
         raise AssertionError("abort raises")
 
     def _ended(self, _: Context) -> None:

@@ -286,6 +286,8 @@ def test_a_small_jpeg_cannot_take_minutes():
     with pytest.raises(UndecodableImage, match="more than 100 scans or 100 EXIF segments"):
         decode(progressive[:-2] + scan * 10_000 + progressive[-2:])
     assert decode(progressive).size == (5000, 5000)
+    film = np.random.default_rng(0).bytes(20_000_000)  # which a phone appends to a photo
+    assert decode(whole + film).size == (8, 8)
 
 
 def test_a_transparent_color_of_16_bits_becomes_white():

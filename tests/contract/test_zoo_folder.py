@@ -186,6 +186,7 @@ def test_a_version_that_is_added_again_has_one_checksum(zoo: ZooFolder):
     model = ModelId("again", 1)
     zoo.add(model, b"before")
     shutil.rmtree(zoo.path / "again")
+    zoo.add(ModelId("other", 1), b"other")
     zoo.add(model, b"after")
     text = (zoo.path / "SHA256SUMS").read_text()
     assert text.count("again/1/model.onnx") == 1
