@@ -195,7 +195,7 @@ def export(
         cli.model,
         cli.datamodule,
         cli.config.name,
-        ZooFolder(zoo.expanduser()) if zoo else ZooFolder.default(),
+        ZooFolder(zoo) if zoo else ZooFolder.default(),
         config=runs.trained_settings(cli.run, cli.settings),
         training=provenance.training_provenance(checkpoint),
         precision=precision,

@@ -49,8 +49,8 @@ def get_model(model: str, /, *, from_: str, zoo: Path | None = None) -> None:
         zoo: the zoo folder to download into (default: CNNZOO_ZOO, else zoo/)
     """
     name, version = split_spec(model)
-    folder = zoo.expanduser() if zoo else ZooFolder.default().path
-    path = fetch(name, version, from_, folder, os.environ.get("CNNZOO_API_KEY"))
+    folder = ZooFolder(zoo) if zoo else ZooFolder.default()
+    path = fetch(name, version, from_, folder.path, os.environ.get("CNNZOO_API_KEY"))
     say(f"{path} ({path.stat().st_size:,} bytes) is what {from_} offers")
 
 

@@ -99,7 +99,7 @@ def check_grid(settings: dict[str, Any], grid: Sequence[Axis]) -> None:
 
 
 def _check_starts(settings: dict[str, Any], axes: dict[str, Axis]) -> None:
-    """Raise ValueError if a network whose weights or answers a point learns from saw images that it holds out.
+    """Raise ValueError if a point starts from weights, or has a teacher, that were trained on images it holds out.
 
     Args:
         axes: the grid, by the last word of each argument.

@@ -25,7 +25,7 @@ PATH_OPTIONS = (
     "--runs", "--zoo", "--data.data_dir", "--data.init_args.data_dir", "--output", "--storage", "--workers",
 )  # fmt: skip
 PLACES = ("logger", "default_root_dir")  # settings of the trainer that say where something is written
-LENGTH = "length"  # key of a run's max_epochs, max_steps and limit_train_batches
+LENGTH_KEY = "length"  # of a run's max_epochs, max_steps and limit_train_batches
 RUN_OPTIONS = ("--config", "-c", "--ckpt_path")  # options that choose a run
 
 
@@ -44,11 +44,11 @@ class Provenance(Callback):
             "commit": commit(),
             "hardware": hardware(trainer),
             "precision": trainer.precision,
-            LENGTH: [trainer.max_epochs, trainer.max_steps, trainer.limit_train_batches],
+            LENGTH_KEY: [trainer.max_epochs, trainer.max_steps, trainer.limit_train_batches],
         }
-        before, length = self._kept.get("command"), self._kept.get(LENGTH, own[LENGTH])
-        self._kept = {**own, **self._kept, LENGTH: own[LENGTH]}
-        if before and (length != own[LENGTH] or not _options(own["command"]) <= _options(before)):
+        before, length = self._kept.get("command"), self._kept.get(LENGTH_KEY, own[LENGTH_KEY])
+        self._kept = {**own, **self._kept, LENGTH_KEY: own[LENGTH_KEY]}
+        if before and (length != own[LENGTH_KEY] or not _options(own["command"]) <= _options(before)):
             self._kept["command"] = f"{before} && {own['command']}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def training_provenance(checkpoint: str | Path) -> Training:
     last = Path(checkpoint).with_name("last.ckpt")  # the best checkpoint is not the end of the run
     content = read_checkpoint(last if last.is_file() else Path(checkpoint))
     kept = content.get("callbacks", {}).get("Provenance", {})  # some have the weights alone
-    kept.pop(LENGTH, None)
+    kept.pop(LENGTH_KEY, None)
     if "command" in kept:
         kept["command"] = " && ".join(_without_paths(shlex.split(one)) for one in kept["command"].split(" && "))
     return cast(Training, {**kept, "epochs": epochs_of(content)})

@@ -56,15 +56,18 @@ class ZooFolder:
     """A folder of exported models.
 
     Args:
-        path: the folder. It need not exist.
+        path: the folder. It need not exist, and may begin with ~.
     """
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.expanduser())
+
     @classmethod
     def default(cls) -> "ZooFolder":
         """Return the folder for new files: CNNZOO_ZOO, else zoo/."""
-        return cls(Path(os.environ.get("CNNZOO_ZOO") or "zoo").expanduser())
+        return cls(Path(os.environ.get("CNNZOO_ZOO") or "zoo"))
 
     @classmethod
     def to_read(cls) -> "ZooFolder":
@@ -166,7 +169,7 @@ class ZooFolder:
 
 def open_zoo(path: Path | None) -> ZooFolder:
     """Return the folder to read from; the default one for None. Raises FileNotFoundError if there is none."""
-    zoo = ZooFolder(path.expanduser()) if path else ZooFolder.to_read()
+    zoo = ZooFolder(path) if path else ZooFolder.to_read()
     if not zoo.path.is_dir():
         raise FileNotFoundError(f"there is no folder {zoo.path.absolute()}")
     return zoo
@@ -185,7 +188,7 @@ def find_file(model: str, zoo: Path | None = None) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {model}")
         return path
-    return _find(model, [ZooFolder(zoo.expanduser())] if zoo else search_path())
+    return _find(model, [ZooFolder(zoo)] if zoo else search_path())
 
 
 def search_path() -> list[ZooFolder]:

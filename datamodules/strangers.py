@@ -22,7 +22,7 @@ CROPS = (64, 400)  # pixels, the smallest and the largest crop of a photo
 
 
 def strangers(data: ImageDataModule, images: Tensor) -> dict[str, Tensor]:
-    """Return images uint8 [N, C, H, W] by kind, as many of each as of `images`, if the other dataset has as many.
+    """Return images uint8 [N, C, H, W] by kind, as many of each as of `images`; of another dataset at most all.
 
     Photos of another dataset stand in for digits, and digits for photos; they are left out if their files are not in
     `data.data_dir`, since nothing is downloaded for them.

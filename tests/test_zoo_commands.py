@@ -21,7 +21,7 @@ from helpers import Cli, change_one_byte, command, done, in_process, png, refuse
 from PIL import Image
 
 from cnnzoo.__main__ import COMMANDS
-from cnnzoo.commands import RECIPES, verify
+from cnnzoo.commands import RECIPES, say, verify
 from cnnzoo.contract.checksums import add_checksum, read_checksums, sha256_of
 from cnnzoo.contract.model_file import read_card
 from cnnzoo.contract.names import CARD_KEY
@@ -355,6 +355,11 @@ def test_a_data_folder_without_a_measurement_is_a_mistake(copied: Path):
     finished = command("verify", "--data_dir", "x", cwd=copied)
     assert finished.returncode == 2
     assert "--data_dir is for --metrics and --parity" in finished.stderr
+
+
+def test_paths_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]):
+    say("run:100:.csv [bold]x")
+    assert capsys.readouterr().out == "run:100:.csv [bold]x\n"
 
 
 def test_another_threshold_of_familiarity_is_noticed(copied: Path):

@@ -256,3 +256,5 @@ def test_the_home_folder_in_an_option(copied: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HOME", str(tmp_path))
     done("get", "digits_cnn", "--from", str(copied / "zoo"), "--zoo=~/mine", cwd=tmp_path)
     assert (tmp_path / "mine" / PLACE).is_file()
+    assert "1 file verified" in done("verify", "--zoo=~/mine", cwd=tmp_path)
+    assert "1 model" in done("list", "--zoo=~/mine", cwd=tmp_path)

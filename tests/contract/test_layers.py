@@ -166,3 +166,15 @@ def test_a_graph_without_weights_has_no_layers(network: tuple[ImageClassifier, o
     proto.graph.node.extend(kept)
     with pytest.raises(ContractError, match="no convolution and no dense layer"):
         read_layers(proto)
+
+
+def test_a_graph_that_multiplies_by_nothing_is_refused(network: tuple[ImageClassifier, onnx.ModelProto]):
+    """A factor before the softmax is read as 1 ÷ temperature."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network[1])
+    number, softmax = next((n, node) for n, node in enumerate(proto.graph.node) if node.op_type == "Softmax")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.float32), "zero"))
+    proto.graph.node.insert(number, onnx.helper.make_node("Mul", [softmax.input[0], "zero"], ["scaled"]))
+    proto.graph.node[number + 1].input[0] = "scaled"
+    with pytest.raises(ContractError, match="its layers cannot be listed"):
+        read_layers(proto)

@@ -254,6 +254,10 @@ def test_cifar10_reads_class_folders_and_names_the_variant(cifar10: Path):
     with Image.open(cifar10 / "cifar10/train/ship/0003.jpg") as image:
         np.testing.assert_array_equal(images[8 * 6 + 3].permute(1, 2, 0).numpy(), np.asarray(image))
     assert data.describe()["variant"] == "JPEG q75"
+    copy = cifar10 / "with hidden files"
+    shutil.copytree(cifar10 / "cifar10", copy / "cifar10")
+    (copy / "cifar10/test/airplane/._0000.jpg").write_bytes(b"x")  # as macOS leaves them
+    assert CIFAR10DataModule(copy).describe()["variant"] == "JPEG q75"
     assert data.prepare_image == "photo_jpeg75"
 
 

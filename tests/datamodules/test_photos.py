@@ -370,3 +370,8 @@ def test_photos_are_decoded_where_no_space_can_be_reserved(photos: Path, monkeyp
     """macOS and Windows have no posix_fallocate."""
     monkeypatch.delattr("os.posix_fallocate")
     assert (load_folder(photos, CLASSES, SHAPE)[0].numpy() == expected(photos)).all()
+
+
+def test_the_name_of_a_folder_given_by_dots(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(photos / "cat")
+    assert ImageFolderDataModule("..").describe()["name"] == photos.name

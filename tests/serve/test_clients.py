@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -146,6 +147,9 @@ def test_classify_images(own: Client, digits, expected, tmp_path: Path):
     assert len(second.classes) == 2
     assert second.classes[0][1] == pytest.approx(expected[1][1].max(), abs=1e-5)
     assert "not a PNG or JPEG" in str(third.error)
+    odd = tmp_path / os.fsdecode(b"f\xfcr.png")  # no UTF-8
+    odd.write_bytes(path.read_bytes())
+    assert own.classify(MODEL, [odd])[0].label == first.label
     with pytest.raises(ValueError, match="not a PNG or JPEG"):
         third.label  # noqa: B018
     with pytest.raises(ServiceError, match="did you mean 'digits_cnn'") as caught:
